@@ -1,0 +1,3 @@
+//! The rooms of the sidecar.
+
+#![forbid(unsafe_code)]

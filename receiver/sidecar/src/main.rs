@@ -1,0 +1,5 @@
+//! The sidecar's story.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,44 @@
+//! One process as one pass saw it, whichever way the pass was made.
+
+/// All that a pass learns of a process. Fields that this host or way of looking cannot give are `None`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProcessReading {
+    /// Thread group id in the observer's pid namespace.
+    pub pid: u32,
+    /// Thread group id in the host's (initial) pid namespace, where known.
+    pub host_pid: Option<u32>,
+    /// Thread group id in the process's own (innermost) pid namespace, where known.
+    pub own_pid: Option<u32>,
+    /// Parent, in the observer's pid namespace; 0 where it has none there.
+    pub parent: u32,
+    /// Nanoseconds from boot (`CLOCK_BOOTTIME`) to its start. `/proc` rounds this to 10 ms.
+    pub start_ns: u64,
+    /// The thread group leader's name, at most 15 bytes.
+    pub comm: String,
+    /// The executable: its path where it can be read, else its base name, else empty.
+    pub executable: String,
+    /// Identifies the executable image (inode mixed with device); 0 where unknown.
+    pub image: u64,
+    /// Inode of the cgroup v2 directory.
+    pub cgroup_id: Option<u64>,
+    /// Inode of the memory controller's cgroup; differs from `cgroup_id` on v1 and hybrid hosts.
+    pub memory_cgroup_id: Option<u64>,
+    /// Anonymous memory, bytes.
+    pub anon: u64,
+    /// File pages, bytes.
+    pub file: u64,
+    /// Shared memory, bytes.
+    pub shmem: u64,
+    /// Swapped out, bytes.
+    pub swap: u64,
+    /// How far anon + shmem + swap may be from the truth, bytes.
+    pub slack: u64,
+    /// Address space (total_vm), bytes.
+    pub virtual_size: u64,
+    /// Page tables, bytes.
+    pub page_tables: Option<u64>,
+    /// Threads.
+    pub threads: u32,
+    /// CPU time of all its threads, nanoseconds.
+    pub cpu_ns: Option<u64>,
+}
