@@ -1,12 +1,22 @@
 //! The judgement: samples of processes in, findings out.
 //!
 //! Pure. No I/O, no clock, no async: time comes in with each sweep, so a recorded trace and a live host go
-//! through the same code.
+//! through the same code. Read in this order: [`Sweep`] comes in, the detector keeps a track a process, a track
+//! keeps a history and asks its trend, a [`Finding`] goes out.
 
 #![forbid(unsafe_code)]
 
+mod detector;
 mod finding;
+mod history;
+mod rules;
 mod sample;
+mod teeth;
+mod track;
+mod trend;
+mod watch;
 
-pub use finding::{Cleared, Finding, FindingKind, Stage, Trend, Verdict, Exhaustion};
+pub use detector::{Detector, Ongoing};
+pub use finding::{Cleared, Exhaustion, Finding, FindingKind, Stage, Trend, Verdict};
+pub use rules::Rules;
 pub use sample::{HostMemory, Memory, Pass, ProcessKey, Sample, Sweep};

@@ -18,7 +18,7 @@ pub struct Memory {
     pub anon: u64,
     /// Swapped-out pages. A leak that has been swapped out is still a leak.
     pub swap: u64,
-    /// Shared memory: tmpfs, `shm_open`, SysV segments.
+    /// Shared memory: tmpfs, `shm_open`, System V segments.
     pub shmem: u64,
     /// File pages. The kernel can take them back, so they are never a leak by themselves.
     pub file: u64,

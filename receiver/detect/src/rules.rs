@@ -1,0 +1,135 @@
+//! The numbers the judgement rests on, each with its reason.
+
+use std::time::Duration;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// What a user may set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// A process that grew by this many bytes since its last record gets another one.
+    pub growth_threshold: u64,
+    /// The most processes whose memory is followed. Beyond it newcomers are counted and left alone.
+    pub max_processes: usize,
+    /// The most processes that are swept more often than the rest.
+    pub max_watched: usize,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { growth_threshold: MIB, max_processes: 65_536, max_watched: 256 }
+    }
+}
+
+/// What a stretch of memory history must show to count as sustained growth.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Criteria {
+    /// The stretch is cut into this many equal segments, and the lowest value of each is looked at: what a
+    /// sawtooth gives back does not count.
+    pub(crate) segments: usize,
+    /// Steps from segment to segment that must go up.
+    pub(crate) min_rises: usize,
+    /// The largest step's share of all growth: a one-off step is one large share.
+    pub(crate) max_share: f64,
+    /// What was given back between segments, as a share of the growth.
+    pub(crate) max_given_back: f64,
+    /// Speed of the later half over speed of the earlier half: a warm-up or a cache that fills slows down.
+    pub(crate) min_hold: f64,
+    /// Speed of the last step over the mean speed: what fills up has stopped by now.
+    pub(crate) min_newest: f64,
+    /// Bytes.
+    pub(crate) min_grown: u64,
+}
+
+/// Suspicion on a stretch of less than [`PATIENT`]: little was seen, so it must be regular.
+pub(crate) const SUSPECT_QUICK: Criteria = Criteria {
+    segments: 6,
+    min_rises: 5,
+    max_share: 0.4,
+    max_given_back: 0.0,
+    min_hold: 0.6,
+    min_newest: 0.5,
+    min_grown: 256 * KIB,
+};
+
+/// Suspicion on a longer stretch: collected heaps grow in steps and give a little back.
+pub(crate) const SUSPECT: Criteria = Criteria {
+    segments: 6,
+    min_rises: 4,
+    max_share: 0.5,
+    max_given_back: 0.15,
+    min_hold: 0.45,
+    min_newest: 0.1,
+    min_grown: 256 * KIB,
+};
+
+/// The verdict, below [`SETTLED`].
+pub(crate) const CONVICT: Criteria = Criteria {
+    segments: 8,
+    min_rises: 6,
+    max_share: 0.35,
+    max_given_back: 0.1,
+    min_hold: 0.7,
+    min_newest: 0.3,
+    min_grown: MIB,
+};
+
+/// The verdict on a stretch so long that an uneven load is likelier than a warm-up.
+pub(crate) const CONVICT_SETTLED: Criteria = Criteria {
+    segments: 8,
+    min_rises: 6,
+    max_share: 0.35,
+    max_given_back: 0.15,
+    min_hold: 0.5,
+    min_newest: 0.1,
+    min_grown: MIB,
+};
+
+/// From here on [`SUSPECT`] applies.
+pub(crate) const PATIENT: Duration = Duration::from_secs(90);
+/// From here on [`CONVICT_SETTLED`] applies.
+pub(crate) const SETTLED: Duration = Duration::from_secs(600);
+/// No suspicion rests on less.
+pub(crate) const SUSPECT_WINDOW: Duration = Duration::from_secs(24);
+/// No verdict rests on less.
+pub(crate) const CONVICT_WINDOW: Duration = Duration::from_secs(128);
+/// Each suspicion that came to nothing doubles the stretch the next one of that process must rest on, at most
+/// this many times.
+pub(crate) const MAX_DOUBT: u8 = 4;
+
+/// A fall from the peak by this share of what was grown, and by [`MIN_FALL`], ends a tooth.
+pub(crate) const FALL_SHARE: f64 = 0.25;
+/// Bytes.
+pub(crate) const MIN_FALL: u64 = 256 * KIB;
+/// A tooth's peak is believed to come back for this many of the longest teeth.
+pub(crate) const TEETH_REMEMBERED: u32 = 3;
+
+/// Growth between two sweeps that makes a process worth a closer look, bytes.
+pub(crate) const NOTICED: u64 = 64 * KIB;
+/// How long a closer look lasts, when nothing comes of it.
+pub(crate) const LOOK: Duration = Duration::from_secs(110);
+/// How long a new process is looked at before it has shown any growth.
+pub(crate) const GLANCE: Duration = Duration::from_secs(12);
+/// Younger processes are looked at at once: they may have begun to leak since the last sweep.
+pub(crate) const YOUNG: Duration = Duration::from_secs(60);
+/// The wait after a look that came to nothing; doubles each time up to [`MAX_DOUBT`] times.
+pub(crate) const REST: Duration = Duration::from_secs(60);
+
+/// How often those under a closer look are swept.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often suspects are swept once [`PATIENT`] has passed since the suspicion.
+pub(crate) const SUSPECT_EVERY: Duration = Duration::from_secs(4);
+/// How often processes with a verdict are swept.
+pub(crate) const LEAK_EVERY: Duration = Duration::from_secs(30);
+
+/// A suspicion is dropped when growth has slowed to this share of its velocity ...
+pub(crate) const STOPPED_SHARE: f64 = 0.15;
+/// ... over this long, or twice the stretch the suspicion rested on.
+pub(crate) const SUSPECT_STOPPED: Duration = Duration::from_secs(60);
+/// The same for a verdict: bursts and nights without load are longer than a suspicion's patience.
+pub(crate) const LEAK_STOPPED: Duration = Duration::from_secs(300);
+/// No stop is waited for longer than this.
+pub(crate) const MAX_STOPPED: Duration = Duration::from_secs(3600);
+/// A suspicion or verdict is dropped when less than this share of the growth is still held.
+pub(crate) const HELD_SHARE: f64 = 0.4;

@@ -1,0 +1,70 @@
+//! Who is looked at more closely than the regular sweep does, and for how long.
+
+use std::time::Duration;
+
+use crate::rules::{GLANCE, LOOK, MAX_DOUBT, NOTICED, REST, YOUNG};
+
+/// One process's place in the watch list.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watch {
+    /// Looked at until then.
+    until: Option<Duration>,
+    /// Charged memory when the look began, or at the last full sweep, bytes.
+    reference: u64,
+    /// Not looked at again before.
+    rest_until: Duration,
+    rests: u8,
+    glance: bool,
+}
+
+impl Watch {
+    /// A process seen for the first time, `age` after its start.
+    pub(crate) fn new(at: Duration, age: Duration, charged: u64) -> Self {
+        let young = age < YOUNG;
+        Self {
+            until: young.then_some(at + GLANCE),
+            reference: charged,
+            rest_until: Duration::ZERO,
+            rests: 0,
+            glance: young,
+        }
+    }
+
+    /// Decides after each sample of a process without a case.
+    pub(crate) fn observe(&mut self, at: Duration, charged: u64, full: bool) {
+        let grown = charged.saturating_sub(self.reference);
+        match self.until {
+            // growth turns the glance at a newcomer into a look
+            Some(_) if self.glance && grown >= NOTICED / 4 => self.begin(at, charged),
+            Some(until) if at >= until => self.rest(at, charged),
+            None if full => {
+                if grown >= NOTICED && at >= self.rest_until {
+                    self.begin(at, charged);
+                }
+                self.reference = charged;
+            }
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, at: Duration, charged: u64) {
+        self.until = Some(at + LOOK);
+        self.reference = charged;
+        self.glance = false;
+    }
+
+    fn rest(&mut self, at: Duration, charged: u64) {
+        let wait = if self.glance { Duration::ZERO } else { REST * (1 << self.rests) };
+        self.rests = if self.glance { self.rests } else { (self.rests + 1).min(MAX_DOUBT) };
+        *self = Self { until: None, reference: charged, rest_until: at + wait, glance: false, ..*self };
+    }
+
+    /// A suspicion came of it: look again at once should it be cleared.
+    pub(crate) fn vindicate(&mut self) {
+        (self.rests, self.until) = (0, None);
+    }
+
+    pub(crate) fn looks(&self) -> bool {
+        self.until.is_some()
+    }
+}
