@@ -79,9 +79,9 @@ impl Detector {
                 self.unfollowed += 1;
                 return;
             }
-            let age = at.saturating_sub(Duration::from_nanos(sample.key.start_ns));
-            let watch = Watch::new(at, age, charged);
-            let mut track = Track::new(at, sample);
+            let born = Duration::from_nanos(sample.key.start_ns);
+            let watch = Watch::new(at, at.saturating_sub(born), charged);
+            let mut track = Track::new(at, born, sample);
             if watch.looks() {
                 track.follow(at);
             }

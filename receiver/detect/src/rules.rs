@@ -86,12 +86,26 @@ pub(crate) const CONVICT_SETTLED: Criteria = Criteria {
     min_grown: MIB,
 };
 
+/// The verdict on the troughs of a sawtooth that rise from tooth to tooth.
+pub(crate) const CONVICT_FLOOR: Criteria = Criteria {
+    segments: 5,
+    min_rises: 4,
+    max_share: 0.5,
+    max_given_back: 0.0,
+    min_hold: 0.5,
+    min_newest: 0.1,
+    min_grown: MIB,
+};
+
 /// From here on [`SUSPECT`] applies.
 pub(crate) const PATIENT: Duration = Duration::from_secs(90);
 /// From here on [`CONVICT_SETTLED`] applies.
 pub(crate) const SETTLED: Duration = Duration::from_secs(600);
 /// No suspicion rests on less.
 pub(crate) const SUSPECT_WINDOW: Duration = Duration::from_secs(24);
+/// No program is suspected sooner after its start: what it loads, and the first tooth of a short sawtooth, is over
+/// by then, and a minute after a leak began there is still time to speak.
+pub(crate) const SUSPECT_AGE: Duration = Duration::from_secs(48);
 /// No verdict rests on less.
 pub(crate) const CONVICT_WINDOW: Duration = Duration::from_secs(128);
 /// Each suspicion that came to nothing doubles the stretch the next one of that process must rest on, at most

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use crate::history::Point;
 use crate::rules::{FALL_SHARE, MIN_FALL, TEETH_REMEMBERED};
+
+/// Finished teeth that are remembered one by one.
+const TROUGHS: usize = 6;
 
 /// Follows a process's rises and falls. Growth up to an earlier peak is no news until the peak has not been seen
 /// for a few of the longest teeth.
@@ -16,6 +20,10 @@ pub(crate) struct Teeth {
     ceiling: u64,
     last_fall: Option<Duration>,
     longest: Duration,
+    /// The lowest value of each finished tooth, oldest first, with the tooth's height.
+    troughs: [Option<(Point, f64)>; TROUGHS],
+    /// The highest trough of those forgotten.
+    record: f64,
 }
 
 impl Teeth {
@@ -28,6 +36,8 @@ impl Teeth {
             ceiling: 0,
             last_fall: None,
             longest: Duration::ZERO,
+            troughs: [None; TROUGHS],
+            record: 0.0,
         }
     }
 
@@ -48,6 +58,15 @@ impl Teeth {
         self.longest = self.longest.max(climb).max(since_last);
         self.ceiling = self.peak.max(ceiling_before);
         self.last_fall = Some(at);
+        // a fall that goes on over several sweeps is one fall: only a climb makes a tooth
+        if self.peak_at > self.trough_at {
+            let height = (self.peak - self.trough) as f64;
+            let point = Point { at_s: self.trough_at.as_secs_f64(), bytes: self.trough as f64 };
+            self.record =
+                self.troughs[0].map_or(self.record, |(forgotten, _)| self.record.max(forgotten.bytes));
+            self.troughs.rotate_left(1);
+            self.troughs[TROUGHS - 1] = Some((point, height));
+        }
         (self.peak, self.peak_at) = (bytes, at);
         (self.trough, self.trough_at) = (bytes, at);
     }
@@ -63,6 +82,25 @@ impl Teeth {
     /// is longer than the longest tooth, for then the segments' floors speak for themselves.
     pub(crate) fn ceiling_for(&self, at: Duration, segment: Duration) -> u64 {
         if segment >= self.longest { 0 } else { self.ceiling(at).unwrap_or(0) }
+    }
+
+    /// The troughs between the newest finished teeth, oldest first, when they and the peaks have risen by at least
+    /// half a tooth, from above all earlier troughs: what a collected heap does when what survives collection
+    /// grows. Noise rises by chance as well, but not above what it has been before.
+    pub(crate) fn rising_floor(&self) -> Option<[Point; TROUGHS - 1]> {
+        let mut points = [Point { at_s: 0.0, bytes: 0.0 }; TROUGHS - 1];
+        let mut heights = [0.0; TROUGHS - 1];
+        // the first tooth's trough is where the process began, not where it fell back to
+        for (index, tooth) in self.troughs[1..].iter().enumerate() {
+            (points[index], heights[index]) = (*tooth)?;
+        }
+        let last = TROUGHS - 2;
+        let half_a_tooth = 0.5 * heights.iter().sum::<f64>() / heights.len() as f64;
+        let risen = points[last].bytes - points[0].bytes;
+        let peaks_risen = risen + heights[last] - heights[0];
+        let monotone = points.windows(2).all(|pair| pair[1].bytes > pair[0].bytes);
+        let news = points[0].bytes >= self.record;
+        (monotone && news && risen >= half_a_tooth && peaks_risen >= half_a_tooth).then_some(points)
     }
 
     /// The lowest value since the last fall, bytes.
@@ -100,6 +138,17 @@ mod tests {
     fn climb_has_none() {
         let teeth = run(300, |s| (10 + s) * MIB - (s % 2) * 100 * 1024);
         assert_eq!(teeth.ceiling(Duration::from_secs(300)), None);
+    }
+
+    /// Guarantees: five troughs that climb by more than half a tooth are a rising floor; level or random ones are
+    /// not.
+    #[test]
+    fn floors_that_rise() {
+        let rising = run(400, |s| (10 + s % 40 + s / 40 * 6) * MIB);
+        let floor = rising.rising_floor().expect("rises by 24 MiB in teeth of 40 MiB");
+        assert!(floor.windows(2).all(|pair| (pair[1].at_s - pair[0].at_s - 40.0).abs() < 2.0), "{floor:?}");
+        assert!(run(400, |s| (10 + s % 40) * MIB).rising_floor().is_none());
+        assert!(run(400, |s| (10 + s % 40 + s / 40 * 7 % 3) * MIB).rising_floor().is_none());
     }
 
     /// Guarantees: one spike long ago does not hide what comes after it.

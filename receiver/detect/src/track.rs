@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::finding::{Cleared, Exhaustion, FindingKind, Stage, Trend, Verdict};
 use crate::history::{History, Point, Stretch};
 use crate::rules::{
-    self, CONVICT, CONVICT_SETTLED, CONVICT_WINDOW, Criteria, HELD_SHARE, LEAK_STOPPED, MAX_DOUBT,
-    MAX_STOPPED, MIN_FALL, NOTICED, PATIENT, SETTLED, STOPPED_SHARE, SUSPECT, SUSPECT_QUICK, SUSPECT_STOPPED,
-    SUSPECT_WINDOW,
+    self, CONVICT, CONVICT_FLOOR, CONVICT_SETTLED, CONVICT_WINDOW, Criteria, HELD_SHARE, LEAK_STOPPED,
+    MAX_DOUBT, MAX_STOPPED, MIN_FALL, NOTICED, PATIENT, SETTLED, STOPPED_SHARE, SUSPECT, SUSPECT_AGE,
+    SUSPECT_QUICK, SUSPECT_STOPPED, SUSPECT_WINDOW,
 };
 use crate::sample::{HostMemory, Memory, Sample};
 use crate::teeth::Teeth;
@@ -36,6 +36,8 @@ struct Evidence {
 #[derive(Debug, Clone)]
 pub(crate) struct Track {
     image: u64,
+    /// When the program began, on the clock of the sweeps.
+    born: Duration,
     memory: Memory,
     seen: Duration,
     /// The largest slack of the samples in `history`.
@@ -51,10 +53,11 @@ pub(crate) struct Track {
 }
 
 impl Track {
-    pub(crate) fn new(at: Duration, sample: &Sample) -> Self {
+    pub(crate) fn new(at: Duration, born: Duration, sample: &Sample) -> Self {
         let charged = sample.memory.charged();
         Self {
             image: sample.image,
+            born,
             memory: sample.memory,
             seen: at,
             slack: sample.slack,
@@ -94,7 +97,7 @@ impl Track {
     ) -> Vec<FindingKind> {
         if sample.image != self.image && sample.image != 0 && self.image != 0 {
             let closed = self.close(Cleared::Executed);
-            *self = Self::new(at, sample);
+            *self = Self::new(at, at, sample);
             return closed.into_iter().collect();
         }
         let charged = sample.memory.charged();
@@ -166,11 +169,11 @@ impl Track {
             findings.extend(self.close(reason));
             return findings;
         }
-        if advanced == 0 {
-            return findings;
-        }
+        let floor = self.rising_floor();
         if self.case.is_none() {
-            let Some(evidence) = self.suspicion(at, advanced) else { return findings };
+            let Some(evidence) = self.suspicion(at, advanced).or_else(|| self.rising_floor()) else {
+                return findings;
+            };
             self.case = Some(Case {
                 stage: Stage::Suspected,
                 since: at,
@@ -180,7 +183,7 @@ impl Track {
             });
             findings.push(FindingKind::Suspected(evidence.trend));
         }
-        if let Some(evidence) = self.conviction(at, advanced)
+        if let Some(evidence) = self.conviction(at, advanced).or(floor)
             && let Some(case) = &mut self.case
         {
             case.trend = evidence.trend;
@@ -215,6 +218,9 @@ impl Track {
     }
 
     fn suspicion(&self, at: Duration, advanced: usize) -> Option<Evidence> {
+        if at.saturating_sub(self.born) < SUSPECT_AGE {
+            return None;
+        }
         let shortest = SUSPECT_WINDOW * (1 << self.doubt);
         self.evidence(
             at,
@@ -232,6 +238,18 @@ impl Track {
             shortest,
             |length| if length < SETTLED { &CONVICT } else { &CONVICT_SETTLED },
         )
+    }
+
+    fn rising_floor(&self) -> Option<Evidence> {
+        let points = self.teeth.rising_floor()?;
+        let (first, last) = (points.first()?, points.last()?);
+        let length = Duration::from_secs_f64((last.at_s - first.at_s).max(0.0));
+        let shape = Shape::of(&points)?;
+        (length >= CONVICT_WINDOW && shape.meets(&CONVICT_FLOOR, self.slack)).then(|| Evidence {
+            trend: trend(&points, length),
+            shape,
+            onset: *first,
+        })
     }
 
     /// Looks for sustained growth on the levels that have something new; when there is some, the longest stretch
