@@ -70,7 +70,7 @@ impl Detector {
     }
 
     fn observe(&mut self, sweep: &Sweep<'_>, sample: &Sample, findings: &mut Vec<Finding>) {
-        let (at, full, charged) = (sweep.at, sweep.pass == Pass::Full, sample.memory.charged());
+        let (at, full, charged) = (sweep.at, sweep.pass != Pass::Watched, sample.memory.charged());
         let Some(followed) = self.processes.get_mut(&sample.key) else {
             if !full {
                 return;
@@ -103,26 +103,21 @@ impl Detector {
         }
     }
 
-    /// Those that this pass should have seen and did not have exited.
+    /// Ends the tracks of those who have exited: they are said to have, or this pass should have seen them.
     fn bury(&mut self, sweep: &Sweep<'_>, findings: &mut Vec<Finding>) {
-        let at = sweep.at;
-        let mut gone = |key: ProcessKey, followed: &mut Followed| {
-            let alive = followed.track.seen() == at;
-            if !alive && let Some(kind) = followed.track.close(Cleared::Exited) {
-                findings.push(Finding { at, key, memory: followed.track.memory(), kind });
-            }
-            alive
-        };
-        match sweep.pass {
-            Pass::Full => self.processes.retain(|key, followed| gone(*key, followed)),
+        let gone = |followed: &Followed| followed.track.seen() < sweep.at;
+        let missing: Vec<ProcessKey> = match sweep.pass {
+            Pass::Full => self.processes.iter().filter(|(_, f)| gone(f)).map(|(key, _)| *key).collect(),
             Pass::Watched => {
-                for key in &self.watched {
-                    if let Some(followed) = self.processes.get_mut(key)
-                        && !gone(*key, followed)
-                    {
-                        self.processes.remove(key);
-                    }
-                }
+                let missing = |key: &&ProcessKey| self.processes.get(key).is_some_and(gone);
+                self.watched.iter().filter(missing).copied().collect()
+            }
+            Pass::Partial => Vec::new(),
+        };
+        for key in missing.iter().chain(sweep.exits) {
+            let Some(mut followed) = self.processes.remove(key) else { continue };
+            if let Some(kind) = followed.track.close(Cleared::Exited) {
+                findings.push(Finding { at: sweep.at, key: *key, memory: followed.track.memory(), kind });
             }
         }
     }
@@ -132,7 +127,7 @@ impl Detector {
         let wanted = |key: &ProcessKey| self.processes.get(key).is_some_and(Followed::is_watched);
         match pass {
             Pass::Watched => self.watched.retain(wanted),
-            Pass::Full => {
+            Pass::Full | Pass::Partial => {
                 let mut all: Vec<_> =
                     self.processes.iter().filter(|(_, followed)| followed.is_watched()).collect();
                 all.sort_by_key(|(key, followed)| {

@@ -67,6 +67,8 @@ pub enum Pass {
     Full,
     /// Only the watched ones; absence of others means nothing. A watched one that is absent has exited.
     Watched,
+    /// Some processes, by another's choice, as in a trace: absence means nothing.
+    Partial,
 }
 
 /// One pass over the host.
@@ -80,4 +82,6 @@ pub struct Sweep<'a> {
     pub host: Option<HostMemory>,
     /// The processes, in any order.
     pub samples: &'a [Sample],
+    /// Processes that are known to have ended since the pass before, whatever the pass saw.
+    pub exits: &'a [ProcessKey],
 }

@@ -49,6 +49,7 @@ fn run_with(detector: &mut Detector, programs: &[Program], phase: f64, seconds: 
             pass,
             host,
             samples: &samples,
+            exits: &[],
         }));
         let soon = detector.watch_again_in().map_or(f64::MAX, |wait| at + wait.as_secs_f64());
         at = soon.min(next_full);
@@ -251,7 +252,7 @@ fn exec_is_a_new_program() {
             image: if second < 300 { 1 } else { 2 },
         };
         let at = Duration::from_secs(second);
-        let sweep = Sweep { at, pass: Pass::Full, host: None, samples: &[sample] };
+        let sweep = Sweep { at, pass: Pass::Full, host: None, samples: &[sample], exits: &[] };
         findings.extend(detector.sweep(&sweep));
     }
     assert!(detected_at(&findings).is_some());
@@ -277,6 +278,7 @@ fn growth_records() {
             pass: Pass::Full,
             host: None,
             samples: &[sample(&program, at).expect("alive")],
+            exits: &[],
         };
         let grown = detector.sweep(&sweep).iter().any(|f| matches!(f.kind, FindingKind::Growth { .. }));
         assert_eq!(grown, expected, "sweep {index}");
@@ -309,7 +311,13 @@ fn exact_after_lagging() {
             image: 1,
         };
         let at = Duration::from_secs(second);
-        findings.extend(detector.sweep(&Sweep { at, pass: Pass::Full, host: None, samples: &[sample] }));
+        findings.extend(detector.sweep(&Sweep {
+            at,
+            pass: Pass::Full,
+            host: None,
+            samples: &[sample],
+            exits: &[],
+        }));
     }
     assert_eq!(findings, []);
 }
@@ -331,7 +339,13 @@ fn what_counts() {
             }
             let sample = Sample { key: ProcessKey { pid: 7, start_ns: 0 }, memory, slack: 0, image: 1 };
             let at = Duration::from_secs(second);
-            findings.extend(detector.sweep(&Sweep { at, pass: Pass::Full, host: None, samples: &[sample] }));
+            findings.extend(detector.sweep(&Sweep {
+                at,
+                pass: Pass::Full,
+                host: None,
+                samples: &[sample],
+                exits: &[],
+            }));
         }
         assert_eq!(detected_at(&findings).is_some(), kind < 3, "kind {kind}");
     }
@@ -357,10 +371,30 @@ fn bounds() {
             })
             .collect();
         let at = Duration::from_secs(round * 30);
-        detector.sweep(&Sweep { at, pass: Pass::Full, host: None, samples: &samples });
+        detector.sweep(&Sweep { at, pass: Pass::Full, host: None, samples: &samples, exits: &[] });
         assert!(detector.followed() <= 100 && detector.watched().len() <= 10);
     }
     assert_eq!(detector.unfollowed(), 50 * 400);
-    let back = detector.sweep(&Sweep { at: Duration::ZERO, pass: Pass::Full, host: None, samples: &[] });
+    let back =
+        detector.sweep(&Sweep { at: Duration::ZERO, pass: Pass::Full, host: None, samples: &[], exits: &[] });
     assert_eq!((back.len(), detector.followed()), (0, 100));
+}
+
+/// Guarantees: in a pass that saw only some processes absence means nothing, and a stated exit ends a case.
+#[test]
+fn partial_passes_and_stated_exits() {
+    let mut detector = Detector::new(Rules::default());
+    let key = ProcessKey { pid: 7, start_ns: 0 };
+    let mut findings = Vec::new();
+    for second in 0..400u64 {
+        let memory = Memory { anon: (4 << 20) + second * 40_000, ..Memory::default() };
+        let sample = Sample { key, memory, slack: 0, image: 1 };
+        let samples = if second % 2 == 0 { &[sample][..] } else { &[] };
+        let exits = if second == 399 { &[key][..] } else { &[] };
+        let at = Duration::from_secs(second);
+        findings.extend(detector.sweep(&Sweep { at, pass: Pass::Partial, host: None, samples, exits }));
+    }
+    assert!(detected_at(&findings).is_some());
+    assert_eq!(cleared(&findings), [Cleared::Exited]);
+    assert_eq!(detector.followed(), 0);
 }
