@@ -1,1 +1,29 @@
-//! The kernel's side and its ABI.
+//! The kernel's side of Memory Leak Hunter and its ABI. It reads what the kernel counts and knows nothing of leaks.
+//!
+//! In reading order: `c/growth.bpf.c` runs in the kernel and writes the rows of `c/abi.h`; [`wire`] turns their bytes into rows,
+//! [`pass`] turns rows into processes. These two are portable. On Linux, with the feature `kernel`, [`sweep`] loads the program
+//! and reads a pass, [`kernel`] tells what this host allows, and [`messages`] leads libbpf's own messages to the caller's log.
+
+#![deny(unsafe_code)]
+
+pub mod wire;
+
+pub mod pass;
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+mod layout;
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+pub mod sweep;
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+mod cpus;
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+pub mod error;
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+pub mod kernel;
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+pub mod messages;

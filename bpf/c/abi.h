@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What the kernel's side says to userspace. The one description of it: src/wire.rs mirrors these structs and src/layout.rs
+ * has the compiler prove that the mirrors are equal.
+ *
+ * A pass is a sequence of rows. Each begins with a header whose size covers the whole row, so that a reader can step over a
+ * kind it does not know. Fields lie at their natural alignment and nothing is implicit padding.
+ */
+#ifndef MLH_ABI_H
+#define MLH_ABI_H
+
+enum mlh_kind {
+	MLH_KIND_PROCESS = 1,
+	MLH_KIND_THREAD = 2,
+};
+
+/* How the memory counters of a row were kept and read. */
+enum mlh_flag {
+	/* struct percpu_counter (6.2 and later): the value lags by up to a batch on each online CPU. */
+	MLH_FLAG_PERCPU = 1 << 0,
+	/* The per-CPU parts were added in, and none was folded meanwhile: the value is exact. */
+	MLH_FLAG_EXACT = 1 << 1,
+	/* Threads hold back parts of their own (before 6.2): they stand in the rows, each thread's in its own. */
+	MLH_FLAG_CACHED = 1 << 2,
+};
+
+enum mlh_limit {
+	MLH_COMM_LEN = 16,
+	MLH_EXECUTABLE_LEN = 64,
+	/* Entries in the map of watched processes. */
+	MLH_WATCHED_MAX = 1024,
+	/* On a host with more possible CPUs nothing is summed exactly. */
+	MLH_CPUS_MAX = 1024,
+};
+
+struct mlh_header {
+	__u16 kind;
+	__u16 size; /* of the whole row, bytes; a multiple of 8 */
+};
+
+/* Pages. Signed, because a counter that lags may stand below zero. */
+struct mlh_pages {
+	__s64 anon;
+	__s64 file;
+	__s64 shmem;
+	__s64 swap;
+};
+
+/* A process that has memory of its own. */
+struct mlh_process {
+	struct mlh_header header;
+	__u32 flags;
+	__u64 start_ns;		/* CLOCK_BOOTTIME, of the thread group leader */
+	__u32 host_pid;		/* thread group id in the initial pid namespace */
+	__u32 pid;		/* in the reader's pid namespace */
+	__u32 own_pid;		/* in the innermost one */
+	__u32 parent;		/* in the reader's; 0 if the parent is not there */
+	struct mlh_pages base;	/* what the process's counters say */
+	struct mlh_pages cached; /* what the task of this row holds back beside them */
+	__u64 total_vm;		/* pages */
+	__u64 page_tables;	/* bytes */
+	__u64 cpu_ns;		/* of the task of this row */
+	__u64 ended_cpu_ns;	/* of the threads that have ended */
+	__u64 cgroup_id;
+	__u64 memory_cgroup_id;	/* 0: the kernel has no memory controller */
+	__u64 inode;		/* of the executable; 0: none */
+	__u64 exec_id;		/* goes up with each exec */
+	__u32 device;		/* of the executable's file system */
+	__u32 threads;
+	char comm[MLH_COMM_LEN];
+	char executable[MLH_EXECUTABLE_LEN]; /* base name, NUL-terminated */
+};
+
+/* Any further thread of a process. */
+struct mlh_thread {
+	struct mlh_header header;
+	__u32 host_pid;		/* of the process */
+	__u64 start_ns;		/* of the process */
+	__u64 cpu_ns;
+	struct mlh_pages base;	/* the process's counters again, now: tells what was folded in since its own row */
+	struct mlh_pages cached;
+};
+
+_Static_assert(sizeof(struct mlh_header) == 4, "header");
+_Static_assert(sizeof(struct mlh_pages) == 32, "pages");
+_Static_assert(sizeof(struct mlh_process) == 248, "process");
+_Static_assert(sizeof(struct mlh_thread) == 88, "thread");
+
+#endif

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * The kernel's types, trimmed to the fields that are read. Offsets and sizes are of no matter here: CO-RE writes those of the
+ * running kernel into the program when it is loaded. Names after `___` are flavours: the same type as another kernel has it.
+ */
+#ifndef MLH_VMLINUX_H
+#define MLH_VMLINUX_H
+
+typedef unsigned char __u8;
+typedef signed char __s8;
+typedef unsigned short __u16;
+typedef short __s16;
+typedef unsigned int __u32;
+typedef int __s32;
+typedef unsigned long long __u64;
+typedef long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+typedef _Bool bool;
+
+#define false 0
+#define true 1
+#define NULL ((void *)0)
+
+/* From the kernel's stable interface. */
+enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+};
+enum {
+	PF_KTHREAD = 0x00200000,
+};
+
+/* Anonymous in the kernel, so that CO-RE cannot find it; the same since 4.5. */
+enum {
+	MM_FILEPAGES,
+	MM_ANONPAGES,
+	MM_SWAPENTS,
+	MM_SHMEMPAGES,
+};
+
+/* The value is the running kernel's. */
+enum cgroup_subsys_id {
+	memory_cgrp_id = 4,
+};
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+	long counter;
+} atomic_long_t;
+
+struct pid_namespace;
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+};
+
+struct css_set {
+	struct cgroup_subsys_state *subsys[12];
+	struct cgroup *dfl_cgrp;
+};
+
+struct super_block {
+	__u32 s_dev;
+};
+
+struct inode {
+	unsigned long i_ino;
+	struct super_block *i_sb;
+};
+
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct qstr d_name;
+};
+
+struct path {
+	struct dentry *dentry;
+};
+
+struct file {
+	struct path f_path;
+	struct inode *f_inode;
+};
+
+struct percpu_counter {
+	__s64 count;
+	__s32 *counters;
+};
+
+struct mm_struct {
+	unsigned long total_vm;
+	atomic_long_t pgtables_bytes;
+	struct file *exe_file;
+	struct percpu_counter rss_stat[4]; /* 6.2 and later */
+};
+
+struct mm_rss_stat {
+	atomic_long_t count[4];
+};
+
+struct mm_struct___before_6_2 {
+	struct mm_rss_stat rss_stat;
+};
+
+struct sched_entity {
+	__u64 sum_exec_runtime;
+};
+
+struct signal_struct {
+	int nr_threads;
+	unsigned long long sum_sched_runtime;
+};
+
+struct task_struct {
+	unsigned int flags;
+	struct sched_entity se;
+	struct mm_struct *mm;
+	int tgid;
+	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	struct pid *thread_pid;
+	__u64 start_boottime;
+	__u64 self_exec_id;
+	char comm[16];
+	struct css_set *cgroups;
+	struct signal_struct *signal;
+};
+
+struct task_rss_stat {
+	int count[4];
+};
+
+struct task_struct___before_6_2 {
+	struct task_rss_stat rss_stat; /* absent where page-table locks are not split */
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+	__u64 session_id;
+	__u64 seq_num;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+
+struct bpf_array {
+	void *pptrs[1];
+};
+
+#pragma clang attribute pop
+
+#endif

@@ -1,0 +1,62 @@
+//! A process for the tests to look at. It does what a line on standard input says, answers with a line, and ends with its input.
+//!
+//! `touch N`: writes to N more MiB. `threads N`: starts N threads that work for a while and then wait. `ended N`: the same, but
+//! they end. `exec`: becomes the same program anew.
+
+use std::hint::black_box;
+use std::io::{self, BufRead as _};
+use std::thread;
+
+const MIB: usize = 1 << 20;
+
+fn work() {
+    let sum = (0..20_000_000_u64).fold(0, |sum: u64, n| black_box(sum.wrapping_mul(31) ^ n));
+    black_box(sum);
+}
+
+fn main() -> io::Result<()> {
+    let mut held = Vec::new();
+    println!("ready");
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let (verb, count) = line.split_once(' ').unwrap_or((&line, "0"));
+        let count: usize = count.parse().map_err(io::Error::other)?;
+        match verb {
+            "touch" => held.push(vec![1_u8; count * MIB]),
+            "threads" => {
+                let (tell, told) = std::sync::mpsc::channel();
+                for _ in 0..count {
+                    let tell = tell.clone();
+                    thread::spawn(move || {
+                        work();
+                        let _ = tell.send(());
+                        loop {
+                            thread::park();
+                        }
+                    });
+                }
+                told.iter().take(count).for_each(drop);
+            }
+            "ended" => {
+                for thread in (0..count).map(|_| thread::spawn(work)).collect::<Vec<_>>() {
+                    thread.join().map_err(|_| io::Error::other("a thread panicked"))?;
+                }
+            }
+            "exec" => return exec(),
+            _ => return Err(io::Error::other(line)),
+        }
+        println!("done");
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn exec() -> io::Result<()> {
+    use std::os::unix::process::CommandExt as _;
+    Err(std::process::Command::new(std::env::current_exe()?).exec())
+}
+
+#[cfg(not(unix))]
+fn exec() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
