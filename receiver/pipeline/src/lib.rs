@@ -9,3 +9,14 @@
 pub mod data;
 pub mod component;
 pub mod config;
+pub mod service;
+pub mod processors;
+pub mod exporters;
+pub mod extensions;
+
+mod custody;
+mod http;
+mod log_gate;
+mod reporter;
+#[cfg(test)]
+mod testing;
