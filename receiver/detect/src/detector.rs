@@ -160,6 +160,12 @@ impl Detector {
         })
     }
 
+    /// Whether this process is followed: it was alive in the last pass that could tell.
+    #[must_use]
+    pub fn follows(&self, key: &ProcessKey) -> bool {
+        self.processes.contains_key(key)
+    }
+
     /// How many processes are followed.
     #[must_use]
     pub fn followed(&self) -> usize {

@@ -6,15 +6,15 @@
 
 #![forbid(unsafe_code)]
 
-mod detector;
-mod finding;
-mod history;
-mod rules;
 mod sample;
-mod teeth;
-mod track;
-mod trend;
+mod detector;
 mod watch;
+mod track;
+mod teeth;
+mod history;
+mod trend;
+mod rules;
+mod finding;
 
 pub use detector::{Detector, Ongoing};
 pub use finding::{Cleared, Exhaustion, Finding, FindingKind, Stage, Trend, Verdict};

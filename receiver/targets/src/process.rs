@@ -1,5 +1,7 @@
 //! One process as one pass saw it, whichever way the pass was made.
 
+use crate::os;
+
 /// All that a pass learns of a process. Fields that this host or way of looking cannot give are `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProcessReading {
@@ -15,7 +17,8 @@ pub struct ProcessReading {
     pub start_ns: u64,
     /// The thread group leader's name, at most 15 bytes.
     pub comm: String,
-    /// The executable: its path where it can be read, else its base name, else empty.
+    /// The executable: its base name from a pass (its `comm` where the host hides it), or its path where a trace
+    /// gives that.
     pub executable: String,
     /// Identifies the executable image (inode mixed with device); 0 where unknown.
     pub image: u64,
@@ -33,7 +36,7 @@ pub struct ProcessReading {
     pub swap: u64,
     /// How far anon + shmem + swap may be from the truth, bytes.
     pub slack: u64,
-    /// Address space (total_vm), bytes.
+    /// Address space (`total_vm`), bytes.
     pub virtual_size: u64,
     /// Page tables, bytes.
     pub page_tables: Option<u64>,
@@ -41,4 +44,17 @@ pub struct ProcessReading {
     pub threads: u32,
     /// CPU time of all its threads, nanoseconds.
     pub cpu_ns: Option<u64>,
+}
+
+impl ProcessReading {
+    /// Whether `/proc` shows this very process under its pid now. It does not once the process has ended, even if
+    /// the pid is another's by then, nor where `/proc` is of another pid namespace. Ask before looking for more
+    /// under `/proc/PID`.
+    #[must_use]
+    pub fn is_at_its_pid(&self) -> bool {
+        // `/proc` cuts the start time to whole ticks, the kernel's own reading does not
+        os::start_ns(self.pid)
+            .and_then(|start| self.start_ns.checked_sub(start))
+            .is_some_and(|off| off < os::tick_ns())
+    }
 }

@@ -1,0 +1,85 @@
+//! Platforms whose processes cannot be watched: everything here says so.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::HostError;
+use crate::cgroup::{CgroupPaths, Layout};
+use crate::host::{HostIdentity, MemoryTotals, Namespaces};
+use crate::sweep::{ProcView, Readings};
+
+pub(crate) fn cgroup_paths(_pid: u32) -> Option<CgroupPaths> {
+    None
+}
+
+pub(crate) fn cgroup_layout() -> Result<Layout, HostError> {
+    Err(HostError::Unsupported)
+}
+
+pub(crate) fn host_identity() -> HostIdentity {
+    HostIdentity {
+        name: ["HOSTNAME", "COMPUTERNAME"].iter().find_map(|key| std::env::var(key).ok()),
+        id: None,
+        boot_id: None,
+        kernel_release: None,
+        page_size: 4096,
+        possible_cpus: std::thread::available_parallelism()
+            .map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+    }
+}
+
+pub(crate) fn memory() -> Result<MemoryTotals, HostError> {
+    Err(HostError::Unsupported)
+}
+
+pub(crate) fn namespaces() -> Namespaces {
+    Namespaces::default()
+}
+
+pub(crate) fn effective_capabilities() -> Option<u64> {
+    None
+}
+
+pub(crate) fn now_boot() -> Result<Duration, HostError> {
+    Err(HostError::Unsupported)
+}
+
+pub(crate) fn executable_path(_pid: u32) -> Option<PathBuf> {
+    None
+}
+
+pub(crate) fn start_ns(_pid: u32) -> Option<u64> {
+    None
+}
+
+pub(crate) fn tick_ns() -> u64 {
+    1
+}
+
+pub(crate) fn open_executable(_pid: u32) -> io::Result<File> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, HostError::Unsupported))
+}
+
+/// Cannot be built here.
+#[derive(Debug)]
+pub(crate) enum ProcSweep {}
+
+impl ProcSweep {
+    pub(crate) fn open() -> Result<Self, HostError> {
+        Err(HostError::Unsupported)
+    }
+
+    pub(crate) fn view(&self) -> ProcView {
+        match *self {}
+    }
+
+    pub(crate) fn full(&mut self) -> Result<Readings, HostError> {
+        match *self {}
+    }
+
+    pub(crate) fn only(&mut self, _pids: &[u32]) -> Result<Readings, HostError> {
+        match *self {}
+    }
+}

@@ -1,0 +1,60 @@
+//! One pass over the host's processes through `/proc`: the way that needs no privilege.
+//!
+//! Its costs are those of a few files a process, some thirty times those of the pass in the kernel.
+
+use crate::process::ProcessReading;
+use crate::{HostError, os};
+
+/// What a pass learnt.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Readings {
+    /// The processes that have memory of their own: no kernel threads, no zombies. In no particular order.
+    pub processes: Vec<ProcessReading>,
+    /// What could not be read, by reason. A process that ended while it was read is not an error.
+    pub errors: Vec<(&'static str, u64)>,
+}
+
+/// Which pid namespace the mounted `/proc` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcView {
+    /// That of this process.
+    Own,
+    /// One around it: pids in the readings are that namespace's, not this process's.
+    Outer,
+}
+
+/// The pass through `/proc`.
+#[derive(Debug)]
+pub struct ProcSweep(os::ProcSweep);
+
+impl ProcSweep {
+    /// Prepares passes.
+    ///
+    /// # Errors
+    /// Off Linux, and where `/proc` is absent or shows a namespace that this process is no part of.
+    pub fn open() -> Result<Self, HostError> {
+        os::ProcSweep::open().map(Self)
+    }
+
+    /// Whose processes it shows.
+    #[must_use]
+    pub fn view(&self) -> ProcView {
+        self.0.view()
+    }
+
+    /// Every visible process; at most a million, the rest counted as errors.
+    ///
+    /// # Errors
+    /// `/proc` itself cannot be listed.
+    pub fn full(&mut self) -> Result<Readings, HostError> {
+        self.0.full()
+    }
+
+    /// Only these; one that has ended is absent.
+    ///
+    /// # Errors
+    /// Never on Linux today: a process that cannot be read is counted in the readings.
+    pub fn only(&mut self, pids: &[u32]) -> Result<Readings, HostError> {
+        self.0.only(pids)
+    }
+}
