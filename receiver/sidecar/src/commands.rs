@@ -1,0 +1,81 @@
+//! What the program does: one file a command. Each returns how the process ends.
+
+mod run;
+mod settings;
+mod host;
+mod record;
+mod replay;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use mlh_pipeline::component::Factories;
+
+use crate::cli::{Cli, Command};
+use crate::metrics::Metrics;
+use crate::records::HostIdentity;
+
+/// Standalone: findings on the terminal, metrics for a scrape, a health check.
+const BUILT_IN: &str = include_str!("commands/built-in.yaml");
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// As asked.
+    Success = 0,
+    /// The configuration or the command line is wrong.
+    Usage = 1,
+    /// This host cannot do what was asked.
+    Host = 2,
+    /// A component failed.
+    Fatal = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Does what the command line asks for.
+#[must_use]
+pub fn dispatch(cli: Cli) -> Exit {
+    match cli.command {
+        None => run::run(&cli.config),
+        Some(Command::Validate) => settings::validate(&cli.config),
+        Some(Command::PrintConfig) => settings::print_config(&cli.config),
+        Some(Command::Components) => settings::components(),
+        Some(Command::Check { btf_path }) => host::check(btf_path),
+        Some(Command::Record { file, duration, interval, anonymize }) => {
+            record::record(&file, duration, interval, anonymize)
+        }
+        Some(Command::Replay { file, interval, output }) => replay::replay(&file, interval, output),
+    }
+}
+
+/// The store of metrics and every component the program knows.
+fn factories() -> (Arc<Metrics>, Factories) {
+    let host = Arc::new(HostIdentity::discover());
+    let metrics = Arc::new(Metrics::new(&host));
+    let receiver = crate::hunt::receiver::Factory { metrics: Arc::clone(&metrics), host };
+    let factories = Factories {
+        receivers: vec![Arc::new(receiver)],
+        processors: mlh_pipeline::processors::factories(),
+        exporters: mlh_pipeline::exporters::factories(vec![Arc::new(crate::event::EventFormat)]),
+        extensions: mlh_pipeline::extensions::factories(),
+    };
+    (metrics, factories)
+}
+
+/// Prints a result. Standard output that is closed early, as by `head`, is no fault.
+fn print(text: &str) -> Exit {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("error: standard output: {error}");
+            Exit::Fatal
+        }
+        _ => Exit::Success,
+    }
+}

@@ -1,0 +1,131 @@
+//! `record`: the sweeps of this host as a trace. It makes the passes that a running sidecar would make, so that a
+//! replay reaches the same verdicts.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use mlh_detect::Pass;
+use mlh_pipeline::config::LogSettings;
+use mlh_targets::host::{HostClock, HostIdentity as Machine};
+use tokio::time::Instant;
+
+use super::Exit;
+use super::run::{asked_to_stop, log_to_stderr};
+use crate::hunt::judge::{Bench, Detail, Judge, Seen};
+use crate::hunt::schedule::Schedule;
+use crate::hunt::settings::HuntSettings;
+use crate::observe::{self, Options};
+use crate::records::HostIdentity;
+use crate::trace::TraceWriter;
+
+pub(super) fn record(file: &Path, duration: Duration, interval: Duration, anonymize: bool) -> Exit {
+    log_to_stderr(LogSettings::default());
+    if interval < Duration::from_secs(1) {
+        eprintln!("error: --interval: expected 1s or longer");
+        return Exit::Usage;
+    }
+    let observer = match observe::open(&Options::default()) {
+        Ok((observer, choice)) => {
+            tracing::info!("{choice}");
+            observer
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Exit::Host;
+        }
+    };
+    let out = match File::create_new(file) {
+        Ok(out) => BufWriter::new(out),
+        Err(error) => {
+            eprintln!("error: {}: {error}", file.display());
+            return Exit::Usage;
+        }
+    };
+    let machine = Machine::read();
+    let recorder = Recorder {
+        judge: Judge::new(&Bench {
+            host: Arc::new(HostIdentity::default()),
+            page_size: machine.page_size,
+            growth_threshold: HuntSettings::default().rss_growth_threshold,
+            max_events_per_second: None,
+            detail: Detail::Recorded,
+        }),
+        trace: TraceWriter::new(out, &machine, anonymize),
+        observer,
+    };
+    let done = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime")
+        .and_then(|runtime| runtime.block_on(recorder.run(duration, interval)));
+    match done {
+        Ok(passes) => {
+            eprintln!("{passes} passes written to {}", file.display());
+            Exit::Success
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::Fatal
+        }
+    }
+}
+
+struct Recorder<W> {
+    observer: Box<dyn observe::Observer>,
+    judge: Judge,
+    trace: TraceWriter<W>,
+}
+
+impl<W: Write> Recorder<W> {
+    async fn run(mut self, duration: Duration, interval: Duration) -> anyhow::Result<u64> {
+        let began = Instant::now();
+        let mut schedule = Schedule::new(began.elapsed(), interval);
+        let mut stop = std::pin::pin!(asked_to_stop());
+        let mut passes = 0;
+        loop {
+            let (pass, wait) = schedule.next(began.elapsed(), self.judge.watch_again_in());
+            let left = duration.saturating_sub(began.elapsed());
+            if wait > left || left.is_zero() {
+                return Ok(passes);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = &mut stop => return Ok(passes),
+            }
+            if pass == Pass::Full {
+                schedule.swept(began.elapsed());
+            }
+            self.pass(pass)?;
+            passes += 1;
+        }
+    }
+
+    fn pass(&mut self, pass: Pass) -> anyhow::Result<()> {
+        let observation = match pass {
+            Pass::Watched => {
+                let pids: Vec<u32> = self.judge.watched().iter().map(|key| key.pid).collect();
+                self.observer.watched(&pids)
+            }
+            Pass::Full | Pass::Partial => self.observer.full(),
+        }
+        .context("a pass over the processes")?;
+        let clock = HostClock::read().context("the clock")?;
+        self.trace.pass(&observation, &clock).context("the trace")?;
+        // the judge decides who is looked at more closely; its records are of no interest here
+        self.judge.pass(
+            &Seen {
+                at: observation.at,
+                pass,
+                host: Some(observation.host),
+                readings: &observation.readings,
+                exits: &[],
+            },
+            &clock,
+        );
+        Ok(())
+    }
+}

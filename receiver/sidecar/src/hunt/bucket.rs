@@ -1,0 +1,45 @@
+//! `max_events_per_second`: a token bucket that holds one second's worth.
+
+use std::time::Duration;
+
+#[derive(Debug)]
+pub(super) struct Bucket {
+    per_second: f64,
+    tokens: f64,
+    at: Duration,
+}
+
+impl Bucket {
+    /// Full at first.
+    pub(super) fn new(per_second: u32) -> Self {
+        let per_second = f64::from(per_second);
+        Self { per_second, tokens: per_second, at: Duration::ZERO }
+    }
+
+    /// How many of `wanted` events may pass at the time `at`, on any clock that does not go back.
+    pub(super) fn take(&mut self, at: Duration, wanted: usize) -> usize {
+        let elapsed = at.saturating_sub(self.at).as_secs_f64();
+        self.at = self.at.max(at);
+        self.tokens = (self.tokens + elapsed * self.per_second).min(self.per_second);
+        let granted = (self.tokens as usize).min(wanted);
+        self.tokens -= granted as f64;
+        granted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: never more than the rate allows in any second after the first, and all of it when it is asked
+    /// for; a clock that goes back grants nothing extra.
+    #[test]
+    fn rate_holds() {
+        let mut bucket = Bucket::new(10);
+        assert_eq!(bucket.take(Duration::from_secs(5), 25), 10);
+        assert_eq!(bucket.take(Duration::from_secs(5), 25), 0);
+        assert_eq!(bucket.take(Duration::from_millis(5500), 25), 5);
+        assert_eq!(bucket.take(Duration::from_secs(1), 25), 0);
+        assert_eq!(bucket.take(Duration::from_secs(500), 25), 10);
+    }
+}

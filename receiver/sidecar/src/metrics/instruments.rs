@@ -1,0 +1,241 @@
+//! Every metric's name, unit and help, created at zero.
+//!
+//! Units follow from the name that must come out in Prometheus: `s` and `By` are only given where the name ends
+//! with the word already, braces vanish, and where the translation would append a word there is no unit.
+
+use std::sync::Arc;
+
+use mlh_pipeline::data::Signal;
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, Histogram as OtlpHistogram, HistogramDataPoint, Metric, metric::Data,
+};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+
+use super::Observed;
+use crate::records::epoch_nanos;
+use crate::semconv;
+
+/// Where the receiver itself fails or loses something; the pipeline's parts have stages of their own.
+pub mod stage {
+    /// A pass over the processes failed.
+    pub const SWEEP: &str = "sweep";
+    /// A record of the kernel could not be read.
+    pub const DECODE: &str = "decode";
+    /// The metrics could not be collected.
+    pub const COLLECT: &str = "collect";
+    /// A process was passed over because as many as there may be are followed already.
+    pub const TABLE: &str = "table";
+    /// A record was over `max_events_per_second`.
+    pub const RATE_LIMIT: &str = "rate_limit";
+    /// The channel between the sweeps and the pipeline was full.
+    pub const CHANNEL: &str = "channel";
+    /// The pipeline refused what it was given.
+    pub const PIPELINE: &str = "pipeline";
+}
+
+/// Where errors are counted from the start.
+pub const ERROR_STAGES: [&str; 3] = [stage::SWEEP, stage::DECODE, stage::COLLECT];
+
+// What the pipeline's parts call their losses.
+const PIPELINE_STAGES: [&str; 9] = [
+    stage::PIPELINE,
+    "batch",
+    "queue_full",
+    "retry_exhausted",
+    "refused",
+    "rejected",
+    "shutdown",
+    "file",
+    "debug",
+];
+const RECEIVER_STAGES: [&str; 3] = [stage::TABLE, stage::RATE_LIMIT, stage::CHANNEL];
+
+struct HistogramShape {
+    name: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    bounds: &'static [f64],
+}
+
+const PROCESSING_DURATION: HistogramShape = HistogramShape {
+    name: "memory_leak_hunter_processing_duration_ms",
+    unit: "",
+    help: "Time from a pass over the processes to its findings in the pipeline, in milliseconds",
+    bounds: &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 5000.0],
+};
+const SWEEP_DURATION: HistogramShape = HistogramShape {
+    name: "memory_leak_hunter_sweep_duration_seconds",
+    unit: "s",
+    help: "Time that one pass over the processes took",
+    bounds: &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0],
+};
+
+/// What is moved by hand; the rest is read from [`Observed`] at collection.
+pub(super) struct Instruments {
+    pub(super) events_processed: Counter<u64>,
+    pub(super) errors: Counter<u64>,
+    pub(super) processing_duration: Histogram<f64>,
+    pub(super) dropped_events: Counter<u64>,
+    pub(super) rss_growth_detected: Counter<u64>,
+    pub(super) suspects: Gauge<u64>,
+    pub(super) leaks: Gauge<u64>,
+    pub(super) sweep_duration: Histogram<f64>,
+    pub(super) exported_items: Counter<u64>,
+}
+
+impl Instruments {
+    pub(super) fn new(provider: &SdkMeterProvider, observed: &Arc<Observed>) -> Self {
+        let scope = InstrumentationScope::builder(semconv::SCOPE_NAME)
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .with_schema_url(semconv::SCHEMA_URL)
+            .build();
+        let meter = provider.meter_with_scope(scope);
+        observe(&meter, observed);
+        allocations(&meter);
+        gauge(&meter, "memory_leak_hunter_mode", "", "1 for the mode of operation that is on")
+            .record(1, &[KeyValue::new("mode", "growth_detection")]);
+
+        let new = Self {
+            events_processed: counter(
+                &meter,
+                "memory_leak_hunter_events_processed",
+                "{event}",
+                "Events that went through the receiver",
+            ),
+            errors: counter(&meter, "memory_leak_hunter_errors", "{error}", "Things that failed, by stage"),
+            processing_duration: histogram(&meter, &PROCESSING_DURATION),
+            dropped_events: counter(
+                &meter,
+                "memory_leak_hunter_dropped_events",
+                "{event}",
+                "Log records and metric points that were lost, by stage and signal",
+            ),
+            rss_growth_detected: counter(
+                &meter,
+                "memory_leak_hunter_rss_growth_detected",
+                "{event}",
+                "Times that a process grew by the threshold or more",
+            ),
+            suspects: gauge(
+                &meter,
+                "memory_leak_hunter_suspects",
+                "{process}",
+                "Processes suspected of a leak now",
+            ),
+            leaks: gauge(&meter, "memory_leak_hunter_leaks", "{process}", "Processes found leaking now"),
+            sweep_duration: histogram(&meter, &SWEEP_DURATION),
+            exported_items: counter(
+                &meter,
+                "memory_leak_hunter_exported_items",
+                "{item}",
+                "Log records and metric points that an exporter delivered",
+            ),
+        };
+        new.start_at_zero();
+        new
+    }
+
+    fn start_at_zero(&self) {
+        self.events_processed.add(0, &[]);
+        self.rss_growth_detected.add(0, &[]);
+        self.suspects.record(0, &[]);
+        self.leaks.record(0, &[]);
+        for stage in ERROR_STAGES {
+            self.errors.add(0, &[KeyValue::new("stage", stage)]);
+        }
+        let receiver = RECEIVER_STAGES.map(|stage| (stage, Signal::Logs));
+        let pipeline =
+            PIPELINE_STAGES.into_iter().flat_map(|stage| [(stage, Signal::Logs), (stage, Signal::Metrics)]);
+        for (stage, signal) in receiver.into_iter().chain(pipeline) {
+            let labels = [KeyValue::new("stage", stage), KeyValue::new("signal", signal.name())];
+            self.dropped_events.add(0, &labels);
+        }
+    }
+}
+
+/// The specification's four about allocations: growth detection sees none, and says so with a zero.
+fn allocations(meter: &Meter) {
+    for (name, help) in [
+        ("memory_leak_hunter_allocations_tracked", "Allocations tracked"),
+        ("memory_leak_hunter_deallocations_tracked", "Deallocations tracked"),
+    ] {
+        counter(meter, name, "{allocation}", help).add(0, &[]);
+    }
+    for (name, help) in [
+        ("memory_leak_hunter_unfreed_memory_bytes", "Tracked memory that has not been freed"),
+        ("memory_leak_hunter_largest_allocation_bytes", "The largest allocation seen"),
+    ] {
+        gauge(meter, name, "By", help).record(0, &[]);
+    }
+}
+
+fn observe(meter: &Meter, observed: &Arc<Observed>) {
+    let usage = Arc::clone(observed);
+    meter
+        .f64_observable_gauge("memory_leak_hunter_buffer_usage")
+        .with_description("How full the fullest of the channels and queues is, 0 to 1")
+        .with_callback(move |observer| observer.observe(usage.fullest(), &[]))
+        .build();
+    let velocities = Arc::clone(observed);
+    meter
+        .f64_observable_gauge("memory_leak_hunter_leak_velocity_bytes_per_second")
+        .with_description("How fast suspects and leaks grow, the fastest ones only")
+        .with_callback(move |observer| {
+            velocities.each_velocity(|value, labels| observer.observe(value, labels));
+        })
+        .build();
+}
+
+fn counter(meter: &Meter, name: &'static str, unit: &'static str, help: &'static str) -> Counter<u64> {
+    meter.u64_counter(name).with_unit(unit).with_description(help).build()
+}
+
+fn gauge(meter: &Meter, name: &'static str, unit: &'static str, help: &'static str) -> Gauge<u64> {
+    meter.u64_gauge(name).with_unit(unit).with_description(help).build()
+}
+
+fn histogram(meter: &Meter, shape: &HistogramShape) -> Histogram<f64> {
+    meter
+        .f64_histogram(shape.name)
+        .with_unit(shape.unit)
+        .with_description(shape.help)
+        .with_boundaries(shape.bounds.to_vec())
+        .build()
+}
+
+/// The metrics library leaves out a histogram that has recorded nothing; it is added here with its zeros.
+pub(super) fn add_empty_histograms(request: &mut ExportMetricsServiceRequest, started: u64) {
+    let scopes = request.resource_metrics.iter_mut().flat_map(|resource| &mut resource.scope_metrics);
+    let now = epoch_nanos(std::time::SystemTime::now());
+    for scope in scopes.filter(|scope| scope.scope.as_ref().is_some_and(|s| s.name == semconv::SCOPE_NAME)) {
+        for shape in [&PROCESSING_DURATION, &SWEEP_DURATION] {
+            if !scope.metrics.iter().any(|metric| metric.name == shape.name) {
+                scope.metrics.push(empty(shape, started, now));
+            }
+        }
+    }
+}
+
+fn empty(shape: &HistogramShape, started: u64, now: u64) -> Metric {
+    let point = HistogramDataPoint {
+        start_time_unix_nano: started,
+        time_unix_nano: now,
+        sum: Some(0.0),
+        bucket_counts: vec![0; shape.bounds.len() + 1],
+        explicit_bounds: shape.bounds.to_vec(),
+        ..HistogramDataPoint::default()
+    };
+    Metric {
+        name: shape.name.to_owned(),
+        description: shape.help.to_owned(),
+        unit: shape.unit.to_owned(),
+        data: Some(Data::Histogram(OtlpHistogram {
+            data_points: vec![point],
+            aggregation_temporality: AggregationTemporality::Cumulative.into(),
+        })),
+        ..Metric::default()
+    }
+}

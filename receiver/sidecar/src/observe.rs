@@ -1,0 +1,171 @@
+//! Looking at the host: one trait, two ways. The pass in the kernel costs a microsecond a process and needs
+//! `CAP_BPF` and `CAP_PERFMON`; the pass through `/proc` needs nothing and costs some thirty times that.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mlh_detect::{HostMemory, Memory, Pass, ProcessKey, Sample};
+use mlh_targets::HostError;
+use mlh_targets::host::{HostClock, MemoryTotals};
+use mlh_targets::process::ProcessReading;
+
+#[cfg(all(target_os = "linux", feature = "ebpf"))]
+mod kernel;
+mod proc;
+#[cfg(test)]
+mod tests;
+
+#[cfg(not(all(target_os = "linux", feature = "ebpf")))]
+mod kernel {
+    use super::{Observer, Options};
+
+    pub(super) fn open(_: &Options) -> Result<Box<dyn Observer>, String> {
+        Err("this build has no BPF programs (feature `ebpf`, Linux only)".to_owned())
+    }
+}
+
+/// Sees the host's processes. One thread owns it from beginning to end: what the kernel handed out belongs to it.
+pub trait Observer {
+    /// Every visible process.
+    ///
+    /// # Errors
+    /// The pass as a whole failed; a process that cannot be read is counted in the observation.
+    fn full(&mut self) -> Result<Observation, ObserveError>;
+
+    /// Only these, by their pids as the readings give them, as exactly as it can be had. One that is absent from
+    /// the observation has ended.
+    ///
+    /// # Errors
+    /// As [`full`](Self::full).
+    fn watched(&mut self, pids: &[u32]) -> Result<Observation, ObserveError>;
+
+    /// Which way this is, in a few words.
+    fn describe(&self) -> &'static str;
+}
+
+/// What one pass saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// When it began, since boot (`CLOCK_BOOTTIME`).
+    pub at: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// How much it saw.
+    pub pass: Pass,
+    /// The host's memory then.
+    pub host: HostMemory,
+    /// The processes, in any order.
+    pub readings: Vec<ProcessReading>,
+    /// What could not be read, by stage.
+    pub errors: Vec<(&'static str, u64)>,
+}
+
+/// Why a pass failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The host shows nothing, or this is no platform to watch.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The pass in the kernel failed.
+    #[error("the pass in the kernel: {0}")]
+    Kernel(String),
+}
+
+/// Which way to look first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Prefer {
+    /// In the kernel, and through `/proc` where that cannot be had.
+    #[default]
+    Kernel,
+    /// Through `/proc`.
+    Proc,
+}
+
+/// How to look.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Type information of the running kernel, where the kernel does not show its own.
+    pub btf_path: Option<PathBuf>,
+    /// Which way first.
+    pub prefer: Prefer,
+}
+
+/// Which way was taken, and why. Its text is for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// In the kernel.
+    Kernel,
+    /// Through `/proc`, because it was asked for.
+    Proc,
+    /// Through `/proc`, because the kernel's way cannot be had.
+    Fallback {
+        /// Why not, in a sentence.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel => f.write_str("processes are swept in the kernel (eBPF)"),
+            Self::Proc => f.write_str("processes are swept through /proc, as asked"),
+            Self::Fallback { reason } => {
+                write!(f, "processes are swept through /proc, which costs more, because {reason}")
+            }
+        }
+    }
+}
+
+/// Opens the best way to look at this host. Loading into the kernel takes some 50 ms.
+///
+/// # Errors
+/// Neither way can be had; off Linux that is always so, and the error names `replay`.
+pub fn open(options: &Options) -> Result<(Box<dyn Observer>, Choice), ObserveError> {
+    let choice = match options.prefer {
+        Prefer::Kernel => match kernel::open(options) {
+            Ok(observer) => return Ok((observer, Choice::Kernel)),
+            Err(reason) => Choice::Fallback { reason },
+        },
+        Prefer::Proc => Choice::Proc,
+    };
+    Ok((Box::new(proc::ProcObserver::open()?), choice))
+}
+
+/// Opens the kernel's way and no other; else says why it cannot be had.
+pub(crate) fn open_kernel(options: &Options) -> Result<Box<dyn Observer>, String> {
+    kernel::open(options)
+}
+
+/// Who a reading is about.
+#[must_use]
+pub fn key(reading: &ProcessReading) -> ProcessKey {
+    ProcessKey { pid: reading.pid, start_ns: reading.start_ns }
+}
+
+/// A reading as the detector takes it.
+#[must_use]
+pub fn sample(reading: &ProcessReading) -> Sample {
+    let ProcessReading { anon, swap, shmem, file, .. } = *reading;
+    Sample {
+        key: key(reading),
+        memory: Memory { anon, swap, shmem, file },
+        slack: reading.slack,
+        image: reading.image,
+    }
+}
+
+/// Times a pass and adds what every observation has.
+fn observe<R>(
+    pass: Pass,
+    look: impl FnOnce() -> Result<R, ObserveError>,
+    read: impl FnOnce(R) -> (Vec<ProcessReading>, Vec<(&'static str, u64)>),
+) -> Result<Observation, ObserveError> {
+    let at = HostClock::now_boot()?;
+    let (readings, errors) = read(look()?);
+    let took = HostClock::now_boot()?.saturating_sub(at);
+    let memory = MemoryTotals::read()?;
+    let host =
+        HostMemory { total: memory.total, available: memory.available.saturating_add(memory.swap_free) };
+    Ok(Observation { at, took, pass, host, readings, errors })
+}

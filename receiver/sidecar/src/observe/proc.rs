@@ -1,0 +1,38 @@
+//! Through `/proc`.
+
+use mlh_detect::Pass;
+use mlh_targets::HostError;
+use mlh_targets::sweep::{ProcSweep, Readings};
+
+use super::{Observation, ObserveError, Observer, observe};
+
+#[derive(Debug)]
+pub(super) struct ProcObserver(ProcSweep);
+
+impl ProcObserver {
+    pub(super) fn open() -> Result<Self, HostError> {
+        ProcSweep::open().map(Self)
+    }
+
+    fn pass(
+        &mut self,
+        pass: Pass,
+        look: impl FnOnce(&mut ProcSweep) -> Result<Readings, HostError>,
+    ) -> Result<Observation, ObserveError> {
+        observe(pass, || Ok(look(&mut self.0)?), |readings| (readings.processes, readings.errors))
+    }
+}
+
+impl Observer for ProcObserver {
+    fn full(&mut self) -> Result<Observation, ObserveError> {
+        self.pass(Pass::Full, ProcSweep::full)
+    }
+
+    fn watched(&mut self, pids: &[u32]) -> Result<Observation, ObserveError> {
+        self.pass(Pass::Watched, |sweep| sweep.only(pids))
+    }
+
+    fn describe(&self) -> &'static str {
+        "through /proc"
+    }
+}

@@ -1,0 +1,188 @@
+//! Every name that goes out: resource and record attributes, event names, kinds and severities.
+//!
+//! Upstream names come from `opentelemetry-semantic-conventions`, ours begin with `memory_leak_hunter.`. No
+//! other file spells an attribute.
+
+use mlh_detect::FindingKind;
+use opentelemetry_proto::tonic::logs::v1::SeverityNumber;
+
+pub use opentelemetry_semantic_conventions::SCHEMA_URL;
+pub use opentelemetry_semantic_conventions::attribute::{
+    CONTAINER_ID, HOST_ID, HOST_NAME, K8S_NAMESPACE_NAME, K8S_NODE_NAME, K8S_POD_NAME, K8S_POD_UID,
+    LOG_RECORD_UID, PROCESS_CREATION_TIME, PROCESS_EXECUTABLE_BUILD_ID_GNU, PROCESS_EXECUTABLE_NAME,
+    PROCESS_EXECUTABLE_PATH, PROCESS_LINUX_CGROUP, PROCESS_PID, PROCESS_VPID, SERVICE_INSTANCE_ID,
+    SERVICE_NAME, SERVICE_VERSION,
+};
+
+/// Name of the instrumentation scope of every record and metric.
+pub const SCOPE_NAME: &str = "memory_leak_hunter";
+/// The product, as `service.name` of its own metrics and `source` of its events.
+pub const PRODUCT: &str = "memory-leak-hunter";
+/// What our attributes begin with.
+pub const PREFIX: &str = "memory_leak_hunter.";
+
+/// The pid in the host's own namespace, on a Resource, where it differs from `process.pid`.
+pub const PROCESS_HOST_PID: &str = "process.host.pid";
+
+/// `memory-<kind number>-<unix ms>`, text.
+pub const EVENT_ID: &str = "memory_leak_hunter.event.id";
+/// The event name's last words joined by underscores, text: some log stores drop the event name.
+pub const EVENT_KIND: &str = "memory_leak_hunter.event.kind";
+/// The event type of the specification, text.
+pub const EVENT_TYPE: &str = "memory_leak_hunter.event.type";
+/// What the record is about, text: [`SCOPE_PROCESS`].
+pub const SCOPE: &str = "memory_leak_hunter.scope";
+/// The operation seen (`mmap`, `malloc`, ...), or the kind where there is none, text.
+pub const OPERATION: &str = "memory_leak_hunter.operation";
+/// The process, in the sidecar's pid namespace, integer.
+pub const PID: &str = "memory_leak_hunter.pid";
+/// The thread group leader's name, text.
+pub const COMMAND: &str = "memory_leak_hunter.command";
+/// Inode of the cgroup v2 directory, integer.
+pub const CGROUP_ID: &str = "memory_leak_hunter.cgroup_id";
+/// Inode of the memory controller's cgroup, integer.
+pub const MEMORY_CGROUP_ID: &str = "memory_leak_hunter.memory_cgroup_id";
+/// Bytes allocated, integer.
+pub const SIZE_BYTES: &str = "memory_leak_hunter.size_bytes";
+/// Resident memory, integer, pages of the kernel's page size.
+pub const RSS_PAGES: &str = "memory_leak_hunter.rss_pages";
+/// Growth that the record speaks of, integer, pages of the kernel's page size.
+pub const RSS_GROWTH: &str = "memory_leak_hunter.rss_growth";
+/// Anonymous memory, integer, bytes.
+pub const ANON_BYTES: &str = "memory_leak_hunter.anon_bytes";
+/// Swapped-out memory, integer, bytes.
+pub const SWAP_BYTES: &str = "memory_leak_hunter.swap_bytes";
+/// Shared memory, integer, bytes.
+pub const SHMEM_BYTES: &str = "memory_leak_hunter.shmem_bytes";
+/// File pages, integer, bytes.
+pub const FILE_BYTES: &str = "memory_leak_hunter.file_bytes";
+/// The slope, integer, bytes per second.
+pub const VELOCITY: &str = "memory_leak_hunter.velocity_bytes_per_second";
+/// Lower end of the slope's 95 % interval, integer, bytes per second.
+pub const VELOCITY_LOW: &str = "memory_leak_hunter.velocity_low_bytes_per_second";
+/// Upper end of the slope's 95 % interval, integer, bytes per second.
+pub const VELOCITY_HIGH: &str = "memory_leak_hunter.velocity_high_bytes_per_second";
+/// How sure the verdict is, number, 0..=1.
+pub const CONFIDENCE: &str = "memory_leak_hunter.confidence";
+/// The time the slope was measured over, integer, seconds.
+pub const WINDOW: &str = "memory_leak_hunter.window_s";
+/// Samples the slope rests on, integer.
+pub const SAMPLES: &str = "memory_leak_hunter.samples";
+/// When the growth began, text, RFC 3339.
+pub const ONSET: &str = "memory_leak_hunter.onset";
+/// Bytes grown since the onset, integer; in `leak.cleared` up to the peak.
+pub const LEAKED_BYTES: &str = "memory_leak_hunter.leaked_bytes";
+/// Expected time until the host has no memory left, integer, seconds.
+pub const HOST_EXHAUSTION: &str = "memory_leak_hunter.time_to_host_exhaustion_s";
+/// The same, not before, integer, seconds.
+pub const HOST_EXHAUSTION_EARLIEST: &str = "memory_leak_hunter.time_to_host_exhaustion_earliest_s";
+/// The same, not after, integer, seconds; absent where the velocity's interval touches zero.
+pub const HOST_EXHAUSTION_LATEST: &str = "memory_leak_hunter.time_to_host_exhaustion_latest_s";
+/// Why a suspicion or verdict was taken back, text: `stopped`, `given_back`, `executed`, `exited`.
+pub const CLEARED_REASON: &str = "memory_leak_hunter.cleared_reason";
+/// What was taken back, text: `suspected` or `leaking`.
+pub const CLEARED_FROM: &str = "memory_leak_hunter.cleared_from";
+
+/// [`SCOPE`] of a record about one process.
+pub const SCOPE_PROCESS: &str = "process";
+
+/// What a record tells. The numbers stand in event ids and are never given to another kind: 1 allocation,
+/// 2 deallocation, 3 allocation.unfreed, 8 oom.risk, 9 oom.kill and 10 mode.changed are spoken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Grew by the threshold or more since the last such record.
+    RssGrowth,
+    /// The trend is sustained.
+    LeakSuspected,
+    /// The verdict.
+    LeakDetected,
+    /// Suspicion or verdict taken back.
+    LeakCleared,
+}
+
+impl Kind {
+    /// Every kind, in the order of the numbers.
+    pub const ALL: [Kind; 4] = [Kind::RssGrowth, Kind::LeakSuspected, Kind::LeakDetected, Kind::LeakCleared];
+
+    /// The number in the event id.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Kind::RssGrowth => 4,
+            Kind::LeakSuspected => 5,
+            Kind::LeakDetected => 6,
+            Kind::LeakCleared => 7,
+        }
+    }
+
+    /// Value of [`EVENT_KIND`].
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::RssGrowth => "rss_growth",
+            Kind::LeakSuspected => "leak_suspected",
+            Kind::LeakDetected => "leak_detected",
+            Kind::LeakCleared => "leak_cleared",
+        }
+    }
+
+    /// The record's `event_name`.
+    #[must_use]
+    pub fn event_name(self) -> &'static str {
+        match self {
+            Kind::RssGrowth => "memory_leak_hunter.rss.growth",
+            Kind::LeakSuspected => "memory_leak_hunter.leak.suspected",
+            Kind::LeakDetected => "memory_leak_hunter.leak.detected",
+            Kind::LeakCleared => "memory_leak_hunter.leak.cleared",
+        }
+    }
+
+    /// Value of [`EVENT_TYPE`]: all that is told so far is the specification's `EventTypeMemoryPressure`.
+    #[must_use]
+    pub fn event_type(self) -> &'static str {
+        match self {
+            Kind::RssGrowth | Kind::LeakSuspected | Kind::LeakDetected | Kind::LeakCleared => {
+                "container.memory_pressure"
+            }
+        }
+    }
+
+    /// Severity as a number and as the text beside it.
+    #[must_use]
+    pub fn severity(self) -> (SeverityNumber, &'static str) {
+        match self {
+            Kind::RssGrowth | Kind::LeakCleared => (SeverityNumber::Info, "INFO"),
+            Kind::LeakSuspected => (SeverityNumber::Warn, "WARN"),
+            Kind::LeakDetected => (SeverityNumber::Error, "ERROR"),
+        }
+    }
+}
+
+impl From<&FindingKind> for Kind {
+    fn from(kind: &FindingKind) -> Self {
+        match kind {
+            FindingKind::Growth { .. } => Kind::RssGrowth,
+            FindingKind::Suspected(_) => Kind::LeakSuspected,
+            FindingKind::Detected(_) => Kind::LeakDetected,
+            FindingKind::Cleared { .. } => Kind::LeakCleared,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: for every kind the event name's last words, joined by underscores, are the kind's name, and
+    /// no two kinds share a number, so that a query on either finds the same records.
+    #[test]
+    fn the_kind_repeats_the_event_name() {
+        for kind in Kind::ALL {
+            let words = kind.event_name().strip_prefix(PREFIX).unwrap();
+            assert_eq!(words.replace('.', "_"), kind.name());
+        }
+        let mut numbers: Vec<u8> = Kind::ALL.iter().map(|kind| kind.number()).collect();
+        numbers.dedup();
+        assert_eq!(numbers, [4, 5, 6, 7], "the numbers that users were promised");
+    }
+}
