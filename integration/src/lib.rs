@@ -1,1 +1,18 @@
-//! What the end-to-end tests share.
+//! What the end-to-end tests and benchmarks share. Unix only: what they try is Linux.
+//!
+//! A test is a [`scenario`](scenario::scenario): it gets a [`World`](scenario::World) with a folder of its own,
+//! starts processes in it that die with it, and says with an error what went wrong or why it cannot run here.
+
+#![forbid(unsafe_code)]
+
+pub mod backends;
+pub mod container;
+pub mod need;
+pub mod otlp;
+pub mod process;
+pub mod scenario;
+pub mod sidecar;
+pub mod statistics;
+pub mod target;
+pub mod wait;
+pub mod web;

@@ -1,0 +1,40 @@
+//! What the sidecar costs, against its goals: `make bench`, or `make bench PARTS="pass storm"` for some of it.
+//!
+//! Needs root, eBPF, a release build of the sidecar, and a machine with nothing else to do. Prints one table.
+
+#![forbid(unsafe_code)]
+
+mod herd;
+mod idle;
+mod pass;
+mod start;
+mod storm;
+mod table;
+
+use anyhow::Context as _;
+use mlh_integration::scenario::World;
+use table::Table;
+
+type Part = fn(&World, &mut Table) -> anyhow::Result<()>;
+
+const PARTS: [(&str, Part); 4] =
+    [("pass", pass::measure), ("start", start::measure), ("storm", storm::measure), ("idle", idle::measure)];
+
+fn main() -> anyhow::Result<()> {
+    // cargo passes --bench
+    let named: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    if let Some(unknown) = named.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
+        anyhow::bail!("no part `{unknown}`; there are: pass start storm idle");
+    }
+    mlh_integration::need::ebpf()?;
+    let mut table = Table::default();
+    for (name, part) in PARTS {
+        if named.is_empty() || named.iter().any(|wanted| wanted == name) {
+            eprintln!("measuring: {name}");
+            part(&World::new()?, &mut table).with_context(|| name.to_owned())?;
+        }
+    }
+    print!("{table}");
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Containers by podman, made of nothing but our own programs: no image and no registry is needed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context as _;
+
+use crate::need::{self, Skip};
+use crate::scenario::World;
+
+/// A root file system with our programs and the libraries they load.
+pub struct Rootfs {
+    podman: PathBuf,
+    world: PathBuf,
+    open_files: String,
+}
+
+impl Rootfs {
+    /// Lays it out, and tries podman with it once.
+    ///
+    /// # Errors
+    /// A [`Skip`] where podman and runc are missing or do not work; an error where files cannot be copied.
+    pub fn new(world: &World, programs: &[PathBuf]) -> anyhow::Result<Self> {
+        need::root()?;
+        let podman = need::program("podman")?;
+        need::program("runc")?;
+        let root = world.path("rootfs");
+        for folder in ["proc", "sys", "dev", "etc", "tmp", "bin"] {
+            std::fs::create_dir_all(root.join(folder))?;
+        }
+        for program in programs.iter().chain([&PathBuf::from("/bin/true")]) {
+            std::fs::copy(program, root.join("bin").join(program.file_name().context("a program")?))?;
+            for library in libraries(program)? {
+                let copy = root.join(library.strip_prefix("/")?);
+                std::fs::create_dir_all(copy.parent().context("a library in the root folder")?)?;
+                std::fs::copy(&library, copy)?;
+            }
+        }
+        let limits = std::fs::read_to_string("/proc/self/limits")?;
+        let open_files = limits.lines().find(|line| line.starts_with("Max open files"));
+        let open_files =
+            open_files.and_then(|line| line.split_whitespace().nth(4)).unwrap_or("1024").to_owned();
+        let rootfs = Self { podman, world: world.folder().to_owned(), open_files };
+        need::works("podman", rootfs.run(&[]).arg("/bin/true").stdin(Stdio::null()))?;
+        Ok(rootfs)
+    }
+
+    /// A command that runs a program in a new container: `podman run FLAGS ROOT`, to be completed by the program
+    /// and its arguments. The test's folder is `/world` inside.
+    #[must_use]
+    pub fn run(&self, flags: &[&str]) -> Command {
+        let mut command = Command::new(&self.podman);
+        command
+            .arg("--root")
+            .arg(self.world.join("podman/store"))
+            .arg("--runroot")
+            .arg(self.world.join("podman/run"))
+            .args([
+                "--storage-driver=vfs",
+                "--cgroup-manager=cgroupfs",
+                "--runtime=runc",
+                "run",
+                "--rm",
+                "--interactive",
+            ])
+            // the limits as they are: raising them takes a capability that a nested host may lack
+            .args([
+                format!("--ulimit=nofile={0}:{0}", self.open_files),
+                "--ulimit=nproc=1024:1024".to_owned(),
+            ])
+            .args(["--network=none", "--cap-drop=all"])
+            .arg(format!("--volume={}:/world", self.world.display()))
+            .args(flags)
+            .arg("--rootfs")
+            .arg(self.world.join("rootfs"));
+        command
+    }
+}
+
+/// The shared libraries of a program, its loader included.
+fn libraries(program: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let ldd = need::program("ldd")?;
+    let output = Command::new(ldd).arg(program).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    if text.contains("not found") {
+        return Err(Skip::because(format!("{} lacks a library: {text}", program.display())).into());
+    }
+    // `name => /path (address)`, or `/path (address)`
+    let paths = text.split_whitespace().filter(|word| word.starts_with('/'));
+    Ok(paths.map(PathBuf::from).collect())
+}

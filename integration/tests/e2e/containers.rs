@@ -1,0 +1,173 @@
+//! Pid namespaces and containers: who is visible, and how it is named.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use mlh_integration::backends::Collector;
+use mlh_integration::container::Rootfs;
+use mlh_integration::otlp::records;
+use mlh_integration::scenario::{World, built, free_port, scenario};
+use mlh_integration::wait::until;
+use mlh_integration::{need, sidecar};
+use serde_json::Value;
+
+/// Records for three seconds, starting with two targets beside it, and tells what /proc shows afterwards. `$0` to
+/// `$2` are the target, the trace and the list; the rest is the sidecar's command.
+const INSIDE: &str = r#"
+target=$0; trace=$1; list=$2; shift 2
+"$target" <&0 & "$target" <&0 &
+"$@" record "$trace" --duration 3s || exit
+echo /proc/[0-9]* >"$list"
+"#;
+
+/// The pids of a trace's processes, without the recording sidecar itself.
+fn recorded(trace: &Path) -> anyhow::Result<BTreeSet<u64>> {
+    let mut pids = BTreeSet::new();
+    for line in std::fs::read_to_string(trace)?.lines() {
+        let line: Value = serde_json::from_str(line)?;
+        let recorder = line["comm"].as_str().is_some_and(|comm| comm.starts_with("memory-leak"));
+        if line["kind"] == "process" && !recorder {
+            pids.insert(line["pid"].as_u64().context("a process without a pid")?);
+        }
+    }
+    Ok(pids)
+}
+
+fn inside_a_pid_namespace(world: &World, prefix: &[&str]) -> anyhow::Result<()> {
+    let unshare = need::program("unshare")?;
+    let namespace = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    need::works("unshare", Command::new(&unshare).args(namespace).arg("true"))?;
+    let (trace, list) = (world.path("inside.trace"), world.path("inside.pids"));
+    // whoever records may be somebody else
+    std::fs::write(&trace, "")?;
+    Command::new("chmod").arg("a+w").arg(&trace).status()?;
+    let program = world.path("memory-leak-hunter");
+    std::fs::copy(sidecar::executable()?, &program)?;
+    let mut command = Command::new(unshare);
+    command.args(namespace).args(["sh", "-c", INSIDE]).arg(built("target-idle")?).arg(&trace).arg(&list);
+    let mut run = world.spawn("inside", command.args(prefix).arg(program))?;
+    let status = run.end(Duration::from_secs(60))?;
+    ensure!(status.success(), "{status}: {}", run.stderr());
+    let text = std::fs::read_to_string(list)?;
+    let shown: BTreeSet<u64> =
+        text.split_whitespace().filter_map(|path| path.rsplit('/').next()?.parse().ok()).collect();
+    ensure!(shown.len() == 3, "the shell and two targets: {text}");
+    ensure!(recorded(&trace)? == shown, "recorded {:?}, /proc shows {shown:?}", recorded(&trace)?);
+    Ok(())
+}
+
+/// Guarantees: in a pid namespace of its own the eBPF sweep sees what that namespace's /proc shows, under its pids.
+/// Needs: root, eBPF, unshare.
+#[test]
+fn a_pid_namespace_bounds_the_ebpf_sweep() {
+    scenario(|world| {
+        need::ebpf()?;
+        inside_a_pid_namespace(world, &[])
+    });
+}
+
+/// Guarantees: the sweep through /proc sees the same in a pid namespace as the one with eBPF.
+/// Needs: root, unshare, setpriv.
+#[test]
+fn a_pid_namespace_bounds_the_proc_sweep() {
+    scenario(|world| {
+        need::root()?;
+        need::program("setpriv")?;
+        let nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps -all --ambient-caps -all --bounding-set -all";
+        inside_a_pid_namespace(world, &nobody.split(' ').collect::<Vec<_>>())
+    });
+}
+
+/// The processes of this host that have memory of their own, as `(pid, start time)`: no kernel threads.
+fn processes() -> anyhow::Result<BTreeSet<(u64, u64)>> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let folder = entry?.path();
+        let Some(pid) = folder.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
+        // one that ends while we look is no stable process
+        let Ok(stat) = std::fs::read_to_string(folder.join("stat")) else { continue };
+        let Ok(statm) = std::fs::read_to_string(folder.join("statm")) else { continue };
+        let start = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19)?.parse().ok());
+        if let (Some(start), false) = (start, statm.starts_with("0 ")) {
+            found.insert((pid, start));
+        }
+    }
+    Ok(found)
+}
+
+/// Guarantees: a sidecar in a container that shares the host's pids sees the host's processes under the host's pids,
+/// with no more than `CAP_BPF` and `CAP_PERFMON`.
+/// Needs: root, eBPF, podman and runc that work here.
+#[test]
+fn a_container_with_the_hosts_pids_sees_the_host() {
+    scenario(|world| {
+        need::ebpf()?;
+        let program = sidecar::executable()?;
+        let rootfs = Rootfs::new(world, &[program])?;
+        let target = world.target("target-idle", &["--mib", "4"])?;
+        let flags = ["--pid=host", "--cap-add=BPF,PERFMON", "--security-opt=seccomp=unconfined"];
+        let mut command = rootfs.run(&flags);
+        command.args(["/bin/memory-leak-hunter", "record", "/world/host.trace", "--duration", "3s"]);
+        let before = processes()?;
+        let mut run = world.spawn("container", &mut command)?;
+        let status = run.end(Duration::from_secs(60))?;
+        let after = processes()?;
+        ensure!(status.success(), "{status}: {}", run.stderr());
+        ensure!(!run.stderr().contains("/proc instead"), "it fell back to /proc: {}", run.stderr());
+        let seen = recorded(&world.path("host.trace"))?;
+        let stable: BTreeSet<u64> = before.intersection(&after).map(|(pid, _)| *pid).collect();
+        ensure!(stable.contains(&target.pid().into()), "the target is not on the host's list");
+        let unseen: Vec<_> = stable.difference(&seen).collect();
+        ensure!(unseen.is_empty(), "not seen from the container: {unseen:?}");
+        Ok(())
+    });
+}
+
+/// Guarantees: growth inside a container is told with the container's id and the pid on the host.
+/// Needs: root, podman and runc that work here, the test servers.
+#[test]
+fn growth_in_a_container_names_it() {
+    scenario(|world| {
+        let rootfs = Rootfs::new(world, &[built("target-leak")?])?;
+        let port = free_port()?;
+        let collector = Collector::start(world, free_port()?)?;
+        let config = format!(
+            "receivers: {{memory_leak_hunter: {{rss_check_interval: 2s, collection_interval: 1s}}}}
+exporters:
+  otlp_grpc: {{endpoint: '{}', tls: {{insecure: true}}}}
+  prometheus: {{endpoint: '127.0.0.1:{port}'}}
+service:
+  pipelines:
+    logs: {{receivers: [memory_leak_hunter], exporters: [otlp_grpc]}}
+    metrics: {{receivers: [memory_leak_hunter], exporters: [prometheus]}}
+",
+            collector.otlp
+        );
+        let mut hunter = sidecar::start(world, "sidecar", &config, port)?;
+        let id_file = world.path("container.id");
+        let mut command = rootfs.run(&[&format!("--cidfile={}", id_file.display())]);
+        let _leak = world.spawn("leak", command.args(["/bin/target-leak", "--rate", "1000000"]))?;
+        let id = until("the container's id", Duration::from_secs(30), || {
+            Ok(std::fs::read_to_string(&id_file).ok().filter(|id| id.len() == 64))
+        })?;
+        let record = until("growth in the container", Duration::from_secs(120), || {
+            hunter.lives()?;
+            let of_it = |attributes: &serde_json::Map<String, Value>| {
+                attributes.get("container.id") == Some(&id.as_str().into())
+            };
+            let growth = |event: &str| event == "memory_leak_hunter.rss.growth";
+            Ok(records(&collector.file)?
+                .into_iter()
+                .find(|record| growth(&record.event) && of_it(&record.resource)))
+        })?;
+        ensure!(record.severity == 9, "severity: {}", record.severity);
+        ensure!(record.resource["process.executable.name"] == "target-leak", "{:?}", record.resource);
+        let pid = record.pid().context("no pid")?;
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
+        ensure!(comm.trim() == "target-leak", "pid {pid} of the host is {comm}");
+        Ok(())
+    });
+}
