@@ -24,13 +24,10 @@ bool cpus_measured = false;
 /* How often a sum is tried again when a CPU folded its part in meanwhile. */
 #define MLH_SUM_ATTEMPTS 3
 
-/* An element of an array inside a struct of the kernel, whose offset and element size are the running kernel's. */
-#define element(object, type, array, which, size) \
-	((void *)(object) + bpf_core_field_offset(type, array) + (which) * (size))
-#define percpu_of(mm, which) \
-	((struct percpu_counter *)element(mm, struct mm_struct, rss_stat, which, bpf_core_type_size(struct percpu_counter)))
-#define atomic_of(mm, which) (*(long *)element(mm, struct mm_struct___before_6_2, rss_stat.count, which, sizeof(long)))
-#define cached_of(task, which) (*(int *)element(task, struct task_struct___before_6_2, rss_stat.count, which, sizeof(int)))
+/* The element size is the running kernel's: it depends on how the kernel was built. */
+#define percpu_of(mm, which)                                                                             \
+	((struct percpu_counter *)((void *)(mm) + bpf_core_field_offset(struct mm_struct, rss_stat) + \
+				   (which) * bpf_core_type_size(struct percpu_counter)))
 
 static __always_inline bool kept_per_cpu(void)
 {
@@ -121,21 +118,28 @@ static __always_inline __u32 read_per_cpu(struct mlh_pages *pages, struct mm_str
 
 static __always_inline void read_atomic(struct mlh_pages *pages, struct mm_struct *mm)
 {
-	pages->anon = atomic_of(mm, MM_ANONPAGES);
-	pages->file = atomic_of(mm, MM_FILEPAGES);
-	pages->shmem = atomic_of(mm, MM_SHMEMPAGES);
-	pages->swap = atomic_of(mm, MM_SWAPENTS);
+	struct mm_struct___before_6_2 *old = (void *)mm;
+	long counts[4] = {};
+
+	bpf_core_read(counts, sizeof(counts), &old->rss_stat.count);
+	pages->anon = counts[MM_ANONPAGES];
+	pages->file = counts[MM_FILEPAGES];
+	pages->shmem = counts[MM_SHMEMPAGES];
+	pages->swap = counts[MM_SWAPENTS];
 }
 
 /* What this thread has counted and not yet handed to its process. */
 static __always_inline void read_cached(struct mlh_pages *pages, struct task_struct *task)
 {
-	if (!bpf_core_field_exists(struct task_struct___before_6_2, rss_stat))
+	struct task_struct___before_6_2 *old = (void *)task;
+	int counts[4] = {};
+
+	if (!bpf_core_field_exists(old->rss_stat) || bpf_core_read(counts, sizeof(counts), &old->rss_stat.count))
 		return;
-	pages->anon = cached_of(task, MM_ANONPAGES);
-	pages->file = cached_of(task, MM_FILEPAGES);
-	pages->shmem = cached_of(task, MM_SHMEMPAGES);
-	pages->swap = cached_of(task, MM_SWAPENTS);
+	pages->anon = counts[MM_ANONPAGES];
+	pages->file = counts[MM_FILEPAGES];
+	pages->shmem = counts[MM_SHMEMPAGES];
+	pages->swap = counts[MM_SWAPENTS];
 }
 
 #endif

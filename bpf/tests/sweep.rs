@@ -194,7 +194,7 @@ fn inside_a_namespace_only_its_processes_are_visible() {
     }
     let output = run(Command::new("unshare").args(own).args(["sh", "-c", script]).arg(example("pass")));
     let rows: Vec<Vec<&str>> = output.lines().map(|line| line.split('\t').collect()).collect();
-    let name = |row: &Vec<&str>| row.get(7).copied().unwrap_or_default().to_owned();
+    let name = |row: &Vec<&str>| row.get(6).copied().unwrap_or_default().to_owned();
     let mut names: Vec<String> = rows.iter().map(name).collect();
     names.sort();
     assert_eq!(rows.len(), 4, "the shell, unshare, sleep and the reader: {output}");
@@ -226,7 +226,7 @@ fn nobody_with(capabilities: &str) -> [&str; 9] {
     ]
 }
 
-/// Guarantees: with CAP_BPF and CAP_PERFMON alone a user other than root gets the whole pass, and exact sums.
+/// Guarantees: with `CAP_BPF` and `CAP_PERFMON` alone a user other than root gets the whole pass, and exact sums.
 /// Needs: eBPF, root, setpriv, kernel 5.11 (before, memory for BPF needs a raised limit).
 #[test]
 fn two_capabilities_are_enough() {
@@ -247,7 +247,7 @@ fn two_capabilities_are_enough() {
     assert_eq!(fields.get(5).copied(), Some(row.anon.to_string().as_str()), "{line}");
 }
 
-/// Guarantees: without CAP_PERFMON the refusal names it.
+/// Guarantees: without `CAP_PERFMON` the refusal names it.
 /// Needs: eBPF, root, setpriv.
 #[test]
 fn a_missing_capability_is_named() {

@@ -1,5 +1,6 @@
 //! The program under test.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::process::Process;
-use crate::scenario::{World, built};
+use crate::scenario::{World, built, free_port};
 use crate::wait::until;
 use crate::web;
 
@@ -20,6 +21,27 @@ pub fn executable() -> anyhow::Result<PathBuf> {
         Some(path) => Ok(PathBuf::from(path).canonicalize().context("MLH_BIN")?),
         None => built("memory-leak-hunter"),
     }
+}
+
+/// A copy in the test's folder, where every user can reach it: the build folder may lie in somebody's home.
+///
+/// # Errors
+/// When it cannot be copied.
+pub fn published(world: &World) -> anyhow::Result<PathBuf> {
+    let copy = world.path("memory-leak-hunter");
+    std::fs::copy(executable()?, &copy)?;
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755))?;
+    Ok(copy)
+}
+
+/// Completes a command so that it runs the built-in configuration beside others: metrics on `port`, health on another.
+///
+/// # Errors
+/// When there is no port for the latter.
+pub fn built_in(command: &mut Command, port: u16) -> anyhow::Result<&mut Command> {
+    let health = format!("extensions::health_check::endpoint=127.0.0.1:{}", free_port()?);
+    let metrics = format!("exporters::prometheus::endpoint=127.0.0.1:{port}");
+    Ok(command.args(["--set", &health, "--set", &metrics]))
 }
 
 /// A run of the sidecar that ends by itself.

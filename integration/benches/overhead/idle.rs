@@ -35,8 +35,7 @@ pub(crate) fn measure(world: &World, table: &mut Table) -> anyhow::Result<()> {
     let _herd = herd::start(world, 1000)?;
     let port = free_port()?;
     let mut command = Command::new(sidecar::executable()?);
-    command.arg("--set").arg(format!("exporters::prometheus::endpoint=127.0.0.1:{port}"));
-    let mut hunter = world.spawn("sidecar", &mut command)?;
+    let mut hunter = world.spawn("sidecar", sidecar::built_in(&mut command, port)?)?;
     sidecar::swept(&mut hunter, port)?;
 
     let (begin, used) = (Instant::now(), cpu(hunter.pid())?);

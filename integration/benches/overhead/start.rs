@@ -13,7 +13,7 @@ pub(crate) fn measure(world: &World, table: &mut Table) -> anyhow::Result<()> {
     let mut times = Vec::new();
     for run in 0..10 {
         let mut command = Command::new(sidecar::executable()?);
-        command.arg("--set").arg(format!("exporters::prometheus::endpoint=127.0.0.1:{}", free_port()?));
+        sidecar::built_in(&mut command, free_port()?)?;
         let begin = Instant::now();
         let mut hunter = world.spawn(&format!("start-{run}"), &mut command)?;
         // the log line is the sooner sign: metrics are collected at their own interval

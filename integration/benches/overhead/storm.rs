@@ -19,10 +19,8 @@ fn hunter(world: &World, name: &str) -> anyhow::Result<Process> {
     let mut command = Command::new(sidecar::executable()?);
     command
         .args(["--set", "receivers::memory_leak_hunter::rss_check_interval=1s"])
-        .args(["--set", "receivers::memory_leak_hunter::collection_interval=1s"])
-        .arg("--set")
-        .arg(format!("exporters::prometheus::endpoint=127.0.0.1:{port}"));
-    let mut hunter = world.spawn(name, &mut command)?;
+        .args(["--set", "receivers::memory_leak_hunter::collection_interval=1s"]);
+    let mut hunter = world.spawn(name, sidecar::built_in(&mut command, port)?)?;
     sidecar::swept(&mut hunter, port)?;
     Ok(hunter)
 }

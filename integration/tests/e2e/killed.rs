@@ -25,8 +25,7 @@ fn nothing_is_left_in_the_kernel() {
         };
         let port = free_port()?;
         let mut command = Command::new(sidecar::executable()?);
-        command.arg("--set").arg(format!("exporters::prometheus::endpoint=127.0.0.1:{port}"));
-        let mut hunter = world.spawn("sidecar", &mut command)?;
+        let mut hunter = world.spawn("sidecar", sidecar::built_in(&mut command, port)?)?;
         sidecar::swept(&mut hunter, port)?;
         let held = sidecar::bpf_ids(hunter.pid())?;
         ensure!(held.iter().any(|(kind, _)| kind == "prog"), "the sidecar holds no BPF program: {held:?}");

@@ -11,30 +11,31 @@ use mlh_integration::scenario::{World, free_port, scenario};
 use mlh_integration::{sidecar, web};
 use nix::sys::signal::Signal;
 
-/// Starts the built-in configuration, moved to a free port.
+/// Starts the built-in configuration, moved to free ports.
 fn standalone(world: &World, name: &str) -> anyhow::Result<Process> {
     let port = free_port()?;
     let mut command = Command::new(sidecar::executable()?);
-    command.arg("--set").arg(format!("exporters::prometheus::endpoint=localhost:{port}"));
-    let mut hunter = world.spawn(name, &mut command)?;
+    let mut hunter = world.spawn(name, sidecar::built_in(&mut command, port)?)?;
     sidecar::swept(&mut hunter, port)?;
     Ok(hunter)
 }
 
 /// Guarantees: with no configuration at all the sidecar hunts and serves its metrics on localhost:9464.
-/// Needs: port 9464 free.
+/// Needs: ports 9464 and 13134 free.
 #[test]
 fn no_configuration_is_needed() {
     scenario(|world| {
-        if TcpListener::bind(("127.0.0.1", 9464)).is_err() {
-            return Err(Skip::because("port 9464 is taken").into());
+        for port in [9464, 13134] {
+            if TcpListener::bind(("127.0.0.1", port)).is_err() {
+                return Err(Skip::because(format!("port {port} is taken")).into());
+            }
         }
         let mut hunter = world.spawn("sidecar", &mut Command::new(sidecar::executable()?))?;
         sidecar::swept(&mut hunter, 9464)
     });
 }
 
-/// Guarantees: SIGTERM and SIGINT each end the sidecar in order, with exit code 0, and standard output held results
+/// Guarantees: SIGTERM and SIGINT each end the sidecar in order, with exit code 0, and standard output held records
 /// only: no log line.
 #[test]
 fn signals_end_it_in_order() {
@@ -84,13 +85,16 @@ service:
 fn a_taken_port_is_fatal_and_named() {
     scenario(|world| {
         let taken = TcpListener::bind(("127.0.0.1", 0))?;
-        let address = taken.local_addr()?.to_string();
+        let address = taken.local_addr()?;
         let mut command = Command::new(sidecar::executable()?);
-        command.arg("--set").arg(format!("exporters::prometheus::endpoint={address}"));
-        let mut hunter = world.spawn("sidecar", &mut command)?;
+        let mut hunter = world.spawn("sidecar", sidecar::built_in(&mut command, address.port())?)?;
         let status = hunter.end(Duration::from_secs(30))?;
         ensure!(status.code() == Some(3), "{status}");
-        ensure!(hunter.stderr().contains(&address), "the address is not named: {}", hunter.stderr());
+        ensure!(
+            hunter.stderr().contains(&address.to_string()),
+            "the address is not named: {}",
+            hunter.stderr()
+        );
         Ok(())
     });
 }

@@ -1,7 +1,6 @@
 //! As a user other than root, with and without the two capabilities.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::ensure;
@@ -10,14 +9,6 @@ use mlh_integration::{need, sidecar};
 
 const CAPABILITIES: &str = "+bpf,+perfmon";
 const NONE: &str = "-all";
-
-/// The sidecar where every user can reach it: the build folder may lie in somebody's home.
-fn published(world: &World) -> anyhow::Result<PathBuf> {
-    let copy = world.path("memory-leak-hunter");
-    std::fs::copy(sidecar::executable()?, &copy)?;
-    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755))?;
-    Ok(copy)
-}
 
 /// `program` as the user `nobody` with these capabilities and no others.
 fn as_nobody(setpriv: &Path, capabilities: &str, program: &Path) -> Command {
@@ -32,12 +23,11 @@ fn as_nobody(setpriv: &Path, capabilities: &str, program: &Path) -> Command {
 
 fn sweeps(world: &World, capabilities: &str) -> anyhow::Result<mlh_integration::process::Process> {
     let setpriv = need::program("setpriv")?;
-    let program = published(world)?;
+    let program = sidecar::published(world)?;
     need::works("setpriv", as_nobody(&setpriv, capabilities, Path::new("/bin/true")).arg("--"))?;
     let port = free_port()?;
     let mut command = as_nobody(&setpriv, capabilities, &program);
-    command.arg("--set").arg(format!("exporters::prometheus::endpoint=127.0.0.1:{port}"));
-    let mut hunter = world.spawn("sidecar", &mut command)?;
+    let mut hunter = world.spawn("sidecar", sidecar::built_in(&mut command, port)?)?;
     sidecar::swept(&mut hunter, port)?;
     Ok(hunter)
 }
@@ -77,7 +67,7 @@ fn check_explains_each_line() {
     scenario(|world| {
         need::ebpf()?;
         let setpriv = need::program("setpriv")?;
-        let program = published(world)?;
+        let program = sidecar::published(world)?;
         let check = |capabilities: &str| -> anyhow::Result<(Option<i32>, String)> {
             let output = as_nobody(&setpriv, capabilities, &program).arg("check").output()?;
             Ok((output.status.code(), sidecar::text(&output.stdout)))

@@ -1,7 +1,8 @@
 //! A process's memory over time, in constant space: the lowest value of each slot, at six resolutions.
 //!
 //! The finest level has slots of 2 s, each further one slots four times as long, 64 slots a level: the last two
-//! minutes in detail and the last 36 hours in outline, in 1.6 KB.
+//! minutes in detail and the last 36 hours in outline, in 2.4 KB. Each value keeps its moment inside the slot: sweeps
+//! come at odd times, and a speed is only as exact as its times.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ const EMPTY: u32 = u32::MAX;
 const STRETCHES_IN_SIX: [u64; 3] = [12, 24, 48];
 const STRETCHES_IN_EIGHT: [u64; 3] = [16, 32, 64];
 
-/// The lowest value of a segment and the middle of the slot it was seen in.
+/// The lowest value of a segment and when it was seen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Point {
     /// Seconds on the clock of the sweeps.
@@ -36,6 +37,16 @@ impl Stretch {
     pub(crate) fn length(self) -> Duration {
         Duration::from_secs(self.slots * width(self.level))
     }
+
+    /// Twice as long, on a level that reaches so far back. `None` beyond the last level.
+    pub(crate) fn doubled(self) -> Option<Self> {
+        let slots = self.slots * 2;
+        if slots <= SLOTS {
+            return Some(Self { slots, ..self });
+        }
+        let level = self.level + 1;
+        (level < LEVELS).then_some(Self { level, slots: slots / FACTOR })
+    }
 }
 
 /// Seconds a slot of the level lasts.
@@ -47,8 +58,17 @@ fn width(level: usize) -> u64 {
 struct Level {
     /// KiB; [`EMPTY`] where no sample fell into the slot.
     floors: [u32; SLOTS as usize],
+    /// When the floor was seen, in 65,536ths of the slot.
+    moments: [u16; SLOTS as usize],
     /// Number of the newest slot, counted from the clock's zero.
     newest: u64,
+}
+
+impl Level {
+    /// When the floor of a slot was seen, in slots since the clock's zero.
+    fn moment(&self, slot: u64) -> f64 {
+        slot as f64 + f64::from(self.moments[(slot % SLOTS) as usize]) / 65_536.0
+    }
 }
 
 /// See the module.
@@ -59,7 +79,11 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn new(at: Duration) -> Self {
-        let level = |index| Level { floors: [EMPTY; SLOTS as usize], newest: at.as_secs() / width(index) };
+        let level = |index| Level {
+            floors: [EMPTY; SLOTS as usize],
+            moments: [0; SLOTS as usize],
+            newest: at.as_secs() / width(index),
+        };
         Self { levels: std::array::from_fn(level) }
     }
 
@@ -78,8 +102,12 @@ impl History {
                 level.newest = slot;
                 advanced = index + 1;
             }
-            let floor = &mut level.floors[(level.newest % SLOTS) as usize];
-            *floor = (*floor).min(kib);
+            let newest = (level.newest % SLOTS) as usize;
+            if kib < level.floors[newest] {
+                let inside = at.saturating_sub(Duration::from_secs(level.newest * width(index)));
+                level.floors[newest] = kib;
+                level.moments[newest] = (inside.as_secs_f64() / width(index) as f64 * 65_536.0) as u16;
+            }
         }
         advanced
     }
@@ -99,22 +127,30 @@ impl History {
     /// Cuts the newest `stretch` into equal segments and gives the lowest point of each; values below `ceiling`
     /// are raised to it. `None` where some segment saw no sample.
     pub(crate) fn floors(&self, stretch: Stretch, segments: usize, ceiling: u64) -> Option<Vec<Point>> {
+        let points = self.covered(stretch, segments, ceiling);
+        (points.len() == segments).then_some(points)
+    }
+
+    /// Like `floors`, and only the newest segments without a hole between them.
+    pub(crate) fn covered(&self, stretch: Stretch, segments: usize, ceiling: u64) -> Vec<Point> {
         let level = &self.levels[stretch.level];
-        let first = (level.newest + 1).checked_sub(stretch.slots)?;
         let each = stretch.slots / segments as u64;
-        (0..segments as u64)
-            .map(|segment| {
-                let slots = first + segment * each..first + (segment + 1) * each;
+        let mut points: Vec<Point> = (0..segments as u64)
+            .map_while(|back| {
+                let end = (level.newest + 1).checked_sub(back * each)?;
+                let slots = end.checked_sub(each)?..end;
                 slots
                     .map(|slot| (level.floors[(slot % SLOTS) as usize], slot))
                     .filter(|(kib, _)| *kib != EMPTY)
                     .min()
                     .map(|(kib, slot)| Point {
-                        at_s: (slot as f64 + 0.5) * width(stretch.level) as f64,
+                        at_s: level.moment(slot) * width(stretch.level) as f64,
                         bytes: (u64::from(kib) * 1024).max(ceiling) as f64,
                     })
             })
-            .collect()
+            .collect();
+        points.reverse();
+        points
     }
 
     /// The lowest value seen around the time `ago` before the newest sample, from the finest level that reaches

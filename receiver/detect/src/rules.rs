@@ -38,9 +38,15 @@ pub(crate) struct Criteria {
     pub(crate) min_hold: f64,
     /// Speed of the last step over the mean speed: what fills up has stopped by now.
     pub(crate) min_newest: f64,
+    /// Kendall's tau of the steps' speeds against time, unless they hold at [`STEADY`]: what slows down step by step
+    /// comes to an end.
+    pub(crate) min_pace: f64,
     /// Bytes.
     pub(crate) min_grown: u64,
 }
+
+/// A later half at this share of the earlier half's speed is not slowing down.
+pub(crate) const STEADY: f64 = 0.95;
 
 /// Suspicion on a stretch of less than [`PATIENT`]: little was seen, so it must be regular.
 pub(crate) const SUSPECT_QUICK: Criteria = Criteria {
@@ -50,6 +56,7 @@ pub(crate) const SUSPECT_QUICK: Criteria = Criteria {
     max_given_back: 0.0,
     min_hold: 0.6,
     min_newest: 0.5,
+    min_pace: -1.0,
     min_grown: 256 * KIB,
 };
 
@@ -61,6 +68,7 @@ pub(crate) const SUSPECT: Criteria = Criteria {
     max_given_back: 0.15,
     min_hold: 0.45,
     min_newest: 0.1,
+    min_pace: -1.0,
     min_grown: 256 * KIB,
 };
 
@@ -72,6 +80,7 @@ pub(crate) const CONVICT: Criteria = Criteria {
     max_given_back: 0.1,
     min_hold: 0.7,
     min_newest: 0.3,
+    min_pace: -0.7,
     min_grown: MIB,
 };
 
@@ -83,6 +92,7 @@ pub(crate) const CONVICT_SETTLED: Criteria = Criteria {
     max_given_back: 0.15,
     min_hold: 0.5,
     min_newest: 0.1,
+    min_pace: -0.7,
     min_grown: MIB,
 };
 
@@ -94,8 +104,15 @@ pub(crate) const CONVICT_FLOOR: Criteria = Criteria {
     max_given_back: 0.0,
     min_hold: 0.5,
     min_newest: 0.1,
+    min_pace: -1.0,
     min_grown: MIB,
 };
+
+/// The lower end of the velocity's interval over the velocity: what may well be standing still is no leak yet.
+pub(crate) const MIN_CERTAINTY: f64 = 0.4;
+/// Speed over a verdict's stretch against the speed over the stretch of the same length before it: the tail of a
+/// long warm-up looks steady by itself.
+pub(crate) const MIN_HOLD_BEFORE: f64 = 0.5;
 
 /// From here on [`SUSPECT`] applies.
 pub(crate) const PATIENT: Duration = Duration::from_secs(90);
@@ -146,4 +163,4 @@ pub(crate) const LEAK_STOPPED: Duration = Duration::from_secs(300);
 /// No stop is waited for longer than this.
 pub(crate) const MAX_STOPPED: Duration = Duration::from_secs(3600);
 /// A suspicion or verdict is dropped when less than this share of the growth is still held.
-pub(crate) const HELD_SHARE: f64 = 0.4;
+pub(crate) const HELD_SHARE: f64 = 0.2;

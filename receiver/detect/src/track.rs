@@ -6,12 +6,12 @@ use crate::finding::{Cleared, Exhaustion, FindingKind, Stage, Trend, Verdict};
 use crate::history::{History, Point, Stretch};
 use crate::rules::{
     self, CONVICT, CONVICT_FLOOR, CONVICT_SETTLED, CONVICT_WINDOW, Criteria, HELD_SHARE, LEAK_STOPPED,
-    MAX_DOUBT, MAX_STOPPED, MIN_FALL, NOTICED, PATIENT, SETTLED, STOPPED_SHARE, SUSPECT, SUSPECT_AGE,
-    SUSPECT_QUICK, SUSPECT_STOPPED, SUSPECT_WINDOW,
+    MAX_DOUBT, MAX_STOPPED, MIN_CERTAINTY, MIN_FALL, MIN_HOLD_BEFORE, NOTICED, PATIENT, SETTLED,
+    STOPPED_SHARE, SUSPECT, SUSPECT_AGE, SUSPECT_QUICK, SUSPECT_STOPPED, SUSPECT_WINDOW,
 };
 use crate::sample::{HostMemory, Memory, Sample};
 use crate::teeth::Teeth;
-use crate::trend::{Shape, trend};
+use crate::trend::{Shape, slowing, trend};
 
 /// An open suspicion or verdict.
 #[derive(Debug, Clone, Copy)]
@@ -222,22 +222,23 @@ impl Track {
             return None;
         }
         let shortest = SUSPECT_WINDOW * (1 << self.doubt);
-        self.evidence(
-            at,
-            advanced,
-            shortest,
-            |length| if length < PATIENT { &SUSPECT_QUICK } else { &SUSPECT },
-        )
+        let criteria = |length| if length < PATIENT { &SUSPECT_QUICK } else { &SUSPECT };
+        self.evidence(at, advanced, shortest, criteria, |_, _| true)
     }
 
     fn conviction(&self, at: Duration, advanced: usize) -> Option<Evidence> {
         let shortest = CONVICT_WINDOW * (1 << self.doubt.min(2));
-        self.evidence(
-            at,
-            advanced,
-            shortest,
-            |length| if length < SETTLED { &CONVICT } else { &CONVICT_SETTLED },
-        )
+        let criteria = |length| if length < SETTLED { &CONVICT } else { &CONVICT_SETTLED };
+        self.evidence(at, advanced, shortest, criteria, |stretch, trend| {
+            trend.interval.0 >= MIN_CERTAINTY * trend.velocity && !self.is_tail(stretch)
+        })
+    }
+
+    /// Whether the process grew much faster just before this stretch.
+    fn is_tail(&self, stretch: Stretch) -> bool {
+        let (Some(history), Some(longer)) = (&self.history, stretch.doubled()) else { return false };
+        let points = history.covered(longer, 2 * CONVICT.segments, 0);
+        slowing(&points, CONVICT.segments, MIN_HOLD_BEFORE)
     }
 
     fn rising_floor(&self) -> Option<Evidence> {
@@ -260,6 +261,7 @@ impl Track {
         advanced: usize,
         shortest: Duration,
         criteria: impl Fn(Duration) -> &'static Criteria,
+        accept: impl Fn(Stretch, &Trend) -> bool,
     ) -> Option<Evidence> {
         let history = self.history.as_deref()?;
         let segments = criteria(shortest).segments;
@@ -274,7 +276,9 @@ impl Track {
             if !shape.meets(criteria(length), self.slack) {
                 return None;
             }
-            Some(Evidence { trend: trend(&points, length), shape, onset: *points.first()? })
+            let trend = trend(&points, length);
+            let onset = *points.first()?;
+            accept(stretch, &trend).then_some(Evidence { trend, shape, onset })
         };
         History::stretches(segments, advanced).find_map(test)?;
         History::stretches(segments, History::levels()).rev().find_map(test)

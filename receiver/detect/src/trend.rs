@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::finding::Trend;
 use crate::history::Point;
-use crate::rules::Criteria;
+use crate::rules::{Criteria, STEADY};
 
 /// What the segments of a stretch have in common.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,6 +21,8 @@ pub(crate) struct Shape {
     pub(crate) hold: f64,
     /// Speed of the last step over the mean speed.
     pub(crate) newest: f64,
+    /// Kendall's tau of the speeds against time: -1 when each step is slower than the one before it.
+    pub(crate) pace: f64,
 }
 
 impl Shape {
@@ -46,6 +48,7 @@ impl Shape {
             given_back: steps.iter().filter(|step| **step < 0.0).map(|step| -step).sum::<f64>() / grown,
             hold: if early > 0.0 { (late / early).min(10.0) } else { 10.0 },
             newest: speed(&points[end - 1], last) / speed(first, last),
+            pace: kendall(&points.windows(2).map(|pair| speed(&pair[0], &pair[1])).collect::<Vec<_>>()),
         })
     }
 
@@ -57,7 +60,35 @@ impl Shape {
             && self.given_back <= criteria.max_given_back
             && self.hold >= criteria.min_hold
             && self.newest >= criteria.min_newest
+            && (self.pace >= criteria.min_pace || self.hold >= STEADY)
     }
+}
+
+/// The share of pairs that rise less the share of pairs that fall.
+fn kendall(values: &[f64]) -> f64 {
+    let pairs = values.iter().enumerate().flat_map(|(i, a)| values[i + 1..].iter().map(move |b| (*a, *b)));
+    let (mut sum, mut count) = (0.0, 0.0);
+    for (earlier, later) in pairs {
+        count += 1.0;
+        if later > earlier {
+            sum += 1.0;
+        } else if later < earlier {
+            sum -= 1.0;
+        }
+    }
+    if count > 0.0 { sum / count } else { 0.0 }
+}
+
+/// Whether growth from `newer` points on is much slower than before. Medians are compared: one large step long ago,
+/// such as what a program loads at its start, is no speed. Too little seen before is no answer.
+pub(crate) fn slowing(points: &[Point], newer: usize, min_hold: f64) -> bool {
+    let median = |part: &[Point]| {
+        let mut steps: Vec<f64> = part.windows(2).map(|pair| pair[1].bytes - pair[0].bytes).collect();
+        steps.sort_by(f64::total_cmp);
+        steps.get(steps.len() / 2).copied().unwrap_or(0.0)
+    };
+    let (older, newer) = points.split_at(points.len().saturating_sub(newer));
+    older.len() >= 4 && median(newer) < min_hold * median(older)
 }
 
 /// The slope through the points after Theil and Sen: the median of all pairwise slopes, which a few odd points

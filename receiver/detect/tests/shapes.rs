@@ -178,6 +178,8 @@ fn calm_shapes() {
         ("quick warm-up", program(1, exponential(5.0, 50.0))),
         ("warm-up", program(1, exponential(30.0, 50.0))),
         ("slow warm-up", program(1, exponential(90.0, 30.0))),
+        ("long warm-up", program(1, exponential(200.0, 60.0))),
+        ("warm-up with a tail", program(1, |age| 20.0 * MIB * (age.min(600.0) / 600.0).powf(0.3))),
         ("cache fills for 20 s", program(1, ramp(20.0, 64.0))),
         ("cache fills for 90 s", program(1, ramp(90.0, 64.0))),
         ("one step", program(1, |age| if age < 200.0 { 10.0 * MIB } else { 90.0 * MIB })),

@@ -1,5 +1,5 @@
-//! Looking at the host: one trait, two ways. The pass in the kernel costs a microsecond a process and needs
-//! `CAP_BPF` and `CAP_PERFMON`; the pass through `/proc` needs nothing and costs some thirty times that.
+//! Looking at the host: one trait, two ways. The pass in the kernel costs about a microsecond a process and needs
+//! `CAP_BPF` and `CAP_PERFMON`; the pass through `/proc` needs nothing and costs some 60 us a process.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -100,7 +100,8 @@ fn undeleted(path: &Path) -> PathBuf {
 
 /// A file of the process as text. Names are any bytes that their owner liked, so what is not UTF-8 is replaced.
 fn text(process: &Process, file: &str) -> procfs::ProcResult<String> {
-    let mut bytes = Vec::new();
+    // such a file is a kilobyte or two: one read instead of a growing buffer's ten
+    let mut bytes = Vec::with_capacity(8192);
     let file = process.open_relative(file)?;
     io::Read::read_to_end(&mut io::Read::take(file, MAX_TEXT), &mut bytes)?;
     Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))

@@ -54,7 +54,10 @@ pub(super) fn replay(file: &Path, interval: Option<Duration>, output: Output) ->
         _ => {}
     }
     if passes == 0 {
-        eprintln!("error: {}: no pass in it ({faults} faulty lines); expected a trace as `record` writes it", file.display());
+        eprintln!(
+            "error: {}: no pass in it ({faults} faulty lines); expected a trace as `record` writes it",
+            file.display()
+        );
         return Exit::Usage;
     }
     eprintln!("{passes} passes, {processes} samples, {faults} faulty lines");

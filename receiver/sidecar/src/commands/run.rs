@@ -1,5 +1,6 @@
 //! Running: load, build, start, wait, drain.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,7 +120,11 @@ pub(super) fn log_to_stderr(settings: LogSettings) {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     match settings.encoding {
         LogEncoding::Json => builder.json().init(),
         LogEncoding::Console => builder.init(),

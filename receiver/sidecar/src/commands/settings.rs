@@ -6,7 +6,10 @@ use serde_yaml::{Mapping, Value};
 use super::{BUILT_IN, Exit, factories, print};
 use crate::cli::ConfigArgs;
 
-pub(super) fn load(args: &ConfigArgs, factories: &mlh_pipeline::component::Factories) -> Result<Loaded, Exit> {
+pub(super) fn load(
+    args: &ConfigArgs,
+    factories: &mlh_pipeline::component::Factories,
+) -> Result<Loaded, Exit> {
     config::load(&args.config, &args.set, factories, BUILT_IN).map_err(|problems| {
         eprintln!("{problems}");
         Exit::Usage
@@ -39,7 +42,10 @@ pub(super) fn components() -> Exit {
         ("description", env!("CARGO_PKG_DESCRIPTION")),
         ("version", env!("CARGO_PKG_VERSION")),
     ];
-    listing.insert("buildinfo".into(), build.into_iter().map(|(k, v)| (k.into(), v.into())).collect::<Mapping>().into());
+    listing.insert(
+        "buildinfo".into(),
+        build.into_iter().map(|(k, v)| (k.into(), v.into())).collect::<Mapping>().into(),
+    );
     if let Value::Mapping(components) = config::components(&factories().1) {
         listing.extend(components);
     }

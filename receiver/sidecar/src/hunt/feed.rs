@@ -113,14 +113,14 @@ mod tests {
         let request = metrics.collect().unwrap();
         let text = serde_json::to_value(&request).unwrap().to_string();
         // every point of the dropped events is an integer in a string; all but the lost ones are zero
-        let dropped = text.split("\"name\":").find(|part| part.contains("dropped_events")).unwrap().to_owned();
+        let dropped =
+            text.split("\"name\":").find(|part| part.contains("dropped_events")).unwrap().to_owned();
         let value = dropped.split("\"asInt\":\"").skip(1).filter_map(|part| part.split('"').next());
         value.filter_map(|number| number.parse::<f64>().ok()).sum()
     }
 
     async fn feed(refusals: u32, refusal: Refused, records: usize) -> (Vec<usize>, f64) {
-        let gate =
-            Arc::new(Gate { refusals: Mutex::new(refusals), taken: Mutex::new(Vec::new()), refusal });
+        let gate = Arc::new(Gate { refusals: Mutex::new(refusals), taken: Mutex::new(Vec::new()), refusal });
         let store = Arc::new(Metrics::new(&HostIdentity::default()));
         let (sender, receiver) = tokio::sync::mpsc::channel(1000);
         for _ in 0..records {

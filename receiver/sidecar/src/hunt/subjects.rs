@@ -64,12 +64,12 @@ impl Subjects {
 fn learn(detail: Detail, reading: &ProcessReading, clock: &HostClock) -> Subject {
     let created = Some(clock.to_epoch(std::time::Duration::from_nanos(reading.start_ns)));
     let mut subject = Subject { reading: reading.clone(), created, ..Subject::default() };
-    if detail == Detail::Recorded {
+    // a pid that has been given to another process since, or a /proc of another pid namespace, would tell of a stranger
+    if detail == Detail::Recorded || !reading.is_at_its_pid() {
         return subject;
     }
     if let Some(paths) = cgroup::of_pid(reading.pid) {
-        subject.container_id =
-            paths.all().find_map(container::id_from_path).map(|id| id.as_str().to_owned());
+        subject.container_id = paths.all().find_map(container::id_from_path).map(|id| id.as_str().to_owned());
         subject.pod_uid = paths.all().find_map(container::pod_uid_from_path);
         subject.cgroup_path = paths.limiting().map(str::to_owned);
     }

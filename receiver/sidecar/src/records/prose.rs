@@ -48,17 +48,31 @@ pub(super) fn sentence(finding: &Finding, subject: &Subject, clock: &Clock) -> S
     }
 }
 
-/// The name, the pid and the first twelve digits of the container's id, as container tools take them.
+/// The name, the pid, and where it runs: the first twelve digits of the container's id, as container tools take
+/// them, else the cgroup.
 fn who(finding: &Finding, subject: &Subject) -> String {
-    // Any process may give itself a name with line breaks or terminal escapes in it.
-    let name: String =
-        subject.name().chars().map(|char| if char.is_control() { '?' } else { char }).collect();
-    let container = subject
-        .container_id
-        .as_ref()
-        .map(|id| format!(", container {}", id.chars().take(12).collect::<String>()))
-        .unwrap_or_default();
-    format!("{name} (pid {}{container})", finding.key.pid)
+    let place = match (&subject.container_id, &subject.cgroup_path, subject.reading.cgroup_id) {
+        (Some(id), _, _) => format!(", container {}", id.chars().take(12).collect::<String>()),
+        (None, Some(path), _) => format!(", cgroup {}", tail(&printable(path))),
+        (None, None, Some(id)) => format!(", cgroup id {id}"),
+        (None, None, None) => String::new(),
+    };
+    format!("{} (pid {}{place})", printable(subject.name()), finding.key.pid)
+}
+
+/// Any process may give itself a name with line breaks or terminal escapes in it, and any cgroup.
+fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
+}
+
+/// The end of a long path: its beginning is the same for all pods.
+fn tail(path: &str) -> String {
+    const LONGEST: usize = 80;
+    let length = path.chars().count();
+    if length <= LONGEST {
+        return path.to_owned();
+    }
+    std::iter::once('…').chain(path.chars().skip(length - LONGEST + 1)).collect()
 }
 
 fn size(bytes: u64) -> String {

@@ -222,6 +222,22 @@ fn a_verdict() {
     );
 }
 
+/// Guarantees: outside of a container the sentence names the cgroup, a long path by its end, and its id where the
+/// path is unknown; control characters stay out of terminals.
+#[test]
+fn the_sentence_names_the_cgroup() {
+    let sentence = |cgroup_path: Option<String>| {
+        let subject = Subject { container_id: None, cgroup_path, ..subject() };
+        body(&encoded(&finding(FindingKind::Growth { grown: 1, since: at(847) }), &subject).1).to_owned()
+    };
+    assert!(
+        sentence(Some("/system.slice/a\u{1b}.service".into())).contains("cgroup /system.slice/a?.service)")
+    );
+    let long = sentence(Some(format!("/kubepods/{}/end", "x".repeat(200))));
+    assert!(long.contains("cgroup …xxx") && long.contains("x/end)") && long.len() < 200, "{long}");
+    assert!(sentence(None).contains(", cgroup id "));
+}
+
 /// Guarantees: the other kinds have their names, severities, sentences and own attributes.
 #[test]
 fn growth_suspicion_and_clearance() {
@@ -251,8 +267,8 @@ fn growth_suspicion_and_clearance() {
     );
     assert_eq!(
         body(&record),
-        "api-server (pid 4242) has been growing steadily for 7 min: 2.0 MB/min (1.9 to 2.1), 4.0 MB so far; it is \
-         being watched closely."
+        "api-server (pid 4242, cgroup /kubepods/podpod-uid/4f1e) has been growing steadily for 7 min: 2.0 MB/min (1.9 to 2.1), 4.0 MB so far; \
+         it is being watched closely."
     );
     assert_eq!(
         tail(&record),
