@@ -37,7 +37,17 @@ pub mod stage {
 }
 
 /// Where errors are counted from the start.
-pub const ERROR_STAGES: [&str; 3] = [stage::SWEEP, stage::DECODE, stage::COLLECT];
+///
+/// Those of `/proc` stand at zero as well where the kernel is asked instead.
+pub const ERROR_STAGES: [&str; 7] = [
+    stage::SWEEP,
+    stage::DECODE,
+    stage::COLLECT,
+    "proc_denied",
+    "proc_malformed",
+    "proc_io",
+    "proc_over_limit",
+];
 
 // What the pipeline's parts call their losses.
 const PIPELINE_STAGES: [&str; 9] = [
