@@ -77,7 +77,8 @@ struct mlh_thread {
 	__u32 host_pid;		/* of the process */
 	__u64 start_ns;		/* of the process */
 	__u64 cpu_ns;
-	struct mlh_pages base;	/* the process's counters again, now: tells what was folded in since its own row */
+	/* The process's counters again, now: tells what was handed over since its own row. Zeros: not told. */
+	struct mlh_pages base;
 	struct mlh_pages cached;
 };
 

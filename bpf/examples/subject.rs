@@ -1,7 +1,8 @@
 //! A process for the tests to look at. It does what a line on standard input says, answers with a line, and ends with its input.
 //!
 //! `touch N`: writes to N more MiB. `threads N`: starts N threads that work for a while and then wait. `ended N`: the same, but
-//! they end. `exec`: becomes the same program anew.
+//! they end. `exec`: becomes the same program anew. `orphan`: the main thread ends, and those that
+//! `threads` has started live on with all the memory.
 
 use std::hint::black_box;
 use std::io::{self, BufRead as _};
@@ -43,6 +44,10 @@ fn main() -> io::Result<()> {
                 }
             }
             "exec" => return exec(),
+            "orphan" => {
+                println!("done");
+                end_main_thread();
+            }
             _ => return Err(io::Error::other(line)),
         }
         println!("done");
@@ -59,4 +64,17 @@ fn exec() -> io::Result<()> {
 #[cfg(not(unix))]
 fn exec() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+fn end_main_thread() {
+    use nix::libc;
+    // SAFETY: the thread ends within the call. Its stack stays mapped, and the lock on standard input, which it still
+    // holds, is wanted by no other thread.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+}
+
+#[cfg(not(all(target_os = "linux", feature = "kernel")))]
+fn end_main_thread() {
+    std::process::exit(1);
 }

@@ -17,6 +17,9 @@ mod layout;
 pub mod sweep;
 
 #[cfg(all(target_os = "linux", feature = "kernel"))]
+mod narrow;
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
 mod cpus;
 
 #[cfg(all(target_os = "linux", feature = "kernel"))]

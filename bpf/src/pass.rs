@@ -146,7 +146,8 @@ impl Parts {
 
     fn add(&mut self, cpu_ns: u64, base: &Pages, cached: &Pages) {
         self.cpu_ns = self.cpu_ns.saturating_add(cpu_ns);
-        if self.process.flags & flag::CACHED == 0 {
+        // A thread that is ending has let go of the memory: it holds nothing back and says nothing of the counters.
+        if self.process.flags & flag::CACHED == 0 || *base == Pages::default() {
             return;
         }
         self.cached = sum(&self.cached, cached);

@@ -89,6 +89,8 @@ fn parts_held_back_by_threads_are_added() {
     assert_eq!((still.anon, still.shmem, still.slack), (1015 * 4096, 28 * 4096, 0));
     other.base.anon += 64;
     assert_eq!(one(&[main.as_bytes(), other.as_bytes()]).slack, 64 * 4096);
+    let ending = thread();
+    assert_eq!(one(&[main.as_bytes(), ending.as_bytes()]).slack, 0);
 }
 
 /// Guarantees: the image changes with the file, its device and each exec, and is 0 without a file.

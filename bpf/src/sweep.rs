@@ -1,7 +1,7 @@
 //! Loads the sweep and reads its passes. The program runs within `read`, on the calling thread: a pass takes as long as it
 //! takes to walk the host's tasks, and nothing runs between passes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,8 +11,8 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use crate::error::SweepError;
 use crate::pass::Counters;
-use crate::wire::WATCHED_MAX;
-use crate::{cpus, kernel, messages};
+use crate::wire::{ProcessRecord, WATCHED_MAX};
+use crate::{cpus, kernel, messages, narrow};
 
 /// The compiled program.
 static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/growth.bpf.o"));
@@ -22,6 +22,9 @@ pub const PASS_MAX: usize = 64 << 20;
 
 /// Room offered to each read. The kernel's own buffer has 32 KiB.
 const READ_ROOM: usize = 64 << 10;
+
+/// What a pass over one process costs, in processes that a pass over all of them would walk past.
+const NARROW_PRICE: usize = 16;
 
 /// How to load the sweep.
 #[derive(Debug, Clone, Default)]
@@ -37,9 +40,15 @@ pub struct Sweeper {
     watched_map: MapHandle,
     pass_map: MapHandle,
     watched: HashSet<u32>,
+    /// One for each watched process that has had a pass of its own.
+    narrow: HashMap<u32, Link>,
+    /// Kernels before 6.1 have no passes over one process.
+    narrow_possible: bool,
+    /// About as many processes as the last full pass saw.
+    population: usize,
     page_size: u64,
-    // What the handles above belong to.
-    _object: Object,
+    // What the handles above belong to; dropped last.
+    object: Object,
 }
 
 impl Sweeper {
@@ -81,8 +90,11 @@ impl Sweeper {
             watched_map: handle("watched")?,
             pass_map: handle(".data.pass")?,
             watched: HashSet::new(),
+            narrow: HashMap::new(),
+            narrow_possible: true,
+            population: 0,
             page_size: page_size(),
-            _object: object,
+            object,
         })
     }
 
@@ -107,6 +119,7 @@ impl Sweeper {
         for pid in gone {
             self.watched_map.delete(&pid.to_ne_bytes()).map_err(failed)?;
             self.watched.remove(&pid);
+            self.narrow.remove(&pid);
         }
         for pid in wanted {
             if !self.watched.contains(&pid) {
@@ -122,37 +135,75 @@ impl Sweeper {
     /// # Errors
     /// Reading fails, or the pass exceeds [`PASS_MAX`]. `out` then holds nothing.
     pub fn full(&mut self, out: &mut Vec<u8>) -> Result<(), SweepError> {
-        self.pass(false, out)
+        self.pass(false, out)?;
+        self.population = out.len() / size_of::<ProcessRecord>();
+        Ok(())
     }
 
-    /// As [`full`](Self::full), of the watched processes only.
+    /// As [`full`](Self::full), of the watched processes only: past all others, or, when they are few among many, each by
+    /// itself.
     ///
     /// # Errors
     /// As [`full`](Self::full).
     pub fn watched(&mut self, out: &mut Vec<u8>) -> Result<(), SweepError> {
+        let few = self.watched.len().saturating_mul(NARROW_PRICE) <= self.population;
+        if few && self.narrow_possible && self.each(out)? {
+            return Ok(());
+        }
         self.pass(true, out)
     }
 
     fn pass(&mut self, watched_only: bool, out: &mut Vec<u8>) -> Result<(), SweepError> {
         out.clear();
+        self.choose(watched_only)?;
+        read_pass(&self.link, out)
+    }
+
+    /// A pass over each watched process. False where the kernel has none.
+    fn each(&mut self, out: &mut Vec<u8>) -> Result<bool, SweepError> {
+        out.clear();
+        self.choose(true)?;
+        for pid in &self.watched {
+            if !self.narrow.contains_key(pid) {
+                let mut programs = self.object.progs_mut();
+                let attached = programs
+                    .find(|program| program.name() == "sweep")
+                    .and_then(|program| narrow::attach(&program, *pid).ok());
+                let Some(link) = attached else {
+                    self.narrow_possible = false;
+                    self.narrow.clear();
+                    return Ok(false);
+                };
+                self.narrow.insert(*pid, link);
+            }
+            if let Some(link) = self.narrow.get(pid) {
+                read_pass(link, out)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn choose(&self, watched_only: bool) -> Result<(), SweepError> {
         self.pass_map
             .update(&0_u32.to_ne_bytes(), &u32::from(watched_only).to_ne_bytes(), MapFlags::ANY)
-            .map_err(|error| io_error("choosing the pass", &error))?;
-        let iterator = Iter::new(&self.link).map_err(|error| io_error("beginning a pass", &error))?;
-        let result = read_all(iterator, PASS_MAX, out);
-        if result.is_err() {
-            out.clear();
-        }
-        result
+            .map_err(|error| io_error("choosing the pass", &error))
     }
 }
 
+/// Adds a pass's rows to `out`, or on an error empties it.
+fn read_pass(link: &Link, out: &mut Vec<u8>) -> Result<(), SweepError> {
+    let iterator = Iter::new(link).map_err(|error| io_error("beginning a pass", &error))?;
+    let result = read_all(iterator, PASS_MAX, out);
+    if result.is_err() {
+        out.clear();
+    }
+    result
+}
+
 fn read_all(mut from: impl io::Read, limit: usize, out: &mut Vec<u8>) -> Result<(), SweepError> {
-    let mut length = 0;
+    let mut length = out.len();
     loop {
-        if out.len() < length + READ_ROOM {
-            out.resize((length + READ_ROOM).max(out.capacity()), 0);
-        }
+        out.resize(length + READ_ROOM, 0);
         let room = out.get_mut(length..).unwrap_or_default();
         match from.read(room) {
             Ok(0) => break,

@@ -118,7 +118,7 @@ pub struct ThreadRecord {
     pub start_ns: u64,
     /// Its CPU time, nanoseconds.
     pub cpu_ns: u64,
-    /// The process's counters at this moment (zeros where they are per CPU).
+    /// The process's counters at this moment (zeros where they are per CPU, and of a thread that is ending).
     pub base: Pages,
     /// What the thread holds back beside them.
     pub cached: Pages,

@@ -82,6 +82,37 @@ fn a_watched_pass_holds_the_watched_only() {
     assert!(pids(&full(&mut sweeper)).contains(&one.pid()));
 }
 
+/// Guarantees: a few watched among many are passed over one by one with the same result as in a pass over all: threads' time,
+/// exact memory, an exit seen as absence.
+/// Needs: eBPF; 6.1 for the passes over one process (before, the same holds of the pass over all).
+#[test]
+fn a_few_among_many_are_the_same() {
+    let Some(mut sweeper) = sweeper() else { return };
+    let crowd: Vec<Subject> = (0..40).map(|_| Subject::start()).collect();
+    let mut subject = Subject::start();
+    subject.ask("threads 3");
+    subject.ask("touch 5");
+    sweeper.watch(&[subject.pid(), crowd[0].pid()]).expect("room");
+    // before the first full pass nothing is known of how many there are, and the pass goes over all
+    let over_all = subject.row(&watched(&mut sweeper));
+    assert!(full(&mut sweeper).processes.len() > 40);
+    for _ in 0..3 {
+        let each = watched(&mut sweeper);
+        assert_eq!(each.processes.len(), 2);
+        let row = subject.row(&each);
+        assert_eq!(
+            (row.start_ns, row.image, row.threads),
+            (over_all.start_ns, over_all.image, over_all.threads)
+        );
+        assert_eq!((row.anon, row.slack), (subject.anonymous(), 0));
+        assert!(row.cpu_ns >= over_all.cpu_ns);
+    }
+    drop(subject);
+    assert_eq!(watched(&mut sweeper).processes.len(), 1);
+    sweeper.watch(&[]).expect("room");
+    assert!(watched(&mut sweeper).processes.is_empty());
+}
+
 /// Guarantees: as many as the map has entries can be watched; one more is refused as a value and changes nothing.
 /// Needs: eBPF.
 #[test]
@@ -146,6 +177,22 @@ fn cpu_time_is_that_of_all_threads() {
         .expect("stat");
     let of_proc = (stat.utime + stat.stime) * 10_000_000;
     assert!(all.abs_diff(of_proc) <= 40_000_000, "{all} where /proc says {of_proc}");
+}
+
+/// Guarantees: a process whose main thread has ended, of which /proc/PID/status shows no memory, is seen once and with all of it.
+/// Needs: eBPF.
+#[test]
+fn a_process_without_its_main_thread_is_seen() {
+    let Some(mut sweeper) = sweeper() else { return };
+    let mut subject = Subject::start();
+    subject.ask("touch 8");
+    subject.ask("threads 2");
+    subject.ask("orphan");
+    sweeper.watch(&[subject.pid()]).expect("room");
+    let row = subject.row(&full(&mut sweeper));
+    assert!(row.anon >= 8 * MIB, "{row:?}");
+    assert_eq!((row.slack, row.comm.as_str(), row.executable.as_str()), (0, "subject", "subject"));
+    assert_eq!(subject.row(&watched(&mut sweeper)).start_ns, row.start_ns);
 }
 
 /// Guarantees: an exec changes the image, also when it is of the same file, and leaves pid and start time.

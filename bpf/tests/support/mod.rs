@@ -96,7 +96,7 @@ impl Subject {
         let input = child.stdin.take().expect("piped");
         let output = BufReader::new(child.stdout.take().expect("piped"));
         let mut subject = Self { child, input, output };
-        subject.answer("ready");
+        subject.answer("ready", 'S');
         subject
     }
 
@@ -107,13 +107,20 @@ impl Subject {
     /// Has it do something, and waits until it is done.
     pub(crate) fn ask(&mut self, line: &str) {
         writeln!(self.input, "{line}").expect("the subject listens");
-        self.answer(if line == "exec" { "ready" } else { "done" });
+        match line {
+            "exec" => self.answer("ready", 'S'),
+            "orphan" => self.answer("done", 'Z'),
+            _ => self.answer("done", 'S'),
+        }
     }
 
-    fn answer(&mut self, expected: &str) {
+    /// It goes on for a moment after its answer, and takes memory: only once its main thread sleeps, or is gone, does it
+    /// hold still.
+    fn answer(&mut self, expected: &str, then: char) {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("the subject answers");
         assert_eq!(line.trim(), expected);
+        self.wait_for_state(then);
     }
 
     /// Its row in a pass, in which it stands once.
@@ -129,6 +136,18 @@ impl Subject {
         let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).expect("smaps_rollup");
         let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:")).expect("a line");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
+    fn wait_for_state(&self, state: char) {
+        let reached = |_| {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("stat");
+            let now = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(state));
+            if !now {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            now
+        };
+        assert!((0..1000).any(reached), "never in state {state}");
     }
 
     /// Nanoseconds.

@@ -53,7 +53,7 @@ pub struct Observation {
     pub took: Duration,
     /// How much it saw.
     pub pass: Pass,
-    /// The host's memory then.
+    /// The host's memory then; in a watched pass, that of the full pass before.
     pub host: HostMemory,
     /// The processes, in any order.
     pub readings: Vec<ProcessReading>,
@@ -155,17 +155,25 @@ pub fn sample(reading: &ProcessReading) -> Sample {
     }
 }
 
-/// Times a pass and adds what every observation has.
+/// Times a pass and adds what every observation has. `host` keeps the host's memory from one full pass to the next: a watched
+/// pass is made every second and has to be cheap.
 fn observe<R>(
     pass: Pass,
+    host: &mut Option<HostMemory>,
     look: impl FnOnce() -> Result<R, ObserveError>,
     read: impl FnOnce(R) -> (Vec<ProcessReading>, Vec<(&'static str, u64)>),
 ) -> Result<Observation, ObserveError> {
     let at = HostClock::now_boot()?;
     let (readings, errors) = read(look()?);
     let took = HostClock::now_boot()?.saturating_sub(at);
-    let memory = MemoryTotals::read()?;
-    let host =
-        HostMemory { total: memory.total, available: memory.available.saturating_add(memory.swap_free) };
+    let host = match *host {
+        Some(known) if pass == Pass::Watched => known,
+        _ => *host.insert(host_memory()?),
+    };
     Ok(Observation { at, took, pass, host, readings, errors })
+}
+
+fn host_memory() -> Result<HostMemory, HostError> {
+    let memory = MemoryTotals::read()?;
+    Ok(HostMemory { total: memory.total, available: memory.available.saturating_add(memory.swap_free) })
 }

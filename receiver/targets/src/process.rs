@@ -20,7 +20,8 @@ pub struct ProcessReading {
     /// The executable: its base name from a pass (its `comm` where the host hides it), or its path where a trace
     /// gives that.
     pub executable: String,
-    /// Identifies the executable image (inode mixed with device); 0 where unknown.
+    /// Identifies the program the process runs; 0 where unknown. It changes with an exec. Two processes of one
+    /// executable may have different ones.
     pub image: u64,
     /// Inode of the cgroup v2 directory.
     pub cgroup_id: Option<u64>,

@@ -1,15 +1,14 @@
 //! `memory_limiter`: refuses data while the process uses too much memory. Belongs first in a pipeline.
 //!
-//! The resident memory is read every `check_interval`. Above `limit_mib - spike_limit_mib` data is refused with
+//! The resident memory is read when data comes and the last reading is `check_interval` old: an idle pipeline costs
+//! nothing, and there is nothing to refuse while nothing comes. Above `limit_mib - spike_limit_mib` data is refused with
 //! a retryable error, until it is below again; the spike covers what may still come between two readings.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::Instant;
 
 use crate::component::{
     BuildContext, BuiltConsumer, Component, ComponentError, Consumer, Description, ProcessorBlueprint,
@@ -55,7 +54,8 @@ impl Config {
         let limit_mib: u32 = settings.get_in("limit_mib", 128, 1..);
         let spike_limit_mib = settings.get("spike_limit_mib", limit_mib / 5);
         if spike_limit_mib >= limit_mib {
-            settings.reject("spike_limit_mib", format!("less than limit_mib ({limit_mib})"));
+            let allowed = format!("less than limit_mib ({limit_mib})");
+            settings.reject_beside("spike_limit_mib", "limit_mib", allowed);
         }
         let (limit_mib, spike_limit_mib) = (limit_mib.into(), spike_limit_mib.into());
         Self { check_interval, limit_mib, spike_limit_mib }
@@ -67,10 +67,15 @@ impl Config {
     }
 
     fn build_with(self, context: &BuildContext, next: Arc<dyn Consumer>, read: Reading) -> BuiltConsumer {
-        let gate = Arc::new(Gate { next, closed: AtomicBool::new(false), soft_limit: self.soft_limit() });
-        let watch = Watch { gate: Arc::clone(&gate), read, reporter: Reporter::new(context) };
-        let component = Limiter { watch: Arc::new(watch), check_interval: self.check_interval, task: None };
-        BuiltConsumer { consumer: gate, component: Box::new(component) }
+        let gate = Arc::new(Gate {
+            next,
+            read,
+            reporter: Reporter::new(context),
+            check_interval: self.check_interval,
+            soft_limit: self.soft_limit(),
+            state: Mutex::new(State::default()),
+        });
+        BuiltConsumer { consumer: gate.clone(), component: Box::new(Limiter { gate }) }
     }
 }
 
@@ -97,14 +102,25 @@ fn resident_bytes() -> Result<u64, String> {
 /// The side that data passes through.
 struct Gate {
     next: Arc<dyn Consumer>,
-    closed: AtomicBool,
+    read: Reading,
+    reporter: Reporter,
+    check_interval: Duration,
     soft_limit: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    checked: Option<Instant>,
+    closed: bool,
+    /// Shut down, or reading is of no use: everything gets through.
+    off: bool,
 }
 
 #[async_trait]
 impl Consumer for Gate {
     async fn consume(&self, data: Data) -> Result<(), Refused> {
-        if self.closed.load(Ordering::Relaxed) {
+        if self.is_closed() {
             return Err(Refused::Retryable(format!(
                 "memory in use is above the limiter's {} MiB",
                 self.soft_limit / MIB
@@ -114,69 +130,60 @@ impl Consumer for Gate {
     }
 }
 
-/// Opens and closes the gate.
-struct Watch {
-    gate: Arc<Gate>,
-    read: Reading,
-    reporter: Reporter,
-}
+impl Gate {
+    /// Whether data is refused now, by the last reading or a new one.
+    fn is_closed(&self) -> bool {
+        let mut state = self.state();
+        let now = Instant::now();
+        let recent = |checked: Instant| now.duration_since(checked) < self.check_interval;
+        if !state.off && !state.checked.is_some_and(recent) {
+            state.checked = Some(now);
+            self.check(&mut state);
+        }
+        state.closed && !state.off
+    }
 
-impl Watch {
-    /// Reads once. False when reading is of no use any more.
-    fn check(&self) -> bool {
+    fn check(&self, state: &mut State) {
         let used = match (self.read)() {
             Ok(used) => used,
             Err(reason) => {
                 let id = self.reporter.id();
                 tracing::warn!(component = %id, reason, "memory in use is not known: nothing will be refused");
-                self.gate.closed.store(false, Ordering::Relaxed);
-                return false;
+                state.off = true;
+                return;
             }
         };
-        let over = used >= self.gate.soft_limit;
-        let was_over = self.gate.closed.swap(over, Ordering::Relaxed);
-        match (was_over, over) {
+        let was_closed = std::mem::replace(&mut state.closed, used >= self.soft_limit);
+        match (was_closed, state.closed) {
             (false, true) => {
-                let (used, limit) = (used / MIB, self.gate.soft_limit / MIB);
+                let (used, limit) = (used / MIB, self.soft_limit / MIB);
                 self.reporter.failing(&format!("{used} MiB are in use: from {limit} MiB on data is refused"));
             }
             (true, false) => self.reporter.ok(),
             _ => {}
         }
-        true
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The side that is started and shut down.
 struct Limiter {
-    watch: Arc<Watch>,
-    check_interval: Duration,
-    task: Option<JoinHandle<()>>,
+    gate: Arc<Gate>,
 }
 
 #[async_trait]
 impl Component for Limiter {
     async fn start(&mut self) -> Result<(), ComponentError> {
-        let watch = Arc::clone(&self.watch);
-        let mut ticks = tokio::time::interval(self.check_interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        self.task = Some(tokio::spawn(async move {
-            loop {
-                ticks.tick().await;
-                if !watch.check() {
-                    break;
-                }
-            }
-        }));
+        *self.gate.state() = State::default();
         Ok(())
     }
 
     async fn shutdown(&mut self) -> Result<(), ComponentError> {
-        if let Some(task) = self.task.take() {
-            task.abort();
-        }
         // What drains down at the end has to get through.
-        self.watch.gate.closed.store(false, Ordering::Relaxed);
+        self.gate.state().off = true;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use mlh_bpf::error::SweepError;
 use mlh_bpf::messages::{self, Level};
 use mlh_bpf::pass::{Pass as Rows, ProcessRow, collect};
 use mlh_bpf::sweep::{SweepOptions, Sweeper};
-use mlh_detect::Pass;
+use mlh_detect::{HostMemory, Pass};
 use mlh_targets::process::ProcessReading;
 
 use super::{Observation, ObserveError, Observer, Options, observe};
@@ -16,7 +16,7 @@ pub(super) fn open(options: &Options) -> Result<Box<dyn Observer>, String> {
     messages::set_sink(log);
     let options = SweepOptions { btf_path: options.btf_path.clone() };
     let sweeper = Sweeper::open(&options).map_err(|error| error.to_string())?;
-    Ok(Box::new(KernelObserver { sweeper, bytes: Vec::new() }))
+    Ok(Box::new(KernelObserver { sweeper, bytes: Vec::new(), host: None }))
 }
 
 /// libbpf's messages are for those who debug: what matters of them is in the errors.
@@ -31,6 +31,7 @@ struct KernelObserver {
     sweeper: Sweeper,
     /// A pass's bytes; the room is used again.
     bytes: Vec<u8>,
+    host: Option<HostMemory>,
 }
 
 impl KernelObserver {
@@ -39,12 +40,12 @@ impl KernelObserver {
         pass: Pass,
         look: impl FnOnce(&mut Sweeper, &mut Vec<u8>) -> Result<(), SweepError>,
     ) -> Result<Observation, ObserveError> {
-        let Self { sweeper, bytes } = self;
+        let Self { sweeper, bytes, host } = self;
         let read = || {
             look(sweeper, bytes).map_err(|error| ObserveError::Kernel(error.to_string()))?;
             Ok(collect(bytes, &sweeper.counters()))
         };
-        observe(pass, read, readings)
+        observe(pass, host, read, readings)
     }
 }
 

@@ -1,17 +1,20 @@
 //! Through `/proc`.
 
-use mlh_detect::Pass;
+use mlh_detect::{HostMemory, Pass};
 use mlh_targets::HostError;
 use mlh_targets::sweep::{ProcSweep, Readings};
 
 use super::{Observation, ObserveError, Observer, observe};
 
 #[derive(Debug)]
-pub(super) struct ProcObserver(ProcSweep);
+pub(super) struct ProcObserver {
+    sweep: ProcSweep,
+    host: Option<HostMemory>,
+}
 
 impl ProcObserver {
     pub(super) fn open() -> Result<Self, HostError> {
-        ProcSweep::open().map(Self)
+        Ok(Self { sweep: ProcSweep::open()?, host: None })
     }
 
     fn pass(
@@ -19,7 +22,8 @@ impl ProcObserver {
         pass: Pass,
         look: impl FnOnce(&mut ProcSweep) -> Result<Readings, HostError>,
     ) -> Result<Observation, ObserveError> {
-        observe(pass, || Ok(look(&mut self.0)?), |readings| (readings.processes, readings.errors))
+        let Self { sweep, host } = self;
+        observe(pass, host, || Ok(look(sweep)?), |readings| (readings.processes, readings.errors))
     }
 }
 

@@ -2,7 +2,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::component::Status;
-use crate::testing::{Sink, complaints, configure_processor, context, logs, settle};
+use crate::testing::{Sink, complaints, configure_processor, context, logs};
 
 fn config(limit_mib: u64, spike_limit_mib: u64) -> Config {
     Config { check_interval: Duration::from_secs(1), limit_mib, spike_limit_mib }
@@ -52,12 +52,32 @@ async fn refuses_and_recovers() {
     for (mib, refused) in [(99, false), (100, true), (300, true), (100, true), (99, false)] {
         *used.lock().unwrap() = mib * MIB;
         tokio::time::sleep(Duration::from_millis(1001)).await;
-        settle().await;
         let outcome = built.consumer.consume(logs(1)).await;
         assert_eq!(matches!(outcome, Err(Refused::Retryable(_))), refused, "{mib} MiB: {outcome:?}");
     }
     assert_eq!(sink.sizes(), [1, 1]);
     assert_eq!(board.statuses_reported(), [Status::RecoverableError, Status::Ok]);
+}
+
+/// Guarantees: the memory is read at most once in a `check_interval`, and not at all while nothing comes.
+#[tokio::test(start_paused = true)]
+async fn reads_when_asked() {
+    let (context, ..) = context("memory_limiter");
+    let readings = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&readings);
+    let reading = move || {
+        *counted.lock().unwrap() += 1;
+        Ok(MIB)
+    };
+    let mut built = config(128, 28).build_with(&context, Arc::new(Sink::default()), Arc::new(reading));
+    built.component.start().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(*readings.lock().unwrap(), 0);
+    for (wait_ms, expected) in [(0, 1), (500, 1), (501, 2), (999, 2), (5000, 3)] {
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        built.consumer.consume(logs(1)).await.unwrap();
+        assert_eq!(*readings.lock().unwrap(), expected, "after {wait_ms} ms more");
+    }
 }
 
 /// Guarantees: nothing is refused where the memory in use cannot be read, and it is not read again.
@@ -72,8 +92,10 @@ async fn unreadable_memory_refuses_nothing() {
     };
     let mut built = config(1, 0).build_with(&context, Arc::new(Sink::default()), Arc::new(reading));
     built.component.start().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    built.consumer.consume(logs(1)).await.unwrap();
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        built.consumer.consume(logs(1)).await.unwrap();
+    }
     assert_eq!(*readings.lock().unwrap(), 1);
     assert!(board.statuses_reported().is_empty());
 }
@@ -85,7 +107,6 @@ async fn shutdown_opens_the_gate() {
     let mut built = config(1, 0).build_with(&context, Arc::new(Sink::default()), Arc::new(|| Ok(2 * MIB)));
     built.component.shutdown().await.unwrap();
     built.component.start().await.unwrap();
-    settle().await;
     assert!(built.consumer.consume(logs(1)).await.is_err());
     built.component.shutdown().await.unwrap();
     built.component.shutdown().await.unwrap();
