@@ -99,6 +99,8 @@ impl Detector {
             followed.watch.observe(at, charged, full);
             if followed.watch.looks() {
                 followed.track.follow(at);
+            } else {
+                followed.track.leave();
             }
         }
     }

@@ -103,6 +103,11 @@ impl Teeth {
         (monotone && news && risen >= half_a_tooth && peaks_risen >= half_a_tooth).then_some(points)
     }
 
+    /// From the lowest to the highest value, teeth that have ended included, bytes.
+    pub(crate) fn height(&self) -> u64 {
+        self.peak.max(self.ceiling).saturating_sub(self.trough)
+    }
+
     /// The lowest value since the last fall, bytes.
     pub(crate) fn trough(&self) -> u64 {
         self.trough

@@ -130,6 +130,13 @@ impl Track {
         }
     }
 
+    /// Ends what `follow` began: a process that has never moved needs no history.
+    pub(crate) fn leave(&mut self) {
+        if self.case.is_none() && self.teeth.height() < NOTICED {
+            self.history = None;
+        }
+    }
+
     /// A growth record, when the growth since the baseline is certain to have reached the threshold.
     pub(crate) fn growth(&mut self, at: Duration, sample: &Sample, threshold: u64) -> Option<FindingKind> {
         let charged = sample.memory.charged();
