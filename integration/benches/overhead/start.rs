@@ -1,4 +1,4 @@
-//! From the start of the program to the end of its first sweep.
+//! From the start of the program to its first sweep.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ pub(crate) fn measure(world: &World, table: &mut Table) -> anyhow::Result<()> {
         sidecar::built_in(&mut command, free_port()?)?;
         let begin = Instant::now();
         let mut hunter = world.spawn(&format!("start-{run}"), &mut command)?;
-        // the log line is the sooner sign: metrics are collected at their own interval
-        while !hunter.stderr().contains("first sweep") {
+        // said when the probes are loaded, and followed at once by the sweep itself: about a millisecond
+        while !hunter.stderr().contains("processes are swept") {
             hunter.lives()?;
             anyhow::ensure!(begin.elapsed() < Duration::from_secs(60), "no first sweep: {}", hunter.stderr());
             std::thread::sleep(Duration::from_millis(1));

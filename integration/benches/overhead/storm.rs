@@ -55,12 +55,9 @@ pub(crate) fn measure(world: &World, table: &mut Table) -> anyhow::Result<()> {
     let ratio = paired_ratio(&pairs);
     let base = median(&pairs.iter().map(|(_, without)| *without).collect::<Vec<_>>());
     let result = format!("{:.3} ({:.3} to {:.3})", ratio.mean, ratio.low, ratio.high);
-    table.goal(
-        format!("page faults, {PAIRS} pairs, a sweep each second"),
-        "1.00 times",
-        result,
-        ratio.low <= 1.0,
-    );
+    // an interval too wide to tell has shown nothing
+    let met = ratio.low <= 1.0 && ratio.high <= 1.02;
+    table.goal(format!("page faults, {PAIRS} pairs, a sweep each second"), "1.00 times, to 2 %", result, met);
     table.beside("  without it", format!("{base:.0} ns a fault"));
     Ok(())
 }

@@ -206,7 +206,11 @@ pub trait ReceiverBlueprint: Send {
     ///
     /// # Errors
     /// Why it cannot exist on this host.
-    fn build(self: Box<Self>, context: BuildContext, next: Outputs) -> Result<Box<dyn Component>, ComponentError>;
+    fn build(
+        self: Box<Self>,
+        context: BuildContext,
+        next: Outputs,
+    ) -> Result<Box<dyn Component>, ComponentError>;
 }
 
 /// Makes processors.

@@ -20,7 +20,12 @@ use crate::data::Signal;
 
 /// Reads everything. `whole` is the place of what is missing altogether.
 pub(crate) fn check(root: &Block, whole: Place, factories: &Factories) -> (Plan, Value, Notes) {
+    let stray = factories.receivers.iter().map(|factory| factory.describe().kind);
+    let stray: Vec<_> = stray.filter(|kind| root.contains_key(*kind)).collect();
     let mut root = Settings::new(Some(root), whole, String::new());
+    for kind in stray {
+        root.reject(kind, "this block under `receivers`; at the top it can only stand alone");
+    }
     let mut parts = Parts {
         receivers: declare(
             &mut root,
@@ -134,7 +139,10 @@ fn declare<F: ?Sized, B>(
             }
         }
         match declared.entry(id) {
-            Entry::Occupied(_) => settings.reject_block("a second component of this id"),
+            Entry::Occupied(first) => {
+                let (id, line) = (first.key(), first.get().at.line);
+                settings.reject_block(format!("a second component of the id `{id}`; first on line {line}"));
+            }
             Entry::Vacant(free) => {
                 let (at, path) = (settings.place().clone(), settings.path().to_owned());
                 // One of unknown type has had its fault; not being used is not another.

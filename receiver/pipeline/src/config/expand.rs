@@ -100,6 +100,18 @@ impl<'a> Expander<'a> {
     }
 }
 
+/// Writes dollar signs so that reading the values again yields the same and expands nothing.
+pub(crate) fn protect(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.contains("${") || text.contains("$$") => text.replace('$', "$$").into(),
+        Value::Sequence(items) => items.into_iter().map(protect).collect(),
+        Value::Mapping(pairs) => {
+            Value::Mapping(pairs.into_iter().map(|(key, value)| (key, protect(value))).collect())
+        }
+        other => other,
+    }
+}
+
 /// A value that is one reference and nothing else takes the YAML type of what the variable holds.
 fn typed(text: &str, at: &Place) -> Node {
     // A text that is no YAML is simply text, as in the Collector: passwords look like anything.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_yaml::Value;
 
 use super::check::check;
-use super::expand::{Environment, Expander};
+use super::expand::{self, Environment, Expander};
 use super::plan::{LogSettings, Plan};
 use super::problem::{Place, Problem, Problems};
 use super::source;
@@ -16,7 +16,7 @@ use crate::component::Factories;
 pub struct Loaded {
     /// What works and should be changed, such as deprecated names, each with its place.
     pub warnings: Vec<Problem>,
-    /// The complete configuration with its defaults, secrets masked.
+    /// The complete configuration with its defaults, secrets masked; itself a configuration that can be loaded.
     pub effective: Value,
     /// The program's own log.
     pub logs: LogSettings,
@@ -86,6 +86,7 @@ pub fn load_with(
     // A reference that could not be replaced has had its fault; that its key lacks a value is not another.
     problems.append(notes.problems.without(&unresolved));
     problems.sort(&order);
+    let effective = expand::protect(effective);
     problems.unless(Loaded { warnings: notes.warnings, effective, logs: plan.logs, plan })
 }
 

@@ -28,9 +28,12 @@ pub trait Choice: Copy + PartialEq + 'static {
 impl<T: Choice> Setting for T {
     fn read(value: &Value) -> Result<Self, String> {
         let chosen = value.as_str().and_then(|word| T::WORDS.iter().find(|(known, _)| *known == word));
-        chosen.map(|(_, choice)| *choice).ok_or_else(|| {
-            let words: Vec<_> = T::WORDS.iter().map(|(word, _)| *word).collect();
-            format!("one of {}", words.join(", "))
+        chosen.map(|(_, choice)| *choice).ok_or_else(|| match T::WORDS {
+            [(only, _)] => (*only).to_owned(),
+            words => {
+                let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+                format!("one of {}", words.join(", "))
+            }
         })
     }
 
@@ -60,10 +63,12 @@ macro_rules! whole_numbers {
         impl Setting for $number {
             fn read(value: &Value) -> Result<Self, String> {
                 match value {
-                    Value::Number(number) => number
-                        .as_u64()
-                        .and_then(|number| Self::try_from(number).ok())
-                        .ok_or_else(|| format!("a whole number from 0 to {}", Self::MAX)),
+                    Value::Number(number) => match (number.as_u64(), number.is_f64()) {
+                        (Some(whole), _) => Self::try_from(whole)
+                            .map_err(|_| format!("a whole number of at most {}", Self::MAX)),
+                        (None, true) => Err("a whole number".to_owned()),
+                        (None, false) => Err("a whole number from 0 up".to_owned()),
+                    },
                     Value::String(text) if text.parse::<Self>().is_ok() => {
                         Err("a whole number without quotes".to_owned())
                     }

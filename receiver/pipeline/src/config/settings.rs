@@ -9,7 +9,7 @@ use serde_yaml::{Mapping, Value};
 use super::problem::{Place, Problem, Problems, REDACTED, below};
 use super::setting::Setting;
 use super::tree::{Block, Body, Entry, Node};
-use super::wording::{describe, unknown};
+use super::wording::{describe, mapping, unknown};
 
 /// One mapping of the configuration while a component reads it. Keys that nobody asked for are unknown keys.
 ///
@@ -186,7 +186,7 @@ impl<'a> Settings<'a> {
         let block = match self.lookup(key).map(|entry| &entry.node) {
             Some(Node { body: Body::Block(block), .. }) => Some(block),
             Some(node) => {
-                self.fault(&node.at, &below(&self.path, key), node, "a mapping");
+                self.fault(&node.at, &below(&self.path, key), node, mapping(node));
                 return None;
             }
             None => None,
@@ -206,7 +206,7 @@ impl<'a> Settings<'a> {
         for (index, node) in self.items(key).unwrap_or_default().iter().enumerate() {
             let path = format!("{path}[{index}]");
             let Body::Block(block) = &node.body else {
-                self.fault(&node.at, &path, node, "a mapping");
+                self.fault(&node.at, &path, node, mapping(node));
                 continue;
             };
             let mut inner = Settings::new(Some(block), node.at.clone(), path);
@@ -238,7 +238,7 @@ impl<'a> Settings<'a> {
                 shown.insert(name.as_str().into(), self.close(inner));
             } else {
                 // What is missing in a block that is none is no further fault.
-                self.fault(&entry.node.at, &path, &entry.node, "a mapping");
+                self.fault(&entry.node.at, &path, &entry.node, mapping(&entry.node));
             }
         }
         self.record(key, Value::Mapping(shown));
@@ -249,6 +249,14 @@ impl<'a> Settings<'a> {
         let (place, value) = self.find(key);
         let path = self.path_of(key);
         self.notes.problems.add(&place, &path, value, format!("expected {}", allowed.into()));
+    }
+
+    /// Like `reject`, of a value that does not go with that of `other`. Where one of them has its own fault nothing
+    /// is noted: a default then stands in for it, and nobody wrote that.
+    pub(crate) fn reject_beside(&mut self, key: &str, other: &str, allowed: impl Into<String>) {
+        if self.is_sound(key) && self.is_sound(other) {
+            self.reject(key, allowed);
+        }
     }
 
     /// Notes something that works and should be changed, such as a deprecated name.
@@ -304,7 +312,7 @@ impl<'a> Settings<'a> {
     /// Ends the reading: what nobody asked for is a fault.
     pub(crate) fn finish(mut self) -> (Value, Notes) {
         for (key, entry) in self.block.into_iter().flatten() {
-            if !self.anything && !self.asked.contains(&key.as_str()) {
+            if !self.anything && !self.asked.contains(&key.as_str()) && self.is_sound(key) {
                 let reason = unknown("key", key, &self.asked);
                 self.notes.problems.add(&entry.key_at, &below(&self.path, key), None, reason);
             }
@@ -321,6 +329,12 @@ impl<'a> Settings<'a> {
 
     fn entry(&self, key: &str) -> Option<&'a Entry> {
         self.block?.get(key).filter(|entry| !entry.node.is_null())
+    }
+
+    /// True where no fault has been noted at `key` itself.
+    fn is_sound(&self, key: &str) -> bool {
+        let path = below(&self.path, key);
+        !self.notes.problems.list().iter().any(|problem| problem.key == path)
     }
 
     fn ask(&mut self, key: &'static str) {
@@ -350,11 +364,13 @@ impl<'a> Settings<'a> {
         key: &'static str,
         range: &impl RangeBounds<T>,
     ) -> Option<T> {
-        let value: T = self.read(key)?;
-        if range.contains(&value) {
-            return Some(value);
-        }
-        self.reject(key, describe(range));
+        let node = &self.lookup(key)?.node;
+        let expected = match node.read() {
+            Ok(value) if range.contains(&value) => return Some(value),
+            Ok(_) => describe(range),
+            Err(expected) => format!("{expected}, here {}", describe(range)),
+        };
+        self.fault(&node.at, &below(&self.path, key), node, &expected);
         None
     }
 
@@ -386,7 +402,7 @@ impl<'a> Settings<'a> {
         if let Body::Block(block) = &node.body {
             return Some(block);
         }
-        self.fault(&node.at, &below(&self.path, key), node, "a mapping");
+        self.fault(&node.at, &below(&self.path, key), node, mapping(node));
         None
     }
 

@@ -6,7 +6,7 @@ use serde_yaml::Value;
 
 use super::problem::shorten;
 use super::setting::Setting;
-use super::tree::plain;
+use super::tree::{Body, Node, plain};
 use crate::component::ComponentId;
 
 /// "unknown key; allowed: a, b", with the nearest name where one is near.
@@ -34,6 +34,14 @@ pub(crate) fn undeclared<'a>(
         names[MOST] = "...".to_owned();
     }
     format!("not declared{near}; `{section}` has: {}", names.join(", "))
+}
+
+/// What is expected where `node` stands instead of a mapping.
+pub(crate) fn mapping(node: &Node) -> &'static str {
+    match &node.body {
+        Body::Scalar(Value::String(text)) if text.contains(':') => "a mapping (put a space after the colon)",
+        _ => "a mapping",
+    }
 }
 
 /// " (did you mean `a`?)" where one of `names` is a slip of the finger away.

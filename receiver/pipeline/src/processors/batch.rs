@@ -57,10 +57,8 @@ impl Config {
         let send_batch_size = settings.get("send_batch_size", 8192);
         let send_batch_max_size = settings.get("send_batch_max_size", 0);
         if send_batch_max_size > 0 && send_batch_max_size < send_batch_size {
-            settings.reject(
-                "send_batch_max_size",
-                format!("0 for no limit, or at least send_batch_size ({send_batch_size})"),
-            );
+            let allowed = format!("0 for no limit, or at least send_batch_size ({send_batch_size})");
+            settings.reject_beside("send_batch_max_size", "send_batch_size", allowed);
         }
         Self { timeout, send_batch_size, send_batch_max_size }
     }

@@ -27,8 +27,9 @@ impl ProcessorFactory for Factory {
     }
 
     fn configure(&self, settings: &mut Settings<'_>) -> Box<dyn ProcessorBlueprint> {
+        let before = settings.faults();
         let edits: Vec<Edit> = settings.sections("attributes", Edit::read).into_iter().flatten().collect();
-        if edits.is_empty() && !settings.has("attributes") {
+        if edits.is_empty() && settings.faults() == before {
             settings.reject("attributes", "at least one of {key, value, action}");
         }
         Box::new(Blueprint { edits: edits.into() })

@@ -70,7 +70,8 @@ fn short_form() {
 }
 
 /// Guarantees: a reference alone takes the type of what it yields and may still be read as text; within a text it
-/// stays text; `$$` is a dollar sign; what a variable holds is not expanded again.
+/// stays text; `$$` is a dollar sign; what a variable holds is not expanded again. What is shown can be read again
+/// and means the same.
 #[test]
 fn references() {
     let cases = [
@@ -83,14 +84,17 @@ fn references() {
         (
             "include",
             "{names: ['a${env:FIVE}b', 'a${env:NOPE:-}b', $$x, $x, 5$, '$${env:FIVE}']}",
-            "names:\n- a5b\n- ab\n- $x\n- $x\n- 5$\n- ${env:FIVE}",
+            "names:\n- a5b\n- ab\n- $x\n- $x\n- 5$\n- $${env:FIVE}",
         ),
         ("include", "{names: ['${env:NO_YAML}']}", "names:\n- '*x: ['"),
-        ("include", "{names: ['${env:REFERENCE}']}", "names:\n- ${env:PASSWORD}"),
+        ("include", "{names: ['${env:REFERENCE}']}", "names:\n- $${env:PASSWORD}"),
     ];
     for (key, value, expected) in cases {
         let loaded = load(&[&format!("yaml:source:\n  {key}: {value}")], &[]).unwrap();
         assert_eq!(effective(&loaded, &format!("receivers.source.{key}")), expected, "for {value}");
+        let shown = serde_yaml::to_string(&loaded.effective).unwrap();
+        let again = load(&[&format!("yaml:{shown}")], &[]).unwrap();
+        assert_eq!(again.effective, loaded.effective, "for {value}");
     }
 }
 

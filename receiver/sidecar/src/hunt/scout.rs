@@ -84,14 +84,17 @@ impl Scout {
         self.metrics.rss_growth_detected(outcome.growth);
         self.lost(stage::RATE_LIMIT, outcome.dropped);
         self.lost(stage::TABLE, outcome.unfollowed);
+        // nothing changes between two full sweeps without a record, and counting walks over every process
+        if pass == Pass::Full || !outcome.records.is_empty() {
+            let standing = self.judge.standing();
+            self.metrics.set_watch(standing.suspects, standing.leaks, standing.velocities);
+        }
         for record in outcome.records {
             match self.out.try_send(record) {
                 Ok(()) | Err(TrySendError::Closed(_)) => {}
                 Err(TrySendError::Full(_)) => self.lost(stage::CHANNEL, 1),
             }
         }
-        let standing = self.judge.standing();
-        self.metrics.set_watch(standing.suspects, standing.leaks, standing.velocities);
         self.metrics.sweep_duration(observation.took);
         self.metrics.processing_duration(began.elapsed());
         let capacity = self.out.max_capacity().max(1);

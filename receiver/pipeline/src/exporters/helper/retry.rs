@@ -53,10 +53,12 @@ impl RetryConfig {
             ),
         };
         if config.initial_interval > config.max_interval {
-            settings.reject("initial_interval", "at most max_interval");
+            let allowed = format!("at most max_interval ({:?})", config.max_interval);
+            settings.reject_beside("initial_interval", "max_interval", allowed);
         }
         if !config.max_elapsed_time.is_zero() && config.max_elapsed_time < config.max_interval {
-            settings.reject("max_elapsed_time", "0s for no limit, or at least max_interval");
+            let allowed = format!("0s for no limit, or at least max_interval ({:?})", config.max_interval);
+            settings.reject_beside("max_elapsed_time", "max_interval", allowed);
         }
         config
     }

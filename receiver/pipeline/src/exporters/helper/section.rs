@@ -29,9 +29,8 @@ pub(crate) fn optional_section<R>(
 
 /// A key that the Collector knows and that cannot be honoured here: refused with the reason, which completes
 /// "expected ...".
-pub(crate) fn refuse(settings: &mut Settings<'_>, key: &'static str, reason: &str) {
+pub(crate) fn refuse(settings: &mut Settings<'_>, key: &str, reason: &str) {
     if settings.has(key) {
-        settings.optional::<Anything>(key);
         settings.reject(key, reason);
     }
 }

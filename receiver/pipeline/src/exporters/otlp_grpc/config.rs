@@ -120,8 +120,10 @@ impl Config {
 
 impl Setting for Target {
     fn read(value: &Value) -> Result<Self, String> {
-        let expected =
-            || "host:port, such as collector:4317; http:// or https:// may stand before it".to_owned();
+        let expected = || {
+            "host:port, such as collector:4317; http:// or https:// may stand before it, no path behind it"
+                .to_owned()
+        };
         let text = value.as_str().ok_or_else(expected)?;
         let (encrypted, rest) = match text.split_once("://") {
             None => (None, text),
@@ -209,15 +211,20 @@ fn read_headers(settings: &mut Settings<'_>) -> MetadataMap {
         let reserved = name.to_ascii_lowercase().starts_with("grpc-");
         let Some(key) = MetadataKey::<Ascii>::from_bytes(name.as_bytes()).ok().filter(|_| !reserved) else {
             settings.reject(
-                "headers",
-                format!("names of gRPC metadata (letters, digits, `-`, `_`, `.`; not `grpc-...` nor `...-bin`) instead of `{name}`"),
+                &format!("headers::{name}"),
+                "another name: letters, digits, `-`, `_` and `.`, not `grpc-...` nor `...-bin`",
             );
             continue;
         };
         let Ok(mut value) = MetadataValue::<Ascii>::try_from(value.as_str()) else {
-            settings.reject("headers", format!("visible ASCII characters as the value of `{name}`"));
+            settings.reject(&format!("headers::{name}"), "visible ASCII characters");
             continue;
         };
+        if headers.contains_key(&key) {
+            settings
+                .reject(&format!("headers::{name}"), "each name once: capital letters make no difference");
+            continue;
+        }
         value.set_sensitive(true);
         headers.insert(key, value);
     }

@@ -58,6 +58,7 @@ fn own(texts: &[&str]) -> Vec<String> {
 fn bad_settings() {
     for (yaml, expected) in [
         ("", "at least one of {key, value, action}"),
+        ("attributes: []", "at least one of {key, value, action}"),
         ("attributes: [{key: a, action: upsert}]", "attributes[0]::value"),
         ("attributes: [{value: a, action: upsert}]", "attributes[0]::key"),
         ("attributes: [{key: a, value: b, action: hash}]", "one of insert, update, upsert, delete"),
