@@ -1,4 +1,4 @@
-//! Proves at compile time that [`wire`](crate::wire) says what `c/abi.h` says: the skeleton's types come from the BTF of the
+//! Proves at compile time that [`wire`] says what `c/abi.h` says: the skeleton's types come from the BTF of the
 //! compiled program.
 
 use std::mem::{offset_of, size_of};

@@ -31,10 +31,10 @@ Exit codes:
 /// The same for all commands that read a configuration.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
-    /// Configuration: a path, file:PATH, env:NAME or yaml:TEXT. Repeated ones are merged, the last wins
+    /// Configuration: a path, `file:PATH`, `env:NAME` or `yaml:TEXT`. Repeated ones are merged, the last wins
     #[arg(long, global = true, value_name = "SOURCE")]
     pub config: Vec<String>,
-    /// Sets one value over the configuration, such as receivers::memory_leak_hunter::rss_check_interval=10s
+    /// Sets one value over the configuration, such as `service::telemetry::logs::level=debug`
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }

@@ -1,8 +1,8 @@
 //! The hunt: passes over the host in, log records and metrics out. This is the `memory_leak_hunter` receiver.
 //!
 //! Read in this order: [`settings`] is what a user may set, [`judge`] turns one pass into records (the same for a
-//! live host and for a trace), [`scout`] is the thread that makes the passes, [`replay`] the one that takes them
-//! from a file, [`feed`] hands records to the pipeline, [`receiver`] starts and stops them all.
+//! live host and for a trace), `scout` is the thread that makes the passes, [`replay`] the one that takes them
+//! from a file, `feed` hands records to the pipeline, [`receiver`] starts and stops them all.
 
 pub mod settings;
 

@@ -18,7 +18,7 @@ processors:
       - {key: word, value: "true", action: insert}
 exporters:
   otlp_grpc:
-    endpoint: https://collector:4317
+    endpoint: http://collector:4317
     headers:
       authorization: Bearer ${env:SECRET_TOKEN}
       x-token: s3cret
@@ -59,7 +59,7 @@ fn secrets_are_masked() {
     assert_eq!(exporter["headers"]["x-token"], "[REDACTED]");
     assert_eq!(exporter["tls"]["key_pem"], "[REDACTED]");
     assert_eq!(exporter["tls"]["cert_pem"], "-----BEGIN CERTIFICATE-----");
-    assert_eq!(exporter["endpoint"], "https://collector:4317");
+    assert_eq!(exporter["endpoint"], "http://collector:4317");
     let attributes = &parse(&shown)["processors"]["resource"]["attributes"];
     assert_eq!(attributes[0]["value"], "$$5 and $${env:NOT_A_REFERENCE}");
     assert_eq!(attributes[1]["value"], 7);
