@@ -1,6 +1,6 @@
 //! YAML in, checked settings out; every fault with its key, line, value and what is allowed.
 //!
-//! Each source becomes a tree of values that remember their place ([`load`] lays the trees over one another and
+//! Each source becomes a tree of values that remember their place ([`load()`] lays the trees over one another and
 //! replaces the references to the environment). Then `Settings` hands each block to the component it belongs
 //! to, and pipelines are checked against what was declared. Faults are collected, so that one run shows all.
 
