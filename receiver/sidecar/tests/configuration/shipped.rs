@@ -29,7 +29,7 @@ fn sidecar_file_is_sound() {
 /// comments explain.
 #[test]
 fn sidecar_file_holds_the_defaults() {
-    const EXPLAINED: [&str; 1] = ["exporters.otlp_grpc.tls.insecure"];
+    const EXPLAINED: [&str; 2] = ["exporters.otlp_grpc.endpoint", "exporters.otlp_grpc.tls.insecure"];
     let ours = effective(&repository().join("otel-config"), SIDECAR);
     let defaults = parse(&fs::read_to_string(tests().join("configuration/defaults.yaml")).unwrap());
     let mut different = Vec::new();
