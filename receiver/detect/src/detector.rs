@@ -80,7 +80,7 @@ impl Detector {
                 return;
             }
             let born = Duration::from_nanos(sample.key.start_ns);
-            let watch = Watch::new(at, at.saturating_sub(born), charged);
+            let watch = Watch::new(at, at.saturating_sub(born), charged, sample.slack);
             let mut track = Track::new(at, born, sample);
             if watch.looks() {
                 track.follow(at);
@@ -96,7 +96,7 @@ impl Detector {
         if followed.track.stage() > Stage::Calm {
             followed.watch.vindicate();
         } else {
-            followed.watch.observe(at, charged, full);
+            followed.watch.observe(at, charged, sample.slack, full);
             if followed.watch.looks() {
                 followed.track.follow(at);
             } else {

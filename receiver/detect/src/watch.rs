@@ -11,6 +11,8 @@ pub(crate) struct Watch {
     until: Option<Duration>,
     /// Charged memory when the look began, or at the last full sweep, bytes.
     reference: u64,
+    /// How far the reference may be from the truth, bytes.
+    slack: u64,
     /// Not looked at again before.
     rest_until: Duration,
     rests: u8,
@@ -18,12 +20,13 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// A process seen for the first time, `age` after its start.
-    pub(crate) fn new(at: Duration, age: Duration, charged: u64) -> Self {
+    /// A process seen for the first time, `age` after its start; `slack` is how far `charged` may be from the truth.
+    pub(crate) fn new(at: Duration, age: Duration, charged: u64, slack: u64) -> Self {
         let young = age < YOUNG;
         Self {
             until: young.then_some(at + GLANCE),
             reference: charged,
+            slack,
             rest_until: Duration::ZERO,
             rests: 0,
             glance: young,
@@ -31,7 +34,12 @@ impl Watch {
     }
 
     /// Decides after each sample of a process without a case.
-    pub(crate) fn observe(&mut self, at: Duration, charged: u64, full: bool) {
+    pub(crate) fn observe(&mut self, at: Duration, charged: u64, slack: u64, full: bool) {
+        // the first exact value after a lagging one differs from it by the lag, and that is no growth
+        if slack < self.slack {
+            self.reference = charged;
+        }
+        self.slack = slack;
         let grown = charged.saturating_sub(self.reference);
         match self.until {
             // growth turns the glance at a newcomer into a look

@@ -324,6 +324,34 @@ fn exact_after_lagging() {
     assert_eq!(findings, []);
 }
 
+/// Guarantees: a young process whose lagging counters give way to exact ones is not taken for one that grows: it is
+/// looked at for seconds, not for minutes.
+#[test]
+fn lag_draws_no_look() {
+    let mut detector = Detector::new(Rules::default());
+    let (mut at, mut watched_until) = (10u64, 0);
+    while at < 200 {
+        let pass = if at % 30 == 10 { Pass::Full } else { Pass::Watched };
+        let exact = at > 10;
+        let sample = Sample {
+            key: ProcessKey { pid: 7, start_ns: 5_000_000_000 },
+            memory: Memory { anon: if exact { 900 << 10 } else { 0 }, ..Memory::default() },
+            slack: if exact { 0 } else { 1 << 20 },
+            image: 1,
+        };
+        detector.sweep(&Sweep {
+            at: Duration::from_secs(at),
+            pass,
+            host: None,
+            samples: &[sample],
+            exits: &[],
+        });
+        watched_until = if detector.watched().is_empty() { watched_until } else { at };
+        at += 1;
+    }
+    assert!((11..60).contains(&watched_until), "{watched_until}");
+}
+
 /// Guarantees: swapped and shared memory count, file pages do not.
 #[test]
 fn what_counts() {

@@ -42,6 +42,8 @@ pub struct ConfigArgs {
 /// What the program can do besides running.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run until SIGTERM or SIGINT: what happens without a command
+    Run,
     /// Check a configuration and print every error with its key, line and value
     Validate,
     /// Print the configuration in effect, defaults included, secrets masked
@@ -79,6 +81,20 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Event)]
         output: Output,
     },
+}
+
+impl Command {
+    /// The command's name, when it reads no configuration.
+    #[must_use]
+    pub fn without_configuration(&self) -> Option<&'static str> {
+        match self {
+            Self::Run | Self::Validate | Self::PrintConfig => None,
+            Self::Components => Some("components"),
+            Self::Check { .. } => Some("check"),
+            Self::Record { .. } => Some("record"),
+            Self::Replay { .. } => Some("replay"),
+        }
+    }
 }
 
 /// How `replay` prints.

@@ -40,8 +40,15 @@ impl From<Exit> for ExitCode {
 /// Does what the command line asks for.
 #[must_use]
 pub fn dispatch(cli: Cli) -> Exit {
+    let configured = !cli.config.config.is_empty() || !cli.config.set.is_empty();
+    if let Some(command) = cli.command.as_ref().and_then(Command::without_configuration)
+        && configured
+    {
+        eprintln!("error: `{command}` reads no configuration: leave out --config and --set");
+        return Exit::Usage;
+    }
     match cli.command {
-        None => run::run(&cli.config),
+        None | Some(Command::Run) => run::run(&cli.config),
         Some(Command::Validate) => settings::validate(&cli.config),
         Some(Command::PrintConfig) => settings::print_config(&cli.config),
         Some(Command::Components) => settings::components(),

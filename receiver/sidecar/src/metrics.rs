@@ -9,6 +9,7 @@ mod tests;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -37,6 +38,7 @@ pub struct Metrics {
     reader: SharedReader,
     instruments: Instruments,
     observed: Arc<Observed>,
+    lost: AtomicU64,
     started: u64,
 }
 
@@ -76,7 +78,7 @@ impl Metrics {
         let observed = Arc::new(Observed::default());
         let instruments = Instruments::new(&provider, &observed);
         let started = crate::records::epoch_nanos(SystemTime::now());
-        Self { _provider: provider, reader, instruments, observed, started }
+        Self { _provider: provider, reader, instruments, observed, lost: AtomicU64::new(0), started }
     }
 
     /// Findings and samples that went through the hunt.
@@ -115,6 +117,12 @@ impl Metrics {
         self.instruments.suspects.record(suspects, &[]);
         self.instruments.leaks.record(leaks, &[]);
         *self.observed.velocities.lock().unwrap_or_else(PoisonError::into_inner) = watch::top(velocities);
+    }
+
+    /// What was lost since the start, at all stages: log records and data points.
+    #[must_use]
+    pub fn lost_in_all(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Everything, as it stands now, cumulative since the start.
@@ -173,6 +181,7 @@ impl MetricReader for SharedReader {
 
 impl Telemetry for Metrics {
     fn lost(&self, signal: Signal, loss: Loss) {
+        self.lost.fetch_add(loss.count, Ordering::Relaxed);
         let labels = [KeyValue::new("stage", loss.stage), KeyValue::new("signal", signal.name())];
         self.instruments.dropped_events.add(loss.count, &labels);
     }

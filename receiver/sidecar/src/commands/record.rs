@@ -24,8 +24,12 @@ use crate::trace::TraceWriter;
 
 pub(super) fn record(file: &Path, duration: Duration, interval: Duration, anonymize: bool) -> Exit {
     log_to_stderr(LogSettings::default());
-    if interval < Duration::from_secs(1) {
-        eprintln!("error: --interval: expected 1s or longer");
+    if interval < Duration::from_secs(1) || duration < Duration::from_secs(1) {
+        eprintln!("error: --interval and --duration: expected 1s or longer");
+        return Exit::Usage;
+    }
+    if file.exists() {
+        eprintln!("error: {} exists already; remove it or choose another name", file.display());
         return Exit::Usage;
     }
     let observer = match observe::open(&Options::default()) {

@@ -22,6 +22,10 @@ use crate::records::HostIdentity;
 
 pub(super) fn replay(file: &Path, interval: Option<Duration>, output: Output) -> Exit {
     log_to_stderr(LogSettings::default());
+    if interval.is_some_and(|interval| interval < Duration::from_secs(1)) {
+        eprintln!("error: --interval: expected 1s or longer");
+        return Exit::Usage;
+    }
     let replay = match Replay::open(file) {
         Ok(replay) => replay,
         Err(error) => {

@@ -36,9 +36,16 @@ pub(super) fn run(args: &ConfigArgs) -> Exit {
         }
     };
     runtime.block_on(async {
-        let telemetry: Arc<Metrics> = metrics;
-        match loaded.build(telemetry) {
-            Ok(service) => serve(service).await,
+        match loaded.build(Arc::<Metrics>::clone(&metrics)) {
+            Ok(service) => {
+                let exit = serve(service).await;
+                // the log of single losses is held back where there are many; here is the sum
+                match metrics.lost_in_all() {
+                    0 => tracing::info!("stopped"),
+                    items => tracing::warn!(items, "stopped; so many items were lost in all"),
+                }
+                exit
+            }
             Err(error) => {
                 tracing::error!("{error}");
                 Exit::Host
@@ -72,7 +79,6 @@ async fn serve(mut service: Service) -> Exit {
         }
         exit = Exit::Fatal;
     }
-    tracing::info!("stopped");
     exit
 }
 

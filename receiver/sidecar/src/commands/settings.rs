@@ -22,7 +22,10 @@ pub(super) fn validate(args: &ConfigArgs) -> Exit {
             for warning in &loaded.warnings {
                 eprintln!("warning: {warning}");
             }
-            print("the configuration is valid\n")
+            match args.config.as_slice() {
+                [] => print("the built-in configuration is valid\n"),
+                _ => print("the configuration is valid\n"),
+            }
         }
         Err(exit) => exit,
     }

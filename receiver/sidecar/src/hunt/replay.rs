@@ -110,7 +110,7 @@ fn coverage(pass: &mut TracePass, due: bool, watched: &[ProcessKey]) -> Pass {
 fn fault(faults: &mut u64, error: &TraceError) {
     *faults += 1;
     // a file that is no trace at all would say the same a million times
-    if *faults <= 10 {
+    if *faults <= 3 {
         tracing::warn!(%error, "in the trace");
     }
 }

@@ -31,6 +31,7 @@ impl Scout {
         let began = Instant::now();
         let mut schedule = Schedule::new(began.elapsed(), self.interval);
         let mut healthy = true;
+        let mut greeted = false;
         loop {
             let (pass, wait) = schedule.next(began.elapsed(), self.judge.watch_again_in());
             if stop.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
@@ -42,6 +43,9 @@ impl Scout {
             match self.observe(pass) {
                 Ok(observation) => {
                     self.judge(pass, &observation);
+                    if !std::mem::replace(&mut greeted, true) {
+                        tracing::info!(processes = observation.readings.len(), "the first sweep is done");
+                    }
                     healthy = true;
                 }
                 Err(error) => {

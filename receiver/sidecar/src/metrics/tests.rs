@@ -105,6 +105,7 @@ fn what_is_counted_moves() {
     metrics.delivered(Signal::Logs, &ComponentId::parse("otlp_grpc/far").unwrap(), 7);
     metrics.set_watch(2, 1, vec![]);
 
+    assert_eq!(metrics.lost_in_all(), 11);
     let after = series(&metrics);
     let moved: Vec<(&str, f64)> = after
         .iter()
