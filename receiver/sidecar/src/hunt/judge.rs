@@ -173,3 +173,55 @@ fn rank(kind: &FindingKind) -> u8 {
         FindingKind::Growth { .. } => 3,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two processes, one of which leaks and both of which grow by 2 MiB a sweep, for six minutes.
+    fn judged(limit: Option<u32>, threshold: u64) -> (Vec<Vec<String>>, u64) {
+        let bench = Bench {
+            host: Arc::default(),
+            page_size: 4096,
+            growth_threshold: threshold,
+            max_events_per_second: limit,
+            detail: Detail::Recorded,
+        };
+        let (mut judge, mut names, mut dropped) = (Judge::new(&bench), Vec::new(), 0);
+        for sweep in 0..24_u64 {
+            let reading = |pid| ProcessReading { pid, anon: sweep << 21, ..ProcessReading::default() };
+            let readings = [reading(1), reading(2)];
+            let at = Duration::from_secs(100 + sweep * 15);
+            let seen = Seen { at, pass: Pass::Full, host: None, readings: &readings, exits: &[] };
+            let outcome = judge.pass(&seen, &HostClock::starting_at(SystemTime::UNIX_EPOCH));
+            let records =
+                outcome.records.iter().flat_map(|logs| &logs.scope_logs).flat_map(|s| &s.log_records);
+            names.push(records.map(|record| record.event_name.clone()).collect());
+            dropped += outcome.dropped;
+        }
+        (names, dropped)
+    }
+
+    fn count(names: &[Vec<String>], name: &str) -> usize {
+        names.iter().flatten().filter(|found| found.ends_with(name)).count()
+    }
+
+    /// Guarantees: `max_events_per_second` holds back what is over it and counts it, and verdicts pass first.
+    #[test]
+    fn the_limit_holds_and_verdicts_pass_first() {
+        let (all, none) = judged(None, 256);
+        assert_eq!((none, count(&all, "leak.detected")), (0, 2));
+        let (some, dropped) = judged(Some(2), 256);
+        assert!(some.iter().all(|pass| pass.len() <= 2), "{some:?}");
+        assert_eq!(some.iter().flatten().count() as u64 + dropped, all.iter().flatten().count() as u64);
+        assert!(dropped > 0);
+        assert_eq!(count(&some, "leak.detected"), 2);
+    }
+
+    /// Guarantees: `rss_growth_threshold` is in pages and decides which growth makes a record.
+    #[test]
+    fn the_threshold_decides() {
+        assert_eq!(count(&judged(None, 512).0, "rss.growth"), 46, "2 MiB each sweep");
+        assert_eq!(count(&judged(None, 513).0, "rss.growth"), 22, "4 MiB every other sweep");
+    }
+}
