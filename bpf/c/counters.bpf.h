@@ -105,14 +105,14 @@ static __noinline bool sum_exactly(struct percpu_counter *counter, __s64 *sum)
 /* Returns flags. `exact` asks for sums over the CPUs, which cost a read for each. */
 static __always_inline __u32 read_per_cpu(struct mlh_pages *pages, struct mm_struct *mm, bool exact)
 {
-	pages->file = percpu_of(mm, MM_FILEPAGES)->count;
+	pages->file = READ(percpu_of(mm, MM_FILEPAGES), count);
 	if (exact && cpus_measured && sum_exactly(percpu_of(mm, MM_ANONPAGES), &pages->anon) &&
 	    sum_exactly(percpu_of(mm, MM_SHMEMPAGES), &pages->shmem) &&
 	    sum_exactly(percpu_of(mm, MM_SWAPENTS), &pages->swap))
 		return MLH_FLAG_PERCPU | MLH_FLAG_EXACT;
-	pages->anon = percpu_of(mm, MM_ANONPAGES)->count;
-	pages->shmem = percpu_of(mm, MM_SHMEMPAGES)->count;
-	pages->swap = percpu_of(mm, MM_SWAPENTS)->count;
+	pages->anon = READ(percpu_of(mm, MM_ANONPAGES), count);
+	pages->shmem = READ(percpu_of(mm, MM_SHMEMPAGES), count);
+	pages->swap = READ(percpu_of(mm, MM_SWAPENTS), count);
 	return MLH_FLAG_PERCPU;
 }
 

@@ -26,7 +26,10 @@ typedef _Bool bool;
 /* From the kernel's stable interface. */
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_RINGBUF = 27,
 };
 enum {
 	PF_KTHREAD = 0x00200000,
@@ -51,28 +54,90 @@ typedef struct {
 	long counter;
 } atomic_long_t;
 
-struct pid_namespace;
+struct xa_node {
+	unsigned char shift;
+	void *slots[64];
+};
+
+struct xarray {
+	void *xa_head;
+};
+
+struct idr {
+	struct xarray idr_rt;
+	unsigned int idr_base;
+};
+
+struct pid_namespace {
+	struct idr idr;
+};
 
 struct upid {
 	int nr;
 	struct pid_namespace *ns;
 };
 
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
 struct pid {
 	unsigned int level;
+	struct hlist_head tasks[4];
 	struct upid numbers[1];
 };
 
 struct kernfs_node {
 	__u64 id;
+	const char *name;
 };
 
-struct cgroup {
-	struct kernfs_node *kn;
+struct cgroup_root {
+	int hierarchy_id;
 };
+
+struct cgroup;
 
 struct cgroup_subsys_state {
 	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+	struct cgroup_subsys_state *subsys[12];
+	struct cgroup_root *root;
+};
+
+struct page_counter {
+	atomic_long_t usage;
+	unsigned long high;
+	unsigned long max;
+};
+
+struct memcg_vmstats {
+	long state[5];
+};
+
+struct mem_cgroup {
+	struct cgroup_subsys_state css;
+	struct page_counter memory;
+	struct page_counter swap;  /* v2 */
+	struct page_counter memsw; /* v1; the same counter */
+	struct memcg_vmstats *vmstats;
+};
+
+struct mem_cgroup___before_6_1 {
+	struct memcg_vmstats vmstats;
+};
+
+struct mem_cgroup___before_5_13 {
+	atomic_long_t vmstats[5];
 };
 
 struct css_set {
@@ -112,6 +177,7 @@ struct percpu_counter {
 };
 
 struct mm_struct {
+	struct task_struct *owner; /* absent without a memory controller */
 	unsigned long total_vm;
 	atomic_long_t pgtables_bytes;
 	struct file *exe_file;
@@ -135,14 +201,29 @@ struct signal_struct {
 	unsigned long long sum_sched_runtime;
 };
 
+struct new_utsname {
+	char nodename[65];
+};
+
+struct uts_namespace {
+	struct new_utsname name;
+};
+
+struct nsproxy {
+	struct uts_namespace *uts_ns;
+};
+
 struct task_struct {
 	unsigned int flags;
 	struct sched_entity se;
 	struct mm_struct *mm;
+	int pid;
 	int tgid;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
+	struct hlist_node pid_links[4];
+	struct nsproxy *nsproxy;
 	__u64 start_boottime;
 	__u64 self_exec_id;
 	char comm[16];
@@ -173,6 +254,12 @@ struct bpf_iter__task {
 
 struct bpf_array {
 	void *pptrs[1];
+};
+
+/* The record of the classic tracepoint kmem:rss_stat. */
+struct trace_event_raw_rss_stat {
+	unsigned int curr;
+	int member;
 };
 
 #pragma clang attribute pop

@@ -45,13 +45,15 @@ pub enum SweepError {
         /// The last lines of its log.
         log: String,
     },
-    /// More processes were to be watched than fit.
-    #[error("{asked} processes are to be watched where {max} can be")]
+    /// More was to be watched than fits.
+    #[error("{asked} {what} are to be watched where {max} can be")]
     TooManyWatched {
         /// How many were asked for.
         asked: usize,
         /// How many can be.
         max: usize,
+        /// Of what.
+        what: &'static str,
     },
     /// A pass did not end within the bound on its size.
     #[error("a pass over the host's tasks exceeds {limit} bytes")]

@@ -127,7 +127,7 @@ pub fn examine(options: &SweepOptions) -> Kernel {
 fn try_sweep(options: &SweepOptions) -> Result<bool, SweepError> {
     let mut sweeper = Sweeper::open(options)?;
     let mut bytes = Vec::new();
-    sweeper.watch(&[std::process::id()])?;
+    sweeper.watch(&[std::process::id()], &[])?;
     sweeper.watched(&mut bytes)?;
     let pass = crate::pass::collect(&bytes, &sweeper.counters());
     Ok(pass.processes.iter().any(|process| process.slack == 0))

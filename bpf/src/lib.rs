@@ -8,7 +8,11 @@
 
 pub mod wire;
 
+pub mod records;
+
 pub mod pass;
+
+pub mod cgroup;
 
 #[cfg(all(target_os = "linux", feature = "kernel"))]
 mod layout;

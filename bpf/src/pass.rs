@@ -1,10 +1,12 @@
-//! From the bytes of a pass to its processes. Pure and portable.
+//! From the bytes of a pass to its processes and cgroups. Pure and portable.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::wire::{Pages, ProcessRecord, Row, ThreadRecord, WireError, flag, rows};
+use crate::cgroup::CgroupRow;
+use crate::records::{Row, WireError, rows};
+use crate::wire::{CgroupRecord, Pages, ProcessRecord, ThreadRecord, cgroup_flag, flag};
 
 /// What turns the kernel's counters into bytes, and says how far they may lag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +78,8 @@ pub struct ProcessRow {
 pub struct Pass {
     /// The visible processes (of a watched pass: the watched ones), each once, in the kernel's order.
     pub processes: Vec<ProcessRow>,
+    /// The cgroups that they are charged to, and those above (of a watched pass: the watched ones), each once.
+    pub cgroups: Vec<CgroupRow>,
     /// Rows that could not be read. After a broken header an unknown number more is missing.
     pub errors: u64,
     /// The first of those errors, for the log.
@@ -90,6 +94,7 @@ pub fn collect(bytes: &[u8], counters: &Counters) -> Pass {
     let mut parts: Vec<Parts> = Vec::new();
     let mut index: HashMap<(u32, u64), usize> = HashMap::new();
     let mut threads: Vec<ThreadRecord> = Vec::new();
+    let mut cgroups = Cgroups::default();
     for row in rows(bytes) {
         match row {
             Ok(Row::Process(process)) => match index.entry((process.host_pid, process.start_ns)) {
@@ -105,10 +110,9 @@ pub fn collect(bytes: &[u8], counters: &Counters) -> Pass {
                 }
             },
             Ok(Row::Thread(thread)) => threads.push(thread),
-            Err(error) => {
-                pass.errors += 1;
-                pass.first_error.get_or_insert(error);
-            }
+            Ok(Row::Cgroup(cgroup)) => cgroups.add(cgroup),
+            Ok(Row::OomKill(_) | Row::Crossing(_)) => pass.fail(WireError::Misplaced),
+            Err(error) => pass.fail(error),
         }
     }
     // Tasks come by pid, and after a wrap of the pids a thread may precede its process: hence only now.
@@ -119,7 +123,42 @@ pub fn collect(bytes: &[u8], counters: &Counters) -> Pass {
         }
     }
     pass.processes = parts.into_iter().map(|parts| parts.finish(counters)).collect();
+    pass.cgroups = cgroups.records.iter().map(|record| CgroupRow::new(record, counters)).collect();
     pass
+}
+
+impl Pass {
+    fn fail(&mut self, error: WireError) {
+        self.errors += 1;
+        self.first_error.get_or_insert(error);
+    }
+}
+
+/// The cgroups of a pass, each once.
+#[derive(Default)]
+struct Cgroups {
+    records: Vec<CgroupRecord>,
+    index: HashMap<u64, usize>,
+}
+
+impl Cgroups {
+    /// The kernel's map of what it has written forgets: of several rows the last is kept. But ids are unique in one hierarchy
+    /// only, and what has memory is not given up for its namesake in the other.
+    fn add(&mut self, record: CgroupRecord) {
+        match self.index.entry(record.id) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(self.records.len());
+                self.records.push(record);
+            }
+            Entry::Occupied(at) => {
+                if let Some(kept) = self.records.get_mut(*at.get())
+                    && kept.flags & cgroup_flag::MEMORY <= record.flags & cgroup_flag::MEMORY
+                {
+                    *kept = record;
+                }
+            }
+        }
+    }
 }
 
 /// A process while its threads are being joined.
@@ -216,7 +255,7 @@ fn image(row: &ProcessRecord) -> u64 {
 }
 
 /// The bytes before the first NUL. What is no UTF-8 is replaced.
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
 }

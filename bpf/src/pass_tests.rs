@@ -1,7 +1,8 @@
 use zerocopy::IntoBytes as _;
 
 use super::*;
-use crate::wire::tests::{process, thread};
+use crate::records::tests::{cgroup, event, process, thread};
+use crate::wire::kind;
 
 const COUNTERS: Counters = Counters { page_size: 4096, online_cpus: 4 };
 
@@ -121,6 +122,31 @@ fn names_may_be_any_bytes() {
     assert_eq!(row.executable, "\u{fffd}".repeat(64));
     record.comm = [0; 16];
     assert_eq!(one(&[record.as_bytes()]).comm, "");
+}
+
+/// Guarantees: a cgroup is told once, as its last row says, in the place of its first; but a row without memory, of the other
+/// hierarchy, does not take the place of one with it.
+#[test]
+fn a_cgroup_is_told_once() {
+    let first = cgroup();
+    let mut above = cgroup();
+    (above.id, above.parent) = (17, 0);
+    let mut again = cgroup();
+    again.usage += 1;
+    let mut namesake = cgroup();
+    namesake.flags = cgroup_flag::UNIFIED;
+    let rows = [&namesake, &first, &above, &again, &namesake].map(|record| record.as_bytes());
+    let pass = collect(&bytes(&rows), &COUNTERS);
+    assert_eq!((pass.cgroups.len(), pass.errors), (2, 0));
+    assert_eq!(pass.cgroups[0], CgroupRow::new(&again, &COUNTERS));
+    assert_eq!(pass.cgroups[1], CgroupRow::new(&above, &COUNTERS));
+}
+
+/// Guarantees: an event does not belong into a pass: it is an error, and no process.
+#[test]
+fn events_are_no_part_of_a_pass() {
+    let pass = collect(event(kind::OOM_KILL).as_bytes(), &COUNTERS);
+    assert_eq!((pass.processes.len(), pass.errors, pass.first_error), (0, 1, Some(WireError::Misplaced)));
 }
 
 /// Guarantees: rows that cannot be read are counted, the first is told, and the others are kept.

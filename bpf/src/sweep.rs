@@ -2,16 +2,19 @@
 //! takes to walk the host's tasks, and nothing runs between passes.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use libbpf_rs::{Iter, Link, MapCore as _, MapFlags, MapHandle, Object, ObjectBuilder};
 use nix::unistd::{SysconfVar, sysconf};
+use zerocopy::{Immutable, IntoBytes};
 
 use crate::error::SweepError;
 use crate::pass::Counters;
-use crate::wire::{ProcessRecord, WATCHED_MAX};
+use crate::records::{Row, rows};
+use crate::wire::{Choice, ProcessRecord, WATCHED_CGROUPS_MAX, WATCHED_MAX};
 use crate::{cpus, kernel, messages, narrow};
 
 /// The compiled program.
@@ -33,14 +36,32 @@ pub struct SweepOptions {
     pub btf_path: Option<PathBuf>,
 }
 
+/// A cgroup to be shown in watched passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchedCgroup {
+    /// Inode of its directory.
+    pub id: u64,
+    /// The pid, in the agent's pid namespace, of a process in it or below it, through which it is found at once; 0: none is
+    /// known, and it is looked for among all processes.
+    pub through: u32,
+}
+
 /// The loaded sweep. Dropping it removes everything from the kernel.
 #[derive(Debug)]
 pub struct Sweeper {
     link: Link,
     watched_map: MapHandle,
+    cgroups_map: MapHandle,
     pass_map: MapHandle,
+    /// Of the last pass.
+    number: u64,
     watched: HashSet<u32>,
-    /// One for each watched process that has had a pass of its own.
+    /// By id: the process to look through.
+    cgroups: HashMap<u64, u32>,
+    /// Watched cgroups that the last pass over all processes did not come by: no process is in them, and they are not looked for
+    /// again before the next full pass.
+    empty: HashSet<u64>,
+    /// One for each process that has had a pass of its own.
     narrow: HashMap<u32, Link>,
     /// Kernels before 6.1 have no passes over one process.
     narrow_possible: bool,
@@ -88,8 +109,12 @@ impl Sweeper {
         Ok(Self {
             link: program.ok_or_else(|| absent("sweep"))?.attach().map_err(attaching)?,
             watched_map: handle("watched")?,
+            cgroups_map: handle("watched_cgroups")?,
             pass_map: handle(".data.pass")?,
+            number: 0,
             watched: HashSet::new(),
+            cgroups: HashMap::new(),
+            empty: HashSet::new(),
             narrow: HashMap::new(),
             narrow_possible: true,
             population: 0,
@@ -104,53 +129,72 @@ impl Sweeper {
         Counters { page_size: self.page_size, online_cpus: cpus::online() }
     }
 
-    /// Says which processes are watched from now on, by their pids in the agent's pid namespace: their memory is summed exactly
-    /// in every pass. Watch them by pid only while they live; pids are reused.
+    /// Says which processes and cgroups are watched from now on: they make up the watched passes, and the processes' memory is
+    /// summed exactly in every pass. Processes are named by their pids in the agent's pid namespace, and are to be watched only
+    /// while they live, as pids are reused.
     ///
     /// # Errors
-    /// More than [`WATCHED_MAX`]: then nothing has changed. Or the kernel refuses.
-    pub fn watch(&mut self, pids: &[u32]) -> Result<(), SweepError> {
-        let wanted: HashSet<u32> = pids.iter().copied().collect();
-        if wanted.len() > WATCHED_MAX {
-            return Err(SweepError::TooManyWatched { asked: wanted.len(), max: WATCHED_MAX });
-        }
-        let failed = |error| io_error("changing the watched processes", &error);
-        let gone: Vec<u32> = self.watched.difference(&wanted).copied().collect();
-        for pid in gone {
-            self.watched_map.delete(&pid.to_ne_bytes()).map_err(failed)?;
-            self.watched.remove(&pid);
-            self.narrow.remove(&pid);
-        }
-        for pid in wanted {
-            if !self.watched.contains(&pid) {
-                self.watched_map.update(&pid.to_ne_bytes(), &[1], MapFlags::ANY).map_err(failed)?;
-                self.watched.insert(pid);
-            }
-        }
-        Ok(())
+    /// More than [`WATCHED_MAX`] or [`WATCHED_CGROUPS_MAX`]: then nothing has changed. Or the kernel refuses.
+    pub fn watch(&mut self, pids: &[u32], cgroups: &[WatchedCgroup]) -> Result<(), SweepError> {
+        let pids: HashSet<u32> = pids.iter().copied().collect();
+        let cgroups: HashMap<u64, u32> = cgroups.iter().map(|cgroup| (cgroup.id, cgroup.through)).collect();
+        within(pids.len(), WATCHED_MAX, "processes")?;
+        within(cgroups.len(), WATCHED_CGROUPS_MAX, "cgroups")?;
+        change(&self.watched_map, &mut self.watched, &pids)?;
+        let mut ids = self.cgroups.keys().copied().collect();
+        let changed = change(&self.cgroups_map, &mut ids, &cgroups.keys().copied().collect());
+        self.cgroups = ids.into_iter().map(|id| (id, cgroups.get(&id).copied().unwrap_or(0))).collect();
+        self.empty.retain(|id| self.cgroups.contains_key(id));
+        let wanted = self.looked_through();
+        self.narrow.retain(|pid, _| wanted.contains(pid));
+        changed
     }
 
-    /// Reads a pass over every visible process into `out`, which is cleared first and whose room is reused.
+    /// The watched processes, and those through which watched cgroups are found.
+    fn looked_through(&self) -> HashSet<u32> {
+        let through = self.cgroups.values().copied().filter(|pid| *pid != 0);
+        self.watched.iter().copied().chain(through).collect()
+    }
+
+    /// Reads a pass over every visible process, and the cgroups around them, into `out`, which is cleared first and whose room is
+    /// reused.
     ///
     /// # Errors
     /// Reading fails, or the pass exceeds [`PASS_MAX`]. `out` then holds nothing.
     pub fn full(&mut self, out: &mut Vec<u8>) -> Result<(), SweepError> {
+        self.empty.clear();
         self.pass(false, out)?;
         self.population = out.len() / size_of::<ProcessRecord>();
         Ok(())
     }
 
-    /// As [`full`](Self::full), of the watched processes only: past all others, or, when they are few among many, each by
-    /// itself.
+    /// As [`full`](Self::full), of what is watched only: past all other processes, or, when it is few among many, each by itself.
     ///
     /// # Errors
     /// As [`full`](Self::full).
     pub fn watched(&mut self, out: &mut Vec<u8>) -> Result<(), SweepError> {
-        let few = self.watched.len().saturating_mul(NARROW_PRICE) <= self.population;
-        if few && self.narrow_possible && self.each(out)? {
+        let pids = self.looked_through();
+        let few = pids.len().saturating_mul(NARROW_PRICE) <= self.population;
+        if few && self.narrow_possible && self.each(&pids, out)? && self.unseen(out).is_empty() {
             return Ok(());
         }
-        self.pass(true, out)
+        self.pass(true, out)?;
+        self.empty.extend(self.unseen(out));
+        Ok(())
+    }
+
+    /// Watched cgroups that have no row though they should.
+    fn unseen(&self, pass: &[u8]) -> Vec<u64> {
+        let mut unseen: HashSet<u64> = self.cgroups.keys().copied().collect();
+        unseen.retain(|id| !self.empty.contains(id));
+        if !unseen.is_empty() {
+            for row in rows(pass) {
+                if let Ok(Row::Cgroup(cgroup)) = row {
+                    unseen.remove(&cgroup.id);
+                }
+            }
+        }
+        unseen.into_iter().collect()
     }
 
     fn pass(&mut self, watched_only: bool, out: &mut Vec<u8>) -> Result<(), SweepError> {
@@ -159,11 +203,11 @@ impl Sweeper {
         read_pass(&self.link, out)
     }
 
-    /// A pass over each watched process. False where the kernel has none.
-    fn each(&mut self, out: &mut Vec<u8>) -> Result<bool, SweepError> {
+    /// A pass over each of these processes. False where the kernel has no such passes.
+    fn each(&mut self, pids: &HashSet<u32>, out: &mut Vec<u8>) -> Result<bool, SweepError> {
         out.clear();
         self.choose(true)?;
-        for pid in &self.watched {
+        for pid in pids {
             if !self.narrow.contains_key(pid) {
                 let mut programs = self.object.progs_mut();
                 let attached = programs
@@ -183,11 +227,42 @@ impl Sweeper {
         Ok(true)
     }
 
-    fn choose(&self, watched_only: bool) -> Result<(), SweepError> {
+    fn choose(&mut self, watched_only: bool) -> Result<(), SweepError> {
+        self.number += 1;
+        let choice = Choice {
+            number: self.number,
+            watched_only: watched_only.into(),
+            cgroups: (!watched_only || !self.cgroups.is_empty()).into(),
+        };
         self.pass_map
-            .update(&0_u32.to_ne_bytes(), &u32::from(watched_only).to_ne_bytes(), MapFlags::ANY)
+            .update(&0_u32.to_ne_bytes(), choice.as_bytes(), MapFlags::ANY)
             .map_err(|error| io_error("choosing the pass", &error))
     }
+}
+
+fn within(asked: usize, max: usize, what: &'static str) -> Result<(), SweepError> {
+    if asked > max { Err(SweepError::TooManyWatched { asked, max, what }) } else { Ok(()) }
+}
+
+/// Makes the map, which holds `present`, hold `wanted`.
+fn change<K: Copy + Eq + Hash + IntoBytes + Immutable>(
+    map: &MapHandle,
+    present: &mut HashSet<K>,
+    wanted: &HashSet<K>,
+) -> Result<(), SweepError> {
+    let failed = |error| io_error("changing what is watched", &error);
+    let gone: Vec<K> = present.difference(wanted).copied().collect();
+    for key in gone {
+        map.delete(key.as_bytes()).map_err(failed)?;
+        present.remove(&key);
+    }
+    for key in wanted {
+        if !present.contains(key) {
+            map.update(key.as_bytes(), &[1], MapFlags::ANY).map_err(failed)?;
+            present.insert(*key);
+        }
+    }
+    Ok(())
 }
 
 /// Adds a pass's rows to `out`, or on an error empties it.

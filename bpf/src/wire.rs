@@ -1,8 +1,5 @@
-//! The rows of `c/abi.h` in Rust, and how bytes become rows. Pure and portable; every byte is taken for hostile.
+//! The records of `c/abi.h` in Rust. Portable; [`records`](crate::records) reads them out of bytes.
 
-use std::mem::size_of;
-
-use thiserror::Error;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The kinds of `enum mlh_kind`.
@@ -11,6 +8,12 @@ pub mod kind {
     pub const PROCESS: u16 = 1;
     /// A further thread of a process.
     pub const THREAD: u16 = 2;
+    /// A cgroup.
+    pub const CGROUP: u16 = 3;
+    /// The kernel killed a process for want of memory.
+    pub const OOM_KILL: u16 = 4;
+    /// A process grew by the threshold.
+    pub const CROSSING: u16 = 5;
 }
 
 /// The bits of `enum mlh_flag`: how a row's counters were kept and read.
@@ -25,12 +28,32 @@ pub mod flag {
     pub const ALL: u32 = PERCPU | EXACT | CACHED;
 }
 
+/// The bits of `enum mlh_cgroup_flag`: what a cgroup's row holds.
+pub mod cgroup_flag {
+    /// In the v2 hierarchy; else in that of v1's memory controller.
+    pub const UNIFIED: u32 = 1;
+    /// The memory controller works here, and its numbers are in the row.
+    pub const MEMORY: u32 = 2;
+    /// `lru` is a sum that each CPU adds to a batch at a time.
+    pub const BATCHED: u32 = 4;
+    /// All that are defined.
+    pub const ALL: u32 = UNIFIED | MEMORY | BATCHED;
+}
+
+/// `MLH_LRU_COUNT`.
+pub const LRU_COUNT: usize = 5;
+/// `MLH_CGROUP_NAME_LEN`.
+pub const CGROUP_NAME_LEN: usize = 128;
+/// `MLH_NODE_NAME_LEN`.
+pub const NODE_NAME_LEN: usize = 72;
 /// `MLH_COMM_LEN`.
 pub const COMM_LEN: usize = 16;
 /// `MLH_EXECUTABLE_LEN`.
 pub const EXECUTABLE_LEN: usize = 64;
 /// `MLH_WATCHED_MAX`: how many processes can be watched at once.
 pub const WATCHED_MAX: usize = 1024;
+/// `MLH_WATCHED_CGROUPS_MAX`: how many cgroups can be watched at once.
+pub const WATCHED_CGROUPS_MAX: usize = 1024;
 /// `MLH_CPUS_MAX`: on a host with more possible CPUs nothing is summed exactly.
 pub const CPUS_MAX: u32 = 1024;
 
@@ -124,176 +147,58 @@ pub struct ThreadRecord {
     pub cached: Pages,
 }
 
-/// One row's bytes, header included: as many as its header says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RawRecord<'a>(&'a [u8]);
-
-/// A decoded row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Row {
-    /// A process.
-    Process(ProcessRecord),
-    /// A further thread.
-    Thread(ThreadRecord),
+/// `struct mlh_cgroup`. Numbers of pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CgroupRecord {
+    /// Kind and size.
+    pub header: Header,
+    /// Bits of [`cgroup_flag`].
+    pub flags: u32,
+    /// Inode of its directory.
+    pub id: u64,
+    /// The same of its parent; 0: this is the root.
+    pub parent: u64,
+    /// What is charged to it and to those below it.
+    pub usage: u64,
+    /// `memory.max`; the kernel's largest counter value where there is none, as for the others.
+    pub max: u64,
+    /// `memory.high`.
+    pub high: u64,
+    /// Swapped out; in v1 memory and swap together.
+    pub swap: u64,
+    /// The limit on `swap`.
+    pub swap_max: u64,
+    /// Inactive and active anonymous, inactive and active file, and unevictable pages.
+    pub lru: [i64; LRU_COUNT],
+    /// Of its directory, NUL-terminated, cut where it is longer.
+    pub name: [u8; CGROUP_NAME_LEN],
+    /// UTS node name of one of the tasks in it, NUL-terminated.
+    pub node_name: [u8; NODE_NAME_LEN],
 }
 
-/// Why bytes are no row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum WireError {
-    /// Fewer bytes are left than a header has. Nothing can follow.
-    #[error("{left} bytes are left, too few for a row's header")]
-    ShortHeader {
-        /// Bytes left.
-        left: usize,
-    },
-    /// The header's size leads nowhere. Nothing can follow.
-    #[error("a row of kind {kind} says that it has {size} bytes where {left} are left")]
-    BadHeader {
-        /// As the header says.
-        kind: u16,
-        /// As the header says.
-        size: u16,
-        /// Bytes left, header included.
-        left: usize,
-    },
-    /// A kind that this version does not know.
-    #[error("a row of unknown kind {kind}")]
-    UnknownKind {
-        /// As the header says.
-        kind: u16,
-    },
-    /// A known kind in another size.
-    #[error("a row of kind {kind} has {size} bytes instead of {expected}")]
-    WrongSize {
-        /// As the header says.
-        kind: u16,
-        /// As the header says.
-        size: u16,
-        /// The size of this kind.
-        expected: usize,
-    },
-    /// A value that no kernel writes.
-    #[error("a row of kind {kind} has an impossible {field}")]
-    Impossible {
-        /// As the header says.
-        kind: u16,
-        /// Which value.
-        field: &'static str,
-    },
+/// `struct mlh_event`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct EventRecord {
+    /// Kind and size.
+    pub header: Header,
+    /// Nothing.
+    pub reserved: u32,
+    /// `CLOCK_BOOTTIME`, nanoseconds.
+    pub at_ns: u64,
+    /// To whom it happened. Its pid is 0 where the listener's pid namespace has none for it.
+    pub process: ProcessRecord,
 }
 
-/// More pages than an address space of 64 bits holds.
-const PAGES_MAX: u64 = 1 << 52;
-
-impl RawRecord<'_> {
-    /// Decodes the row.
-    ///
-    /// # Errors
-    /// Unknown kind, wrong size, impossible value. None of them affects the rows that follow.
-    pub fn decode(self) -> Result<Row, WireError> {
-        let (header, _) =
-            Header::read_from_prefix(self.0).map_err(|_| WireError::ShortHeader { left: self.0.len() })?;
-        match header.kind {
-            kind::PROCESS => self.read::<ProcessRecord>(header)?.checked().map(Row::Process),
-            kind::THREAD => self.read::<ThreadRecord>(header)?.checked().map(Row::Thread),
-            kind => Err(WireError::UnknownKind { kind }),
-        }
-    }
-
-    fn read<T: FromBytes>(self, header: Header) -> Result<T, WireError> {
-        T::read_from_bytes(self.0).map_err(|_| WireError::WrongSize {
-            kind: header.kind,
-            size: header.size,
-            expected: size_of::<T>(),
-        })
-    }
+/// `struct mlh_choice`: what a pass is to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Choice {
+    /// Of the pass: each has its own.
+    pub number: u64,
+    /// Not 0: only what is watched.
+    pub watched_only: u32,
+    /// 0: no cgroups at all.
+    pub cgroups: u32,
 }
-
-impl Pages {
-    /// The memory that can leak: anonymous, shared and swapped.
-    #[must_use]
-    pub fn charged(&self) -> i64 {
-        self.anon.saturating_add(self.shmem).saturating_add(self.swap)
-    }
-
-    fn is_possible(&self) -> bool {
-        [self.anon, self.file, self.shmem, self.swap].iter().all(|pages| pages.unsigned_abs() <= PAGES_MAX)
-    }
-}
-
-impl ProcessRecord {
-    fn checked(self) -> Result<Self, WireError> {
-        let impossible = |field| Err(WireError::Impossible { kind: kind::PROCESS, field });
-        if self.host_pid == 0 || self.pid == 0 {
-            return impossible("pid");
-        }
-        if self.flags & !flag::ALL != 0 {
-            return impossible("flag");
-        }
-        let sizes_fit = self.total_vm <= PAGES_MAX && i64::try_from(self.page_tables).is_ok();
-        if !sizes_fit || !self.base.is_possible() || !self.cached.is_possible() {
-            return impossible("number of pages");
-        }
-        Ok(self)
-    }
-}
-
-impl ThreadRecord {
-    fn checked(self) -> Result<Self, WireError> {
-        let impossible = |field| Err(WireError::Impossible { kind: kind::THREAD, field });
-        if self.host_pid == 0 {
-            return impossible("pid");
-        }
-        if !self.base.is_possible() || !self.cached.is_possible() {
-            return impossible("number of pages");
-        }
-        Ok(self)
-    }
-}
-
-/// The rows of a pass. An impossible row is an error and the next follows; after a broken header nothing can be found, so it
-/// is the last.
-pub fn rows(bytes: &[u8]) -> impl Iterator<Item = Result<Row, WireError>> {
-    Records { rest: bytes }.map(|record| record.and_then(RawRecord::decode))
-}
-
-/// The undecoded rows of a pass; a broken header is the last.
-#[must_use]
-pub fn records(bytes: &[u8]) -> Records<'_> {
-    Records { rest: bytes }
-}
-
-/// See [`records`].
-#[derive(Debug, Clone)]
-pub struct Records<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Records<'a> {
-    type Item = Result<RawRecord<'a>, WireError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let bytes = std::mem::take(&mut self.rest);
-        if bytes.is_empty() {
-            return None;
-        }
-        let left = bytes.len();
-        let Ok((Header { kind, size }, _)) = Header::read_from_prefix(bytes) else {
-            return Some(Err(WireError::ShortHeader { left }));
-        };
-        if usize::from(size) < size_of::<Header>() {
-            return Some(Err(WireError::BadHeader { kind, size, left }));
-        }
-        match bytes.split_at_checked(size.into()) {
-            Some((record, rest)) => {
-                self.rest = rest;
-                Some(Ok(RawRecord(record)))
-            }
-            None => Some(Err(WireError::BadHeader { kind, size, left })),
-        }
-    }
-}
-
-#[cfg(test)]
-#[path = "wire_tests.rs"]
-pub(crate) mod tests;

@@ -9,28 +9,12 @@ use std::process::Command;
 
 use mlh_bpf::error::SweepError;
 use mlh_bpf::kernel;
-use mlh_bpf::pass::{Pass, collect};
+use mlh_bpf::pass::Pass;
 use mlh_bpf::sweep::{SweepOptions, Sweeper};
 use mlh_bpf::wire::WATCHED_MAX;
-use support::{Subject, can, copy_for_everybody, example, run, sweeper};
+use support::{Subject, can, copy_for_everybody, example, full, nobody_with, run, sweeper, watched};
 
 const MIB: u64 = 1 << 20;
-
-fn full(sweeper: &mut Sweeper) -> Pass {
-    let mut bytes = Vec::new();
-    sweeper.full(&mut bytes).expect("a pass");
-    let pass = collect(&bytes, &sweeper.counters());
-    assert_eq!((pass.errors, pass.first_error), (0, None));
-    pass
-}
-
-fn watched(sweeper: &mut Sweeper) -> Pass {
-    let mut bytes = Vec::new();
-    sweeper.watched(&mut bytes).expect("a pass");
-    let pass = collect(&bytes, &sweeper.counters());
-    assert_eq!((pass.errors, pass.first_error), (0, None));
-    pass
-}
 
 /// Guarantees: an unwatched process's anonymous memory is within its slack of what its page tables hold.
 /// Needs: eBPF.
@@ -51,7 +35,7 @@ fn anonymous_memory_is_within_the_slack() {
 fn a_watched_process_is_exact_to_the_page() {
     let Some(mut sweeper) = sweeper() else { return };
     let mut subject = Subject::start();
-    sweeper.watch(&[subject.pid()]).expect("room");
+    sweeper.watch(&[subject.pid()], &[]).expect("room");
     let before = subject.row(&watched(&mut sweeper));
     assert_eq!((before.anon, before.slack), (subject.anonymous(), 0));
     subject.ask("touch 7");
@@ -73,11 +57,11 @@ fn a_watched_pass_holds_the_watched_only() {
         pids
     };
     assert!(watched(&mut sweeper).processes.is_empty());
-    sweeper.watch(&[one.pid(), other.pid()]).expect("room");
+    sweeper.watch(&[one.pid(), other.pid()], &[]).expect("room");
     let mut both = [one.pid(), other.pid()];
     both.sort_unstable();
     assert_eq!(pids(&watched(&mut sweeper)), both);
-    sweeper.watch(&[other.pid()]).expect("room");
+    sweeper.watch(&[other.pid()], &[]).expect("room");
     assert_eq!(pids(&watched(&mut sweeper)), [other.pid()]);
     assert!(pids(&full(&mut sweeper)).contains(&one.pid()));
 }
@@ -92,7 +76,7 @@ fn a_few_among_many_are_the_same() {
     let mut subject = Subject::start();
     subject.ask("threads 3");
     subject.ask("touch 5");
-    sweeper.watch(&[subject.pid(), crowd[0].pid()]).expect("room");
+    sweeper.watch(&[subject.pid(), crowd[0].pid()], &[]).expect("room");
     // before the first full pass nothing is known of how many there are, and the pass goes over all
     let over_all = subject.row(&watched(&mut sweeper));
     assert!(full(&mut sweeper).processes.len() > 40);
@@ -109,7 +93,7 @@ fn a_few_among_many_are_the_same() {
     }
     drop(subject);
     assert_eq!(watched(&mut sweeper).processes.len(), 1);
-    sweeper.watch(&[]).expect("room");
+    sweeper.watch(&[], &[]).expect("room");
     assert!(watched(&mut sweeper).processes.is_empty());
 }
 
@@ -121,12 +105,12 @@ fn too_many_watched_are_refused() {
     let subject = Subject::start();
     let mut pids: Vec<u32> =
         (0..u32::try_from(WATCHED_MAX).expect("small")).map(|n| 1_000_000_000 + n).collect();
-    sweeper.watch(&pids).expect("as many as there are entries");
+    sweeper.watch(&pids, &[]).expect("as many as there are entries");
     pids.push(subject.pid());
-    let refused = sweeper.watch(&pids);
-    assert!(matches!(refused, Err(SweepError::TooManyWatched { asked: 1025, max: 1024 })), "{refused:?}");
+    let refused = sweeper.watch(&pids, &[]);
+    assert!(matches!(refused, Err(SweepError::TooManyWatched { asked: 1025, max: 1024, .. })), "{refused:?}");
     assert!(watched(&mut sweeper).processes.is_empty());
-    sweeper.watch(&[subject.pid()]).expect("the others make room");
+    sweeper.watch(&[subject.pid()], &[]).expect("the others make room");
     assert_eq!(watched(&mut sweeper).processes.len(), 1);
 }
 
@@ -188,7 +172,7 @@ fn a_process_without_its_main_thread_is_seen() {
     subject.ask("touch 8");
     subject.ask("threads 2");
     subject.ask("orphan");
-    sweeper.watch(&[subject.pid()]).expect("room");
+    sweeper.watch(&[subject.pid()], &[]).expect("room");
     let row = subject.row(&full(&mut sweeper));
     assert!(row.anon >= 8 * MIB, "{row:?}");
     assert_eq!((row.slack, row.comm.as_str(), row.executable.as_str()), (0, "subject", "subject"));
@@ -257,22 +241,6 @@ fn inside_a_namespace_only_its_processes_are_visible() {
     assert_eq!((first.get(3), first.get(4)), (Some(&"0"), Some(&"0")), "{output}");
 }
 
-/// What makes setpriv run a program as nobody, with these capabilities.
-fn nobody_with(capabilities: &str) -> [&str; 9] {
-    let [inheritable, ambient] = ["--inh-caps", "--ambient-caps"];
-    [
-        "--reuid",
-        "65534",
-        "--regid",
-        "65534",
-        "--clear-groups",
-        inheritable,
-        capabilities,
-        ambient,
-        capabilities,
-    ]
-}
-
 /// Guarantees: with `CAP_BPF` and `CAP_PERFMON` alone a user other than root gets the whole pass, and exact sums.
 /// Needs: eBPF, root, setpriv, kernel 5.11 (before, memory for BPF needs a raised limit).
 #[test]
@@ -285,7 +253,7 @@ fn two_capabilities_are_enough() {
     }
     let program = copy_for_everybody(&example("pass"));
     let output = run(Command::new("setpriv").args(user).arg(program.path()).arg(subject.pid().to_string()));
-    sweeper.watch(&[subject.pid()]).expect("room");
+    sweeper.watch(&[subject.pid()], &[]).expect("room");
     let row = subject.row(&full(&mut sweeper));
     let line =
         output.lines().find(|line| line.starts_with(&format!("{}\t", subject.pid()))).expect("its line");

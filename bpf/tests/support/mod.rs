@@ -1,16 +1,52 @@
 //! The subject of a test, and what to do where eBPF cannot be had.
+// Not every test uses all of it.
+#![allow(dead_code)]
+
+pub(crate) mod cgroup;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use mlh_bpf::pass::{Pass, ProcessRow};
+use mlh_bpf::pass::{Pass, ProcessRow, collect};
 use mlh_bpf::sweep::{SweepOptions, Sweeper};
 
 /// The sweep; where it cannot be had, the test is skipped, or fails if `MLH_REQUIRE_EBPF=1`.
 pub(crate) fn sweeper() -> Option<Sweeper> {
     Sweeper::open(&SweepOptions::default()).map_err(|error| skip(&error.to_string())).ok()
+}
+
+pub(crate) fn full(sweeper: &mut Sweeper) -> Pass {
+    let mut bytes = Vec::new();
+    sweeper.full(&mut bytes).expect("a pass");
+    let pass = collect(&bytes, &sweeper.counters());
+    assert_eq!((pass.errors, pass.first_error), (0, None));
+    pass
+}
+
+pub(crate) fn watched(sweeper: &mut Sweeper) -> Pass {
+    let mut bytes = Vec::new();
+    sweeper.watched(&mut bytes).expect("a pass");
+    let pass = collect(&bytes, &sweeper.counters());
+    assert_eq!((pass.errors, pass.first_error), (0, None));
+    pass
+}
+
+/// What makes setpriv run a program as nobody, with these capabilities.
+pub(crate) fn nobody_with(capabilities: &str) -> [&str; 9] {
+    let [inheritable, ambient] = ["--inh-caps", "--ambient-caps"];
+    [
+        "--reuid",
+        "65534",
+        "--regid",
+        "65534",
+        "--clear-groups",
+        inheritable,
+        capabilities,
+        ambient,
+        capabilities,
+    ]
 }
 
 /// Says that a test did not run.
@@ -91,7 +127,7 @@ impl Subject {
         can("unshare", &own).then(|| Self::from(Command::new("unshare").args(own).arg(example("subject"))))
     }
 
-    fn from(command: &mut Command) -> Self {
+    pub(crate) fn from(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a child");
         let input = child.stdin.take().expect("piped");
         let output = BufReader::new(child.stdout.take().expect("piped"));

@@ -3,55 +3,72 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::finding::{Cleared, Finding, Stage, Trend};
+use crate::finding::{Cleared, Finding, FindingKind, Kill, Stage, Trend};
+use crate::followed::{Followed, Subject};
 use crate::rules::Rules;
-use crate::sample::{Pass, ProcessKey, Sample, Sweep};
-use crate::track::{Track, cadence};
-use crate::watch::Watch;
+use crate::sample::{About, ContainerKey, ContainerSample, OomVictim, Pass, ProcessKey, Room, Sample, Sweep};
+use crate::track::{Measure, Surroundings, Track};
 
 /// An open suspicion or verdict.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ongoing {
-    /// Which process.
-    pub key: ProcessKey,
+    /// Of whom.
+    pub about: About,
+    /// Of a container: the process in it that grew most.
+    pub leader: Option<ProcessKey>,
     /// How far.
     pub stage: Stage,
     /// The newest slope.
     pub trend: Trend,
+    /// Seconds until the nearest limit is reached, where there is one.
+    pub exhaustion_s: Option<f64>,
 }
 
-#[derive(Debug)]
-struct Followed {
-    track: Track,
-    watch: Watch,
+/// A container that the next watched pass must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchedContainer {
+    /// Which one.
+    pub key: ContainerKey,
+    /// The process in it that grew most: the way to it.
+    pub leader: Option<ProcessKey>,
 }
 
-impl Followed {
-    fn is_watched(&self) -> bool {
-        self.watch.looks() || self.track.stage() > Stage::Calm
-    }
-
-    fn cadence(&self, at: Duration) -> Duration {
-        let since = self.track.open_case().map_or(at, |(_, since)| since);
-        cadence(self.track.stage(), at.saturating_sub(since))
-    }
+/// The process of a container that stands for it.
+#[derive(Debug, Clone, Copy)]
+struct Leader {
+    key: ProcessKey,
+    grown: u64,
+    charged: u64,
 }
 
-/// Follows every process of a host. The memory it needs for one is bounded and does not depend on time.
+/// Follows every process and container of a host. The memory it needs for one is bounded and does not depend on time.
 #[derive(Debug)]
 pub struct Detector {
     rules: Rules,
-    processes: HashMap<ProcessKey, Followed>,
-    watched: Vec<ProcessKey>,
+    processes: Followed<ProcessKey>,
+    containers: Followed<ContainerKey>,
+    leaders: HashMap<ContainerKey, Leader>,
     at: Duration,
-    unfollowed: u64,
 }
 
 impl Detector {
     /// A detector that has seen nothing yet.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self { rules, processes: HashMap::new(), watched: Vec::new(), at: Duration::ZERO, unfollowed: 0 }
+        Self {
+            rules,
+            processes: Followed::new(rules.max_processes, rules.max_watched),
+            containers: Followed::new(rules.max_containers, rules.max_watched_containers),
+            leaders: HashMap::new(),
+            at: Duration::ZERO,
+        }
+    }
+
+    /// Goes on under other rules: what is known stays.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+        self.processes.bound(rules.max_processes, rules.max_watched);
+        self.containers.bound(rules.max_containers, rules.max_watched_containers);
     }
 
     /// Takes one pass over the host and says what follows from it. A pass older than the one before is ignored.
@@ -61,82 +78,163 @@ impl Detector {
         }
         self.at = sweep.at;
         let mut findings = Vec::new();
+        // whoever was killed is told of with what was known of him before
+        findings.extend(sweep.victims.iter().map(|victim| self.killed(victim)));
+        if sweep.pass == Pass::Full {
+            self.leaders.clear();
+        }
+        // containers first: what they say of a time bears on what their processes are suspected of
+        for sample in sweep.containers {
+            self.container(sweep, sample, &mut findings);
+        }
         for sample in sweep.samples {
-            self.observe(sweep, sample, &mut findings);
+            self.process(sweep, sample, &mut findings);
+        }
+        for finding in &mut findings {
+            if let About::Container(key) = finding.about {
+                finding.leader = self.leader(key);
+            }
         }
         self.bury(sweep, &mut findings);
-        self.choose_watched(sweep.pass);
+        self.processes.choose_watched(sweep.pass);
+        self.containers.choose_watched(sweep.pass);
         findings
     }
 
-    fn observe(&mut self, sweep: &Sweep<'_>, sample: &Sample, findings: &mut Vec<Finding>) {
-        let (at, full, charged) = (sweep.at, sweep.pass != Pass::Watched, sample.memory.charged());
-        let Some(followed) = self.processes.get_mut(&sample.key) else {
-            if !full {
-                return;
-            }
-            if self.processes.len() >= self.rules.max_processes {
-                self.unfollowed += 1;
-                return;
-            }
-            let born = Duration::from_nanos(sample.key.start_ns);
-            let watch = Watch::new(at, at.saturating_sub(born), charged, sample.slack);
-            let mut track = Track::new(at, born, sample);
-            if watch.looks() {
-                track.follow(at);
-            }
-            self.processes.insert(sample.key, Followed { track, watch });
-            return;
+    fn process(&mut self, sweep: &Sweep<'_>, sample: &Sample, findings: &mut Vec<Finding>) {
+        let finding = |kind| Finding {
+            at: sweep.at,
+            about: About::Process(sample.key),
+            memory: sample.memory,
+            leader: None,
+            container: sample.container,
+            upper_bound: false,
+            kind,
         };
-        let finding = |kind| Finding { at, key: sample.key, memory: sample.memory, kind };
-        findings.extend(followed.track.observe(at, sample, sweep.host).into_iter().map(finding));
-        if full {
-            findings.extend(followed.track.growth(at, sample, self.rules.growth_threshold).map(finding));
+        let measure = Measure { memory: sample.memory, slack: sample.slack, image: sample.image };
+        let container = sample.container.and_then(|key| self.containers.track(&key));
+        let grown_around = |back| container.filter(|track| track.is_exact())?.grown_over(back);
+        let around = Surroundings {
+            room: container.and_then(Track::room).or_else(|| sweep.host.map(Room::of_host)),
+            // a container's end is told of the container, not of each process in it
+            horizon: container.is_none().then_some(self.rules.oom_horizon),
+            grown_around: &grown_around,
+        };
+        let subject = Subject {
+            key: sample.key,
+            born: Duration::from_nanos(sample.key.start_ns),
+            measure,
+            exact: true,
+            threshold: self.rules.growth_threshold,
+        };
+        findings.extend(self.processes.observe(sweep, &subject, &around).into_iter().map(finding));
+        if sweep.pass == Pass::Full
+            && let Some(key) = sample.container
+        {
+            self.lead(key, sample);
         }
-        if followed.track.stage() > Stage::Calm {
-            followed.watch.vindicate();
-        } else {
-            followed.watch.observe(at, charged, sample.slack, full);
-            if followed.watch.looks() {
-                followed.track.follow(at);
+    }
+
+    fn container(&mut self, sweep: &Sweep<'_>, sample: &ContainerSample, findings: &mut Vec<Finding>) {
+        let finding = |kind| Finding {
+            at: sweep.at,
+            about: About::Container(sample.key),
+            memory: sample.memory,
+            leader: None,
+            container: None,
+            upper_bound: sample.upper_bound,
+            kind,
+        };
+        let host = sweep.host.map(Room::of_host);
+        let around = Surroundings {
+            room: [sample.room, host].into_iter().flatten().min_by_key(|room| room.left),
+            horizon: Some(self.rules.oom_horizon),
+            grown_around: &|_| None,
+        };
+        let members = sweep.samples.iter().filter(|process| process.container == Some(sample.key));
+        let born = || members.map(|process| process.key.start_ns).min();
+        let subject = Subject {
+            key: sample.key,
+            born: if self.containers.follows(&sample.key) {
+                Duration::ZERO
             } else {
-                followed.track.leave();
-            }
+                born().map_or(sweep.at, Duration::from_nanos)
+            },
+            measure: Measure { memory: sample.memory, slack: sample.slack, image: 0 },
+            exact: !sample.upper_bound,
+            threshold: self.rules.growth_threshold,
+        };
+        findings.extend(self.containers.observe(sweep, &subject, &around).into_iter().map(finding));
+    }
+
+    /// Notes the process of a container that grew most, or else is the largest.
+    fn lead(&mut self, container: ContainerKey, sample: &Sample) {
+        let grown = self.processes.track(&sample.key).map_or(0, |track| track.grown());
+        let charged = sample.memory.charged();
+        let candidate = Leader { key: sample.key, grown, charged };
+        self.leaders
+            .entry(container)
+            .and_modify(|leader| {
+                if (grown, charged) > (leader.grown, leader.charged) {
+                    *leader = candidate;
+                }
+            })
+            .or_insert(candidate);
+    }
+
+    /// The process of a container that grew most, as of the last full pass.
+    #[must_use]
+    pub fn leader(&self, container: ContainerKey) -> Option<ProcessKey> {
+        self.leaders.get(&container).map(|leader| leader.key)
+    }
+
+    fn killed(&self, victim: &OomVictim) -> Finding {
+        let of_process = self.processes.track(&victim.key);
+        let of_container = victim.container.and_then(|key| self.containers.track(&key));
+        // a worker may be the victim of what its container has grown by
+        let track = [of_process, of_container]
+            .into_iter()
+            .flatten()
+            .max_by_key(|track| (track.told().is_some(), track.stage()));
+        Finding {
+            at: victim.at,
+            about: About::Process(victim.key),
+            memory: victim.memory,
+            leader: None,
+            container: victim.container,
+            upper_bound: false,
+            kind: FindingKind::OomKill(track.map_or(
+                Kill { stage: Stage::Calm, trend: None, grown: 0, told: None },
+                |track| Kill {
+                    stage: track.stage(),
+                    trend: track.open_case().map(|(trend, _)| trend),
+                    grown: track.grown_in_case(),
+                    told: track.told(),
+                },
+            )),
         }
     }
 
     /// Ends the tracks of those who have exited: they are said to have, or this pass should have seen them.
     fn bury(&mut self, sweep: &Sweep<'_>, findings: &mut Vec<Finding>) {
-        let gone = |followed: &Followed| followed.track.seen() < sweep.at;
-        let missing: Vec<ProcessKey> = match sweep.pass {
-            Pass::Full => self.processes.iter().filter(|(_, f)| gone(f)).map(|(key, _)| *key).collect(),
-            Pass::Watched => {
-                let missing = |key: &&ProcessKey| self.processes.get(key).is_some_and(gone);
-                self.watched.iter().filter(missing).copied().collect()
-            }
-            Pass::Partial => Vec::new(),
+        let exited = |about, leader, track: &Track, kind| Finding {
+            at: sweep.at,
+            about,
+            memory: track.memory(),
+            leader,
+            container: None,
+            upper_bound: !track.is_exact(),
+            kind,
         };
-        for key in missing.iter().chain(sweep.exits) {
-            let Some(mut followed) = self.processes.remove(key) else { continue };
-            if let Some(kind) = followed.track.close(Cleared::Exited) {
-                findings.push(Finding { at: sweep.at, key: *key, memory: followed.track.memory(), kind });
+        for (key, mut track) in self.processes.take_gone(sweep, sweep.exits) {
+            if let Some(kind) = track.close(Cleared::Exited) {
+                findings.push(exited(About::Process(key), None, &track, kind));
             }
         }
-    }
-
-    /// Newcomers join at full sweeps only; the gravest and fastest-growing stay when there are too many.
-    fn choose_watched(&mut self, pass: Pass) {
-        let wanted = |key: &ProcessKey| self.processes.get(key).is_some_and(Followed::is_watched);
-        match pass {
-            Pass::Watched => self.watched.retain(wanted),
-            Pass::Full | Pass::Partial => {
-                let mut all: Vec<_> =
-                    self.processes.iter().filter(|(_, followed)| followed.is_watched()).collect();
-                all.sort_by_key(|(key, followed)| {
-                    let grown = followed.track.grown();
-                    (std::cmp::Reverse((followed.track.stage(), grown)), **key)
-                });
-                self.watched = all.into_iter().take(self.rules.max_watched).map(|(key, _)| *key).collect();
+        for (key, mut track) in self.containers.take_gone(sweep, &[]) {
+            let leader = self.leaders.remove(&key).map(|leader| leader.key);
+            if let Some(kind) = track.close(Cleared::Exited) {
+                findings.push(exited(About::Container(key), leader, &track, kind));
             }
         }
     }
@@ -145,27 +243,42 @@ impl Detector {
     /// is missing from that pass is taken to have exited.
     #[must_use]
     pub fn watched(&self) -> &[ProcessKey] {
-        &self.watched
+        self.processes.watched()
+    }
+
+    /// The containers the next [`Pass::Watched`] must hold; as with processes, one that is missing is gone.
+    pub fn watched_containers(&self) -> impl Iterator<Item = WatchedContainer> {
+        let leader = |key: &ContainerKey| WatchedContainer { key: *key, leader: self.leader(*key) };
+        self.containers.watched().iter().map(leader)
     }
 
     /// How long after the last pass the watched ones should be looked at again; `None` when there are none.
     #[must_use]
     pub fn watch_again_in(&self) -> Option<Duration> {
-        self.watched.iter().filter_map(|key| self.processes.get(key)).map(|f| f.cadence(self.at)).min()
+        let wishes = [self.processes.watch_again_in(self.at), self.containers.watch_again_in(self.at)];
+        wishes.into_iter().flatten().min()
     }
 
     /// All open suspicions and verdicts, in no order.
     pub fn ongoing(&self) -> impl Iterator<Item = Ongoing> {
-        self.processes.iter().filter_map(|(key, followed)| {
-            let (trend, _) = followed.track.open_case()?;
-            Some(Ongoing { key: *key, stage: followed.track.stage(), trend })
+        let processes = self.processes.cases().map(|(key, track)| (About::Process(key), None, track));
+        let containers = self.containers.cases().map(|(key, track)| {
+            let leader = self.leaders.get(&key).map(|leader| leader.key);
+            (About::Container(key), leader, track)
+        });
+        processes.chain(containers).filter_map(|(about, leader, track)| {
+            let (trend, _) = track.open_case()?;
+            Some(Ongoing { about, leader, stage: track.stage(), trend, exhaustion_s: track.exhaustion_s() })
         })
     }
 
-    /// Whether this process is followed: it was alive in the last pass that could tell.
+    /// Whether this process or container is followed: it was alive in the last pass that could tell.
     #[must_use]
-    pub fn follows(&self, key: &ProcessKey) -> bool {
-        self.processes.contains_key(key)
+    pub fn follows(&self, about: &About) -> bool {
+        match about {
+            About::Process(key) => self.processes.follows(key),
+            About::Container(key) => self.containers.follows(key),
+        }
     }
 
     /// How many processes are followed.
@@ -174,9 +287,10 @@ impl Detector {
         self.processes.len()
     }
 
-    /// How often a process was passed over because [`Rules::max_processes`] were followed already. A loss.
+    /// How often a process or container was passed over because as many as the rules allow were followed already. A
+    /// loss.
     #[must_use]
     pub fn unfollowed(&self) -> u64 {
-        self.unfollowed
+        self.processes.unfollowed() + self.containers.unfollowed()
     }
 }

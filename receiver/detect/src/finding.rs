@@ -1,8 +1,8 @@
-//! What goes out: growth, suspicion, verdict, all-clear.
+//! What goes out: growth, suspicion, verdict, all-clear, and the end of memory before and after it came.
 
 use std::time::Duration;
 
-use crate::sample::{Memory, ProcessKey};
+use crate::sample::{About, ContainerKey, Limit, Memory, ProcessKey};
 
 /// A measured slope.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,9 +30,8 @@ pub struct Verdict {
     pub leaked: u64,
     /// When the growth began, on the clock of the sweeps.
     pub onset: Duration,
-    /// Seconds until the host has no memory left at this velocity: the estimate and its interval. `None` where
-    /// the host's memory is unknown.
-    pub host_exhaustion_s: Option<Exhaustion>,
+    /// When the nearest limit is reached at this velocity. `None` where no limit is known.
+    pub exhaustion: Option<Exhaustion>,
 }
 
 /// A prediction in seconds from the finding's own time.
@@ -44,6 +43,32 @@ pub struct Exhaustion {
     pub earliest_s: f64,
     /// Not after; infinite where the interval of the velocity touches zero.
     pub latest_s: f64,
+    /// The limit.
+    pub limit: Limit,
+}
+
+/// A limit that will be reached soon.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Risk {
+    /// The slope it follows from.
+    pub trend: Trend,
+    /// How far the case has come.
+    pub stage: Stage,
+    /// When.
+    pub exhaustion: Exhaustion,
+}
+
+/// What was known of one whom the kernel killed for lack of memory: of the process itself, or else of its container.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Kill {
+    /// How far the case had come.
+    pub stage: Stage,
+    /// The newest slope of the case.
+    pub trend: Option<Trend>,
+    /// Bytes grown since the onset of the case.
+    pub grown: u64,
+    /// The newest risk that was told, and when.
+    pub told: Option<(Duration, Exhaustion)>,
 }
 
 /// How far a process is under suspicion.
@@ -93,17 +118,27 @@ pub enum FindingKind {
         /// Bytes grown from the onset to the peak.
         peak: u64,
     },
+    /// A limit is near.
+    OomRisk(Risk),
+    /// The kernel killed the process.
+    OomKill(Kill),
 }
 
-/// One finding about one process.
+/// One finding about one process or container.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Finding {
     /// When, on the clock of the sweeps.
     pub at: Duration,
     /// About whom.
-    pub key: ProcessKey,
+    pub about: About,
     /// What it held then.
     pub memory: Memory,
+    /// Of a container: the process in it that grew most.
+    pub leader: Option<ProcessKey>,
+    /// Of a process: the container it runs in.
+    pub container: Option<ContainerKey>,
+    /// The memory is only a sum of processes, see [`crate::ContainerSample::upper_bound`].
+    pub upper_bound: bool,
     /// What was found.
     pub kind: FindingKind,
 }

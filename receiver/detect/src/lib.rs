@@ -1,22 +1,27 @@
-//! The judgement: samples of processes in, findings out.
+//! The judgement: samples of processes and containers in, findings out.
 //!
 //! Pure. No I/O, no clock, no async: time comes in with each sweep, so a recorded trace and a live host go
-//! through the same code. Read in this order: [`Sweep`] comes in, the detector keeps a track a process, a track
-//! keeps a history and asks its trend, a [`Finding`] goes out.
+//! through the same code. Read in this order: [`Sweep`] comes in, the detector keeps a track for each process and container,
+//! a track keeps a history and asks its trend, a [`Finding`] goes out.
 
 #![forbid(unsafe_code)]
 
 mod sample;
 mod detector;
+mod followed;
 mod watch;
 mod track;
 mod teeth;
 mod history;
 mod trend;
+mod outlook;
 mod rules;
 mod finding;
 
-pub use detector::{Detector, Ongoing};
-pub use finding::{Cleared, Exhaustion, Finding, FindingKind, Stage, Trend, Verdict};
+pub use detector::{Detector, Ongoing, WatchedContainer};
+pub use finding::{Cleared, Exhaustion, Finding, FindingKind, Kill, Risk, Stage, Trend, Verdict};
 pub use rules::Rules;
-pub use sample::{HostMemory, Memory, Pass, ProcessKey, Sample, Sweep};
+pub use sample::{
+    About, ContainerKey, ContainerSample, HostMemory, Limit, LimitKind, Memory, OomVictim, Pass, ProcessKey,
+    Room, Sample, Sweep,
+};

@@ -14,11 +14,24 @@ pub struct Rules {
     pub max_processes: usize,
     /// The most processes that are swept more often than the rest.
     pub max_watched: usize,
+    /// The most containers that are followed.
+    pub max_containers: usize,
+    /// The most containers that are swept more often than the rest.
+    pub max_watched_containers: usize,
+    /// A limit that will be reached sooner than this is a risk to tell of.
+    pub oom_horizon: Duration,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { growth_threshold: MIB, max_processes: 65_536, max_watched: 256 }
+        Self {
+            growth_threshold: MIB,
+            max_processes: 65_536,
+            max_watched: 256,
+            max_containers: 8192,
+            max_watched_containers: 64,
+            oom_horizon: Duration::from_secs(3600),
+        }
     }
 }
 
@@ -60,7 +73,8 @@ pub(crate) const SUSPECT_QUICK: Criteria = Criteria {
     min_grown: 256 * KIB,
 };
 
-/// Suspicion on a longer stretch: collected heaps grow in steps and give a little back.
+/// Suspicion on a longer stretch: collected heaps grow in steps and give a little back. A heap under churn creeps by some
+/// hundred KiB before it has found its size.
 pub(crate) const SUSPECT: Criteria = Criteria {
     segments: 6,
     min_rises: 4,
@@ -69,7 +83,7 @@ pub(crate) const SUSPECT: Criteria = Criteria {
     min_hold: 0.45,
     min_newest: 0.1,
     min_pace: -1.0,
-    min_grown: 256 * KIB,
+    min_grown: MIB,
 };
 
 /// The verdict, below [`SETTLED`].
@@ -164,3 +178,21 @@ pub(crate) const LEAK_STOPPED: Duration = Duration::from_secs(300);
 pub(crate) const MAX_STOPPED: Duration = Duration::from_secs(3600);
 /// A suspicion or verdict is dropped when less than this share of the growth is still held.
 pub(crate) const HELD_SHARE: f64 = 0.2;
+
+/// A suspicion is told as a risk only when the limit will be reached before a verdict could be given.
+pub(crate) const URGENT: Duration = Duration::from_secs(180);
+/// A risk is told again each time the time left has come down to this share of what was told.
+pub(crate) const TOLD_AGAIN: f64 = 0.5;
+/// Less time than this is not worth another record.
+pub(crate) const LAST_CALL: Duration = Duration::from_secs(10);
+/// No prediction is surer than this share of the time left, either way: load is never quite even, and near its limit
+/// a container holds more or less of what can be taken back.
+pub(crate) const MIN_DOUBT: f64 = 0.12;
+/// Nor than this: what was read may be two seconds old, as the kernel sums its counters up.
+pub(crate) const READING_AGE: Duration = Duration::from_secs(2);
+
+/// Shared memory from this share of the growth on might explain it: then the container around must have grown too,
+/// for whoever maps pages that others hold already takes no memory.
+pub(crate) const SHARED_SHARE: f64 = 0.25;
+/// By this share of the process's growth.
+pub(crate) const GROWN_AROUND: f64 = 0.5;

@@ -1,9 +1,9 @@
-//! What comes in: one pass over the host's processes.
+//! What comes in: one pass over the host's processes and containers.
 
 use std::time::Duration;
 
 /// A process for its whole life. Pids are reused; a pid together with its start time is not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ProcessKey {
     /// Thread group id in the pid namespace of the observer.
     pub pid: u32,
@@ -11,7 +11,20 @@ pub struct ProcessKey {
     pub start_ns: u64,
 }
 
-/// A process's resident and swapped memory, in bytes.
+/// A container for its whole life, by its memory cgroup: ids of cgroups are not given again while the host runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContainerKey(pub u64);
+
+/// Whom something is said of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum About {
+    /// One process.
+    Process(ProcessKey),
+    /// All that a container holds, whichever of its processes asked for it.
+    Container(ContainerKey),
+}
+
+/// Resident and swapped memory of a process or a container, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Memory {
     /// Anonymous pages: heap, stacks, private copies.
@@ -38,7 +51,7 @@ impl Memory {
 }
 
 /// One process in one pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sample {
     /// Which process.
     pub key: ProcessKey,
@@ -49,6 +62,76 @@ pub struct Sample {
     pub slack: u64,
     /// Identifies the executable image (0: unknown). A change under one key is an exec: a new program.
     pub image: u64,
+    /// The container it runs in.
+    pub container: Option<ContainerKey>,
+}
+
+/// One container in one pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContainerSample {
+    /// Which container.
+    pub key: ContainerKey,
+    /// What it holds. Its memory cgroup counts a page once, however many processes map it, and counts shared
+    /// memory among the anonymous.
+    pub memory: Memory,
+    /// How far [`Memory::charged`] may be from the truth, in bytes.
+    pub slack: u64,
+    /// How much it may still grow, where there is a limit.
+    pub room: Option<Room>,
+    /// No memory cgroup counts for it: this is the sum of its processes, in which shared pages stand several times.
+    pub upper_bound: bool,
+}
+
+/// How much may still be had before a limit is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// The limit that is reached first.
+    pub limit: Limit,
+    /// Bytes.
+    pub left: u64,
+}
+
+impl Room {
+    /// What the host can still give.
+    pub(crate) fn of_host(host: HostMemory) -> Self {
+        let limit = Limit { kind: LimitKind::Host, bytes: host.total, cgroup_id: None };
+        Self { limit, left: host.available }
+    }
+}
+
+/// What ends growth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Of which sort.
+    pub kind: LimitKind,
+    /// Where it stands, bytes.
+    pub bytes: u64,
+    /// The cgroup that has it: the container's own or one around it.
+    pub cgroup_id: Option<u64>,
+}
+
+/// Sorts of limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitKind {
+    /// `memory.max`, or v1's `memory.limit_in_bytes`: beyond it the kernel kills.
+    Max,
+    /// `memory.high`: beyond it the kernel slows down.
+    High,
+    /// The host's memory.
+    Host,
+}
+
+/// A process that the kernel chose to kill for lack of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OomVictim {
+    /// When.
+    pub at: Duration,
+    /// Which process. Its pid is 0 where the observer's pid namespace has none for it.
+    pub key: ProcessKey,
+    /// The container it ran in.
+    pub container: Option<ContainerKey>,
+    /// What it held.
+    pub memory: Memory,
 }
 
 /// The host's own memory, for the prediction of its end. In bytes.
@@ -58,6 +141,8 @@ pub struct HostMemory {
     pub total: u64,
     /// What could still be handed out without swapping (`MemAvailable`) plus free swap.
     pub available: u64,
+    /// The free swap in it.
+    pub swap_free: u64,
 }
 
 /// Whether a pass saw every process or only those under suspicion.
@@ -82,6 +167,18 @@ pub struct Sweep<'a> {
     pub host: Option<HostMemory>,
     /// The processes, in any order.
     pub samples: &'a [Sample],
+    /// The containers, in any order. As with processes, a watched pass holds the watched ones.
+    pub containers: &'a [ContainerSample],
     /// Processes that are known to have ended since the pass before, whatever the pass saw.
     pub exits: &'a [ProcessKey],
+    /// Processes that were killed for lack of memory since the pass before.
+    pub victims: &'a [OomVictim],
+}
+
+impl Sweep<'_> {
+    /// A pass that saw nothing.
+    #[must_use]
+    pub fn empty(at: Duration, pass: Pass) -> Self {
+        Self { at, pass, host: None, samples: &[], containers: &[], exits: &[], victims: &[] }
+    }
 }

@@ -1,17 +1,39 @@
-//! All that is remembered of one process, and how its case proceeds: calm, suspected, leaking, calm again.
+//! All that is remembered of one process or container, and how its case proceeds: calm, suspected, leaking, calm again.
 
 use std::time::Duration;
 
-use crate::finding::{Cleared, Exhaustion, FindingKind, Stage, Trend, Verdict};
+use crate::finding::{Cleared, Exhaustion, FindingKind, Risk, Stage, Trend, Verdict};
 use crate::history::{History, Point, Stretch};
+use crate::outlook::{exhaustion, is_news};
 use crate::rules::{
-    self, CONVICT, CONVICT_FLOOR, CONVICT_SETTLED, CONVICT_WINDOW, Criteria, HELD_SHARE, LEAK_STOPPED,
-    MAX_DOUBT, MAX_STOPPED, MIN_CERTAINTY, MIN_FALL, MIN_HOLD_BEFORE, NOTICED, PATIENT, SETTLED,
-    STOPPED_SHARE, SUSPECT, SUSPECT_AGE, SUSPECT_QUICK, SUSPECT_STOPPED, SUSPECT_WINDOW,
+    self, CONVICT, CONVICT_FLOOR, CONVICT_SETTLED, CONVICT_WINDOW, Criteria, GROWN_AROUND, HELD_SHARE,
+    LEAK_STOPPED, MAX_DOUBT, MAX_STOPPED, MIN_CERTAINTY, MIN_FALL, MIN_HOLD_BEFORE, NOTICED, PATIENT,
+    SETTLED, SHARED_SHARE, STOPPED_SHARE, SUSPECT, SUSPECT_AGE, SUSPECT_QUICK, SUSPECT_STOPPED,
+    SUSPECT_WINDOW, URGENT,
 };
-use crate::sample::{HostMemory, Memory, Sample};
+use crate::sample::{Memory, Room};
 use crate::teeth::Teeth;
 use crate::trend::{Shape, slowing, trend};
+
+/// What a pass saw of one process or container.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measure {
+    pub(crate) memory: Memory,
+    /// How far the memory may be from the truth, bytes.
+    pub(crate) slack: u64,
+    /// Identifies the program; 0 where there is none, or it is unknown.
+    pub(crate) image: u64,
+}
+
+/// What bears on the judgement from outside.
+pub(crate) struct Surroundings<'a> {
+    /// What is left until the nearest limit.
+    pub(crate) room: Option<Room>,
+    /// A limit that is nearer than this is told; `None`: somebody else tells it.
+    pub(crate) horizon: Option<Duration>,
+    /// By how many bytes the container around has grown over the time up to now; `None` where that is unknown.
+    pub(crate) grown_around: &'a dyn Fn(Duration) -> Option<u64>,
+}
 
 /// An open suspicion or verdict.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +45,8 @@ struct Case {
     onset: Point,
     peak: u64,
     trend: Trend,
+    /// The newest risk that was told, and when.
+    told: Option<(Duration, Exhaustion)>,
 }
 
 /// A stretch that showed sustained growth.
@@ -39,6 +63,9 @@ pub(crate) struct Track {
     /// When the program began, on the clock of the sweeps.
     born: Duration,
     memory: Memory,
+    /// Not only an upper bound.
+    exact: bool,
+    room: Option<Room>,
     seen: Duration,
     /// The largest slack of the samples in `history`.
     slack: u64,
@@ -53,15 +80,17 @@ pub(crate) struct Track {
 }
 
 impl Track {
-    pub(crate) fn new(at: Duration, born: Duration, sample: &Sample) -> Self {
-        let charged = sample.memory.charged();
+    pub(crate) fn new(at: Duration, born: Duration, measure: &Measure, exact: bool) -> Self {
+        let charged = measure.memory.charged();
         Self {
-            image: sample.image,
+            image: measure.image,
             born,
-            memory: sample.memory,
+            memory: measure.memory,
+            exact,
+            room: None,
             seen: at,
-            slack: sample.slack,
-            baseline: charged.saturating_add(sample.slack),
+            slack: measure.slack,
+            baseline: charged.saturating_add(measure.slack),
             baseline_at: at,
             teeth: Teeth::new(at, charged),
             history: None,
@@ -72,6 +101,33 @@ impl Track {
 
     pub(crate) fn stage(&self) -> Stage {
         self.case.as_ref().map_or(Stage::Calm, |case| case.stage)
+    }
+
+    /// Whether what is measured is the truth and not only an upper bound.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.exact
+    }
+
+    /// What is left until the nearest limit.
+    pub(crate) fn room(&self) -> Option<Room> {
+        self.room
+    }
+
+    /// The newest risk of the open case that was told, and when.
+    pub(crate) fn told(&self) -> Option<(Duration, Exhaustion)> {
+        self.case.as_ref()?.told
+    }
+
+    /// Bytes grown since the onset of the open case.
+    pub(crate) fn grown_in_case(&self) -> u64 {
+        let onset = self.case.as_ref().map(|case| case.onset.bytes as u64);
+        onset.map_or(0, |onset| self.memory.charged().saturating_sub(onset))
+    }
+
+    /// Seconds until the nearest limit is reached, for an open case.
+    pub(crate) fn exhaustion_s(&self) -> Option<f64> {
+        let case = self.case.as_ref()?;
+        self.room.map(|room| exhaustion(room, &case.trend).expected_s).filter(|seconds| seconds.is_finite())
     }
 
     /// The slope of the open case, and when its stage began.
@@ -92,33 +148,36 @@ impl Track {
     pub(crate) fn observe(
         &mut self,
         at: Duration,
-        sample: &Sample,
-        host: Option<HostMemory>,
+        measure: &Measure,
+        exact: bool,
+        around: &Surroundings<'_>,
     ) -> Vec<FindingKind> {
-        if sample.image != self.image && sample.image != 0 && self.image != 0 {
-            let closed = self.close(Cleared::Executed);
-            *self = Self::new(at, at, sample);
+        let restarted = measure.image != self.image && measure.image != 0 && self.image != 0;
+        if restarted || exact != self.exact {
+            let closed = self.close(if restarted { Cleared::Executed } else { Cleared::Stopped });
+            *self = Self::new(at, at, measure, exact);
             return closed.into_iter().collect();
         }
-        let charged = sample.memory.charged();
-        if sample.slack < self.slack {
+        let charged = measure.memory.charged();
+        if measure.slack < self.slack {
             // exact values begin here: lagging ones beside them would look like a step
             self.teeth = Teeth::new(at, charged);
             self.history = None;
-            self.slack = sample.slack;
+            self.slack = measure.slack;
         }
-        self.slack = self.slack.max(sample.slack);
-        self.image = sample.image;
-        self.memory = sample.memory;
+        self.slack = self.slack.max(measure.slack);
+        self.image = measure.image;
+        self.memory = measure.memory;
+        self.room = around.room;
         self.seen = at;
-        self.baseline = self.baseline.min(charged.saturating_add(sample.slack));
+        self.baseline = self.baseline.min(charged.saturating_add(measure.slack));
         self.teeth.observe(at, charged);
         if self.history.is_none() && charged < self.teeth.trough().saturating_add(NOTICED) {
             return Vec::new();
         }
         let history = self.history.get_or_insert_with(|| Box::new(History::new(at)));
         let advanced = history.record(at, charged);
-        self.judge(at, advanced, charged, host)
+        self.judge(at, advanced, charged, around)
     }
 
     /// Follows the process more closely from here on: keeps its history although it has not grown yet.
@@ -138,15 +197,15 @@ impl Track {
     }
 
     /// A growth record, when the growth since the baseline is certain to have reached the threshold.
-    pub(crate) fn growth(&mut self, at: Duration, sample: &Sample, threshold: u64) -> Option<FindingKind> {
-        let charged = sample.memory.charged();
-        let certain = charged.saturating_sub(sample.slack);
+    pub(crate) fn growth(&mut self, at: Duration, measure: &Measure, threshold: u64) -> Option<FindingKind> {
+        let charged = measure.memory.charged();
+        let certain = charged.saturating_sub(measure.slack);
         let grown = certain.saturating_sub(self.baseline);
         if grown < threshold.max(1) {
             return None;
         }
         let since = std::mem::replace(&mut self.baseline_at, at);
-        self.baseline = charged.saturating_add(sample.slack);
+        self.baseline = charged.saturating_add(measure.slack);
         Some(FindingKind::Growth { grown, since })
     }
 
@@ -166,7 +225,7 @@ impl Track {
         at: Duration,
         advanced: usize,
         charged: u64,
-        host: Option<HostMemory>,
+        around: &Surroundings<'_>,
     ) -> Vec<FindingKind> {
         let mut findings = Vec::new();
         if let Some(case) = &mut self.case {
@@ -176,9 +235,13 @@ impl Track {
             findings.extend(self.close(reason));
             return findings;
         }
-        let floor = self.rising_floor();
+        let own = |evidence: &Evidence| self.is_own(evidence, around);
+        let floor = self.rising_floor().filter(own);
+        let conviction = self.conviction(at, advanced).filter(own).or(floor);
         if self.case.is_none() {
-            let Some(evidence) = self.suspicion(at, advanced).or_else(|| self.rising_floor()) else {
+            let suspicion =
+                self.suspicion(at, advanced).filter(own).or_else(|| self.rising_floor().filter(own));
+            let Some(evidence) = suspicion else {
                 return findings;
             };
             self.case = Some(Case {
@@ -187,10 +250,11 @@ impl Track {
                 onset: evidence.onset,
                 peak: charged,
                 trend: evidence.trend,
+                told: None,
             });
             findings.push(FindingKind::Suspected(evidence.trend));
         }
-        if let Some(evidence) = self.conviction(at, advanced).or(floor)
+        if let Some(evidence) = conviction
             && let Some(case) = &mut self.case
         {
             case.trend = evidence.trend;
@@ -200,10 +264,64 @@ impl Track {
             if case.stage == Stage::Suspected {
                 case.stage = Stage::Leaking;
                 case.since = at;
-                findings.push(FindingKind::Detected(verdict(&evidence, charged, host)));
+                findings.push(FindingKind::Detected(verdict(&evidence, charged, around.room)));
             }
         }
+        findings.extend(self.risk(at, around));
         findings
+    }
+
+    /// Whether the memory is this process's own doing, and not only pages mapped that others hold already.
+    fn is_own(&self, evidence: &Evidence, around: &Surroundings<'_>) -> bool {
+        let grown = evidence.shape.grown;
+        let may_be_shared = self.memory.shmem as f64 >= SHARED_SHARE * grown;
+        let back = Duration::from_secs_f64((self.seen.as_secs_f64() - evidence.onset.at_s).max(0.0));
+        !may_be_shared
+            || (around.grown_around)(back).is_none_or(|around| around as f64 >= GROWN_AROUND * grown)
+    }
+
+    /// Tells that the limit is near, and again each time it has come much nearer.
+    fn risk(&mut self, at: Duration, around: &Surroundings<'_>) -> Option<FindingKind> {
+        let (horizon, room) = (around.horizon?, around.room?);
+        let case = self.case.as_ref()?;
+        let horizon = if case.stage == Stage::Leaking { horizon } else { horizon.min(URGENT) };
+        let rough = exhaustion(room, &case.trend);
+        // the exact slope is worked out for those that may be near
+        if rough.earliest_s > 2.0 * horizon.as_secs_f64() {
+            return None;
+        }
+        let trend = self.slope_since(case.onset).unwrap_or(case.trend);
+        let exhaustion = exhaustion(room, &trend);
+        let stage = case.stage;
+        if exhaustion.expected_s > horizon.as_secs_f64()
+            || !is_news(&exhaustion, case.told.as_ref().map(|(_, told)| told))
+        {
+            return None;
+        }
+        self.case.as_mut()?.told = Some((at, exhaustion));
+        Some(FindingKind::OomRisk(Risk { trend, stage, exhaustion }))
+    }
+
+    /// The slope over the longest stretch that lies within the case and is covered.
+    fn slope_since(&self, onset: Point) -> Option<Trend> {
+        let history = self.history.as_deref()?;
+        let within = Duration::from_secs_f64((self.seen.as_secs_f64() - onset.at_s).max(0.0));
+        History::stretches(CONVICT.segments, History::levels())
+            .filter(|stretch| stretch.length() <= within)
+            .filter_map(|stretch| Some((stretch, history.floors(stretch, CONVICT.segments, 0)?)))
+            .max_by_key(|(stretch, _)| stretch.length())
+            .map(|(stretch, points)| trend(&points, stretch.length()))
+            .filter(|trend| trend.velocity > 0.0)
+    }
+
+    /// By how many bytes it has grown over the time up to now.
+    pub(crate) fn grown_over(&self, back: Duration) -> Option<u64> {
+        let before = match &self.history {
+            Some(history) => history.floor_before(back)?,
+            // without a history it has not moved
+            None => self.memory.charged(),
+        };
+        Some(self.memory.charged().saturating_sub(before))
     }
 
     /// Whether the open case has ended, and how.
@@ -297,14 +415,14 @@ impl Track {
     }
 }
 
-fn verdict(evidence: &Evidence, charged: u64, host: Option<HostMemory>) -> Verdict {
+fn verdict(evidence: &Evidence, charged: u64, room: Option<Room>) -> Verdict {
     let trend = evidence.trend;
     Verdict {
         trend,
         confidence: confidence(&evidence.shape, trend.window),
         leaked: charged.saturating_sub(evidence.onset.bytes as u64),
         onset: Duration::from_secs_f64(evidence.onset.at_s.max(0.0)),
-        host_exhaustion_s: host.map(|host| exhaustion(host.available, &trend)),
+        exhaustion: room.map(|room| exhaustion(room, &trend)),
     }
 }
 
@@ -317,18 +435,10 @@ fn confidence(shape: &Shape, window: Duration) -> f64 {
     (1.0 - young - uneven - slowing).clamp(0.05, 0.99)
 }
 
-fn exhaustion(available: u64, trend: &Trend) -> Exhaustion {
-    let seconds = |velocity: f64| if velocity > 0.0 { available as f64 / velocity } else { f64::INFINITY };
-    Exhaustion {
-        expected_s: seconds(trend.velocity),
-        earliest_s: seconds(trend.interval.1),
-        latest_s: seconds(trend.interval.0),
-    }
-}
-
-/// How often a process in this stage is swept.
-pub(crate) fn cadence(stage: Stage, in_stage: Duration) -> Duration {
+/// How often one in this stage is swept; whoever is `near` its limit, often to the end.
+pub(crate) fn cadence(stage: Stage, near: bool, in_stage: Duration) -> Duration {
     match stage {
+        Stage::Leaking if near => rules::SUSPECT_EVERY,
         Stage::Calm => rules::LOOK_EVERY,
         Stage::Suspected if in_stage < PATIENT => rules::LOOK_EVERY,
         Stage::Suspected => rules::SUSPECT_EVERY,

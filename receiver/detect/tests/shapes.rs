@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use mlh_detect::{
-    Cleared, Detector, Finding, FindingKind, HostMemory, Memory, Pass, ProcessKey, Rules, Sample, Sweep,
+    About, Cleared, Detector, Finding, FindingKind, HostMemory, Memory, Pass, ProcessKey, Rules, Sample,
+    Sweep,
 };
 
 const KIB: f64 = 1024.0;
@@ -29,12 +30,13 @@ fn sample(program: &Program, at: f64) -> Option<Sample> {
         memory: Memory { anon: (program.memory)(at - program.start).max(0.0) as u64, ..Memory::default() },
         slack: program.slack,
         image: 1,
+        ..Sample::default()
     })
 }
 
 /// Runs the programs for `seconds` under `detector`, the first sweep at `phase` seconds.
 fn run_with(detector: &mut Detector, programs: &[Program], phase: f64, seconds: f64) -> Vec<Finding> {
-    let host = Some(HostMemory { total: 24 << 30, available: 20 << 30 });
+    let host = Some(HostMemory { total: 24 << 30, available: 20 << 30, swap_free: 0 });
     let (mut findings, mut at, mut next_full) = (Vec::new(), phase, phase);
     while at < seconds {
         let pass = if at >= next_full { Pass::Full } else { Pass::Watched };
@@ -45,11 +47,9 @@ fn run_with(detector: &mut Detector, programs: &[Program], phase: f64, seconds: 
             next_full += 30.0;
         }
         findings.extend(detector.sweep(&Sweep {
-            at: Duration::from_secs_f64(at),
-            pass,
             host,
             samples: &samples,
-            exits: &[],
+            ..Sweep::empty(Duration::from_secs_f64(at), pass)
         }));
         let soon = detector.watch_again_in().map_or(f64::MAX, |wait| at + wait.as_secs_f64());
         at = soon.min(next_full);
@@ -114,7 +114,7 @@ fn two_megabytes_a_minute() {
         assert!((velocity / truth - 1.0).abs() < 0.1, "{velocity}");
         assert!(interval.0 <= truth * 1.05 && truth * 0.95 <= interval.1, "{interval:?}");
         assert!(verdicts[0].confidence > 0.6);
-        let gone = verdicts[0].host_exhaustion_s.expect("host known");
+        let gone = verdicts[0].exhaustion.expect("host known");
         assert!(gone.earliest_s <= gone.expected_s && gone.expected_s <= gone.latest_s);
         assert!((gone.expected_s / (20.0 * 1024.0 * 30.0) - 1.0).abs() < 0.1, "{gone:?}");
     }
@@ -235,7 +235,10 @@ fn cleared_by_what_happened() {
     let second = Program { start: 301.0, ..program(7, |_| 80.0 * MIB) };
     let findings = run(&[first, second], 3.0, 3000.0);
     assert_eq!(cleared(&findings), [Cleared::Exited]);
-    assert!(findings.iter().all(|f| f.key.start_ns == 5_000_000_000), "nothing is said of the second");
+    assert!(
+        findings.iter().all(|f| matches!(f.about, About::Process(key) if key.start_ns == 5_000_000_000)),
+        "nothing is said of the second"
+    );
 }
 
 /// Guarantees: an exec under one pid and start time closes the case, and the new program is judged by itself.
@@ -252,9 +255,10 @@ fn exec_is_a_new_program() {
             },
             slack: 0,
             image: if second < 300 { 1 } else { 2 },
+            ..Sample::default()
         };
         let at = Duration::from_secs(second);
-        let sweep = Sweep { at, pass: Pass::Full, host: None, samples: &[sample], exits: &[] };
+        let sweep = Sweep { samples: &[sample], ..Sweep::empty(at, Pass::Full) };
         findings.extend(detector.sweep(&sweep));
     }
     assert!(detected_at(&findings).is_some());
@@ -276,11 +280,8 @@ fn growth_records() {
         let program = program(7, move |_| mib * MIB);
         let at = 30.0 * (index + 1) as f64;
         let sweep = Sweep {
-            at: Duration::from_secs_f64(at),
-            pass: Pass::Full,
-            host: None,
             samples: &[sample(&program, at).expect("alive")],
-            exits: &[],
+            ..Sweep::empty(Duration::from_secs_f64(at), Pass::Full)
         };
         let grown = detector.sweep(&sweep).iter().any(|f| matches!(f.kind, FindingKind::Growth { .. }));
         assert_eq!(grown, expected, "sweep {index}");
@@ -311,15 +312,10 @@ fn exact_after_lagging() {
             memory: Memory { anon: if exact { 130 << 20 } else { 100 << 20 }, ..Memory::default() },
             slack: if exact { 0 } else { 32 << 20 },
             image: 1,
+            ..Sample::default()
         };
         let at = Duration::from_secs(second);
-        findings.extend(detector.sweep(&Sweep {
-            at,
-            pass: Pass::Full,
-            host: None,
-            samples: &[sample],
-            exits: &[],
-        }));
+        findings.extend(detector.sweep(&Sweep { samples: &[sample], ..Sweep::empty(at, Pass::Full) }));
     }
     assert_eq!(findings, []);
 }
@@ -338,14 +334,9 @@ fn lag_draws_no_look() {
             memory: Memory { anon: if exact { 900 << 10 } else { 0 }, ..Memory::default() },
             slack: if exact { 0 } else { 1 << 20 },
             image: 1,
+            ..Sample::default()
         };
-        detector.sweep(&Sweep {
-            at: Duration::from_secs(at),
-            pass,
-            host: None,
-            samples: &[sample],
-            exits: &[],
-        });
+        detector.sweep(&Sweep { samples: &[sample], ..Sweep::empty(Duration::from_secs(at), pass) });
         watched_until = if detector.watched().is_empty() { watched_until } else { at };
         at += 1;
     }
@@ -367,15 +358,10 @@ fn what_counts() {
                 2 => memory.shmem += grown,
                 _ => memory.file += grown,
             }
-            let sample = Sample { key: ProcessKey { pid: 7, start_ns: 0 }, memory, slack: 0, image: 1 };
+            let sample =
+                Sample { key: ProcessKey { pid: 7, start_ns: 0 }, memory, image: 1, ..Sample::default() };
             let at = Duration::from_secs(second);
-            findings.extend(detector.sweep(&Sweep {
-                at,
-                pass: Pass::Full,
-                host: None,
-                samples: &[sample],
-                exits: &[],
-            }));
+            findings.extend(detector.sweep(&Sweep { samples: &[sample], ..Sweep::empty(at, Pass::Full) }));
         }
         assert_eq!(detected_at(&findings).is_some(), kind < 3, "kind {kind}");
     }
@@ -398,15 +384,15 @@ fn bounds() {
                 },
                 slack: u64::MAX / 4,
                 image: u64::from(pid),
+                ..Sample::default()
             })
             .collect();
         let at = Duration::from_secs(round * 30);
-        detector.sweep(&Sweep { at, pass: Pass::Full, host: None, samples: &samples, exits: &[] });
+        detector.sweep(&Sweep { samples: &samples, ..Sweep::empty(at, Pass::Full) });
         assert!(detector.followed() <= 100 && detector.watched().len() <= 10);
     }
     assert_eq!(detector.unfollowed(), 50 * 400);
-    let back =
-        detector.sweep(&Sweep { at: Duration::ZERO, pass: Pass::Full, host: None, samples: &[], exits: &[] });
+    let back = detector.sweep(&Sweep::empty(Duration::ZERO, Pass::Full));
     assert_eq!((back.len(), detector.followed()), (0, 100));
 }
 
@@ -418,11 +404,11 @@ fn partial_passes_and_stated_exits() {
     let mut findings = Vec::new();
     for second in 0..400u64 {
         let memory = Memory { anon: (4 << 20) + second * 40_000, ..Memory::default() };
-        let sample = Sample { key, memory, slack: 0, image: 1 };
+        let sample = Sample { key, memory, image: 1, ..Sample::default() };
         let samples = if second % 2 == 0 { &[sample][..] } else { &[] };
         let exits = if second == 399 { &[key][..] } else { &[] };
         let at = Duration::from_secs(second);
-        findings.extend(detector.sweep(&Sweep { at, pass: Pass::Partial, host: None, samples, exits }));
+        findings.extend(detector.sweep(&Sweep { samples, exits, ..Sweep::empty(at, Pass::Partial) }));
     }
     assert!(detected_at(&findings).is_some());
     assert_eq!(cleared(&findings), [Cleared::Exited]);

@@ -29,8 +29,13 @@ const PLACED: [&str; 7] = [
 ];
 
 /// The figure that matters most, repeated among the labels: the first of these that the record has.
-const FIGURES: [&str; 4] =
-    [semconv::SIZE_BYTES, semconv::VELOCITY, semconv::CLEARED_REASON, semconv::RSS_GROWTH];
+fn figures(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "oom_risk" => &[semconv::TIME_TO_OOM],
+        "oom_kill" => &[semconv::STAGE],
+        _ => &[semconv::SIZE_BYTES, semconv::VELOCITY, semconv::CLEARED_REASON, semconv::RSS_GROWTH],
+    }
+}
 
 #[derive(Serialize)]
 struct Event<'a> {
@@ -130,7 +135,7 @@ pub fn write(resource: &Resource, record: &LogRecord, out: &mut String) -> Resul
         },
         metadata: Metadata {
             tags: ["memory", topic(kind)],
-            labels: labels(operation, attributes),
+            labels: labels(kind, operation, attributes),
             process,
             host_pid: integer(&resource.attributes, semconv::PROCESS_HOST_PID),
             container_id: text(&resource.attributes, semconv::CONTAINER_ID),
@@ -171,8 +176,8 @@ fn custom(attributes: &[KeyValue]) -> Vec<(&str, String)> {
         .collect()
 }
 
-fn labels<'a>(operation: &str, attributes: &'a [KeyValue]) -> Vec<(&'a str, String)> {
-    let figure = FIGURES.iter().find_map(|key| {
+fn labels<'a>(kind: &str, operation: &str, attributes: &'a [KeyValue]) -> Vec<(&'a str, String)> {
+    let figure = figures(kind).iter().find_map(|key| {
         let attribute = attributes.iter().find(|attribute| attribute.key == *key)?;
         Some((shown(&attribute.key), printed(attribute.value.as_ref()?.value.as_ref()?)?))
     });

@@ -7,6 +7,7 @@
 pub mod settings;
 
 mod bucket;
+mod units;
 mod subjects;
 pub mod judge;
 

@@ -25,7 +25,7 @@ use opentelemetry_sdk::metrics::{InstrumentKind, ManualReader, Pipeline, SdkMete
 use uuid::Uuid;
 
 pub use instruments::{ERROR_STAGES, stage};
-pub use watch::{TOP_VELOCITIES, Velocity};
+pub use watch::{TOP_VELOCITIES, TimeToOom, Velocity};
 
 use crate::records::{HostIdentity, OwnPod};
 use crate::semconv;
@@ -46,6 +46,7 @@ pub struct Metrics {
 #[derive(Default)]
 struct Observed {
     velocities: Mutex<Vec<watch::Labelled>>,
+    times_to_oom: Mutex<Vec<watch::Labelled>>,
     usage: Mutex<BTreeMap<String, f64>>,
 }
 
@@ -56,16 +57,28 @@ impl Observed {
         usage.values().copied().fold(0.0, f64::max)
     }
 
-    fn each_velocity(&self, mut observe: impl FnMut(f64, &[KeyValue])) {
-        for (value, labels) in &*self.velocities.lock().unwrap_or_else(PoisonError::into_inner) {
-            observe(*value, labels);
-        }
+    fn each_velocity(&self, observe: impl FnMut(f64, &[KeyValue])) {
+        each(&self.velocities, observe);
+    }
+
+    fn each_time_to_oom(&self, observe: impl FnMut(f64, &[KeyValue])) {
+        each(&self.times_to_oom, observe);
     }
 
     fn set_usage(&self, of: String, used: f64) {
         let used = if used.is_finite() { used.clamp(0.0, 1.0) } else { 0.0 };
         self.usage.lock().unwrap_or_else(PoisonError::into_inner).insert(of, used);
     }
+}
+
+fn each(series: &Mutex<Vec<watch::Labelled>>, mut observe: impl FnMut(f64, &[KeyValue])) {
+    for (value, labels) in &*series.lock().unwrap_or_else(PoisonError::into_inner) {
+        observe(*value, labels);
+    }
+}
+
+fn replace(series: &Mutex<Vec<watch::Labelled>>, new: Vec<watch::Labelled>) {
+    *series.lock().unwrap_or_else(PoisonError::into_inner) = new;
 }
 
 impl Metrics {
@@ -111,12 +124,13 @@ impl Metrics {
         self.observed.set_usage(semconv::SCOPE_NAME.to_owned(), used);
     }
 
-    /// Who is under suspicion and who leaks, after a pass. What is not among the velocities any more is not
+    /// Who is under suspicion and who leaks, after a pass. What is not among the velocities and times any more is not
     /// exported any more. See [`Velocity`] for what becomes of equal labels.
-    pub fn set_watch(&self, suspects: u64, leaks: u64, velocities: Vec<Velocity>) {
+    pub fn set_watch(&self, suspects: u64, leaks: u64, velocities: Vec<Velocity>, times: Vec<TimeToOom>) {
         self.instruments.suspects.record(suspects, &[]);
         self.instruments.leaks.record(leaks, &[]);
-        *self.observed.velocities.lock().unwrap_or_else(PoisonError::into_inner) = watch::top(velocities);
+        replace(&self.observed.velocities, watch::top(velocities));
+        replace(&self.observed.times_to_oom, watch::soonest(times));
     }
 
     /// What was lost since the start, at all stages: log records and data points.

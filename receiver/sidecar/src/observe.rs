@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mlh_detect::{HostMemory, Memory, Pass, ProcessKey, Sample};
 use mlh_targets::HostError;
+use mlh_targets::cgroup_reading::CgroupReading;
 use mlh_targets::host::{HostClock, MemoryTotals};
 use mlh_targets::process::ProcessReading;
 
@@ -33,15 +34,72 @@ pub trait Observer {
     /// The pass as a whole failed; a process that cannot be read is counted in the observation.
     fn full(&mut self) -> Result<Observation, ObserveError>;
 
-    /// Only these, by their pids as the readings give them, as exactly as it can be had. One that is absent from
-    /// the observation has ended.
+    /// Only these processes, by their pids as the readings give them, and these cgroups, as exactly as it can be had.
+    /// One that is absent from the observation has ended.
     ///
     /// # Errors
     /// As [`full`](Self::full).
-    fn watched(&mut self, pids: &[u32]) -> Result<Observation, ObserveError>;
+    fn watched(&mut self, pids: &[u32], cgroups: &[WatchedCgroup]) -> Result<Observation, ObserveError>;
+
+    /// From now on hands to `sink` what the kernel tells by itself, on a thread of its own. Returns what will not be
+    /// told, each with its reason.
+    fn listen(&mut self, wish: &Listen, sink: Sink) -> Vec<BlindSpot>;
 
     /// Which way this is, in a few words.
     fn describe(&self) -> &'static str;
+}
+
+/// A cgroup to be seen in a watched pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchedCgroup {
+    /// Its id.
+    pub id: u64,
+    /// A process in it, by which it is found soonest; 0 where none is known.
+    pub through: u32,
+}
+
+/// What the kernel is asked to tell by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Listen {
+    /// Growth by this many pages or more, seen by the tracepoint.
+    pub crossings: Option<Crossings>,
+}
+
+/// The tracepoint's threshold and reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crossings {
+    /// Pages.
+    pub threshold: u64,
+    /// Only of the processes of the watched passes.
+    pub watched_only: bool,
+}
+
+/// What the kernel told by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// A process was chosen to be killed for lack of memory.
+    Killed {
+        /// Since boot (`CLOCK_BOOTTIME`).
+        at: Duration,
+        /// As it was then. Its pid is 0 where this pid namespace has none for it.
+        reading: ProcessReading,
+    },
+    /// A process grew by the threshold.
+    Grew(ProcessReading),
+    /// This much could not be told: the kernel's buffer was full.
+    Lost(u64),
+}
+
+/// Where what the kernel tells is handed to.
+pub type Sink = Box<dyn FnMut(Told) + Send>;
+
+/// What cannot be seen on this host, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlindSpot {
+    /// In a few words.
+    pub what: &'static str,
+    /// In a sentence.
+    pub reason: String,
 }
 
 /// What one pass saw.
@@ -57,6 +115,8 @@ pub struct Observation {
     pub host: HostMemory,
     /// The processes, in any order.
     pub readings: Vec<ProcessReading>,
+    /// Their memory cgroups and those around them, in any order; in a watched pass the watched ones.
+    pub cgroups: Vec<CgroupReading>,
     /// What could not be read, by stage.
     pub errors: Vec<(&'static str, u64)>,
 }
@@ -143,7 +203,7 @@ pub fn key(reading: &ProcessReading) -> ProcessKey {
     ProcessKey { pid: reading.pid, start_ns: reading.start_ns }
 }
 
-/// A reading as the detector takes it.
+/// A reading as the detector takes it, but for its container.
 #[must_use]
 pub fn sample(reading: &ProcessReading) -> Sample {
     let ProcessReading { anon, swap, shmem, file, .. } = *reading;
@@ -152,7 +212,15 @@ pub fn sample(reading: &ProcessReading) -> Sample {
         memory: Memory { anon, swap, shmem, file },
         slack: reading.slack,
         image: reading.image,
+        container: None,
     }
+}
+
+/// What a way of looking makes of one pass.
+struct Read {
+    readings: Vec<ProcessReading>,
+    cgroups: Vec<CgroupReading>,
+    errors: Vec<(&'static str, u64)>,
 }
 
 /// Times a pass and adds what every observation has. `host` keeps the host's memory from one full pass to the next: a watched
@@ -161,19 +229,23 @@ fn observe<R>(
     pass: Pass,
     host: &mut Option<HostMemory>,
     look: impl FnOnce() -> Result<R, ObserveError>,
-    read: impl FnOnce(R) -> (Vec<ProcessReading>, Vec<(&'static str, u64)>),
+    read: impl FnOnce(R) -> Read,
 ) -> Result<Observation, ObserveError> {
     let at = HostClock::now_boot()?;
-    let (readings, errors) = read(look()?);
+    let Read { readings, cgroups, errors } = read(look()?);
     let took = HostClock::now_boot()?.saturating_sub(at);
     let host = match *host {
         Some(known) if pass == Pass::Watched => known,
         _ => *host.insert(host_memory()?),
     };
-    Ok(Observation { at, took, pass, host, readings, errors })
+    Ok(Observation { at, took, pass, host, readings, cgroups, errors })
 }
 
 fn host_memory() -> Result<HostMemory, HostError> {
     let memory = MemoryTotals::read()?;
-    Ok(HostMemory { total: memory.total, available: memory.available.saturating_add(memory.swap_free) })
+    Ok(HostMemory {
+        total: memory.total,
+        available: memory.available.saturating_add(memory.swap_free),
+        swap_free: memory.swap_free,
+    })
 }

@@ -8,13 +8,16 @@ mod clock;
 mod host;
 mod ids;
 mod prose;
+mod words;
 mod subject;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use mlh_detect::{Cleared, Finding, FindingKind, Stage, Trend, Verdict};
+use mlh_detect::{About, Cleared, Exhaustion, Finding, FindingKind, Limit, LimitKind, Memory, Stage, Trend};
+use mlh_targets::cgroup_reading::is_made_up;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use uuid::{NoContext, Timestamp, Uuid};
@@ -26,7 +29,7 @@ pub use subject::Subject;
 use crate::semconv::{self, Kind};
 use attributes::Attributes;
 pub(crate) use clock::epoch_nanos;
-use clock::from_nanos;
+use clock::{from_nanos, later};
 use ids::EventIds;
 
 /// Turns findings into records. What it remembers is a few numbers, however long it runs.
@@ -43,7 +46,7 @@ impl Encoder {
         Self { host, page_size: if page_size == 0 { 4096 } else { page_size }, ids: EventIds::default() }
     }
 
-    /// The finding as a record, under the Resource of the process it is about.
+    /// The finding as a record, under the Resource of the process or container it is about.
     #[must_use]
     pub fn encode(&mut self, finding: &Finding, subject: &Subject, clock: &Clock) -> ResourceLogs {
         let record = self.record(finding, subject, clock);
@@ -53,7 +56,7 @@ impl Encoder {
             ..InstrumentationScope::default()
         };
         ResourceLogs {
-            resource: Some(subject.resource(finding, &self.host)),
+            resource: Some(subject.resource(&self.host)),
             scope_logs: vec![ScopeLogs {
                 scope: Some(scope),
                 log_records: vec![record],
@@ -73,10 +76,10 @@ impl Encoder {
         attributes.text(semconv::EVENT_ID, self.ids.next(kind, time / 1_000_000));
         attributes.text(semconv::EVENT_KIND, kind.name());
         attributes.text(semconv::EVENT_TYPE, kind.event_type());
-        attributes.text(semconv::SCOPE, semconv::SCOPE_PROCESS);
+        attributes.text(semconv::SCOPE, scope_of(finding));
         attributes.text(semconv::OPERATION, kind.name());
         self.process(&mut attributes, finding, subject);
-        self.found(&mut attributes, &finding.kind, clock);
+        self.found(&mut attributes, finding, subject, clock);
 
         LogRecord {
             time_unix_nano: time,
@@ -95,10 +98,16 @@ impl Encoder {
     /// Who it is and what it held.
     fn process(&self, attributes: &mut Attributes, finding: &Finding, subject: &Subject) {
         let memory = finding.memory;
-        attributes.integer(semconv::PID, u64::from(finding.key.pid));
-        attributes.text(semconv::COMMAND, subject.reading.comm.as_str());
-        attributes.integer_if(semconv::CGROUP_ID, subject.reading.cgroup_id);
-        attributes.integer_if(semconv::MEMORY_CGROUP_ID, subject.reading.memory_cgroup_id);
+        let command = Some(subject.reading.comm.as_str()).filter(|comm| !comm.is_empty());
+        attributes.integer_if(semconv::PID, subject.pid());
+        attributes.text_if(semconv::COMMAND, command);
+        attributes.integer_if(semconv::CGROUP_ID, subject.cgroup_id());
+        attributes.integer_if(semconv::MEMORY_CGROUP_ID, subject.memory_cgroup_id());
+        attributes.truth_if(semconv::UPPER_BOUND, finding.upper_bound);
+        // a trace may tell of a kill and not of what the victim held
+        if matches!(finding.kind, FindingKind::OomKill(_)) && memory == Memory::default() {
+            return;
+        }
         attributes.integer(semconv::RSS_PAGES, self.pages(memory.resident()));
         attributes.integer(semconv::ANON_BYTES, memory.anon);
         attributes.integer(semconv::SWAP_BYTES, memory.swap);
@@ -107,8 +116,8 @@ impl Encoder {
     }
 
     /// What was found, by kind; what does not apply is absent.
-    fn found(&self, attributes: &mut Attributes, kind: &FindingKind, clock: &Clock) {
-        match kind {
+    fn found(&self, attributes: &mut Attributes, finding: &Finding, subject: &Subject, clock: &Clock) {
+        match &finding.kind {
             FindingKind::Growth { grown, since } => {
                 attributes.integer(semconv::RSS_GROWTH, self.pages(*grown));
                 attributes.text(semconv::ONSET, rfc3339(clock.nanos(*since)));
@@ -123,12 +132,31 @@ impl Encoder {
                 attributes.share(semconv::CONFIDENCE, verdict.confidence);
                 attributes.text(semconv::ONSET, rfc3339(clock.nanos(verdict.onset)));
                 attributes.integer(semconv::LEAKED_BYTES, verdict.leaked);
-                exhaustion(attributes, verdict);
+                if let Some(end) = &verdict.exhaustion {
+                    exhaustion(attributes, end, subject);
+                }
             }
             FindingKind::Cleared { reason, was, peak } => {
                 attributes.text(semconv::CLEARED_REASON, cleared_reason(*reason));
                 attributes.text(semconv::CLEARED_FROM, stage_name(*was));
                 attributes.integer(semconv::LEAKED_BYTES, *peak);
+            }
+            FindingKind::OomRisk(risk) => {
+                attributes.integer(semconv::RSS_GROWTH, self.pages(risk.trend.grown));
+                attributes.text(semconv::STAGE, stage_name(risk.stage));
+                slope(attributes, &risk.trend);
+                exhaustion(attributes, &risk.exhaustion, subject);
+            }
+            FindingKind::OomKill(kill) => {
+                attributes.text(semconv::STAGE, stage_name(kill.stage));
+                if let Some(trend) = &kill.trend {
+                    attributes.integer(semconv::RSS_GROWTH, self.pages(kill.grown));
+                    slope(attributes, trend);
+                    attributes.integer(semconv::LEAKED_BYTES, kill.grown);
+                }
+                if let Some((at, end)) = &kill.told {
+                    foretold(attributes, *at, end, subject, clock);
+                }
             }
         }
     }
@@ -146,11 +174,41 @@ fn slope(attributes: &mut Attributes, trend: &Trend) {
     attributes.integer(semconv::SAMPLES, u64::from(trend.samples));
 }
 
-fn exhaustion(attributes: &mut Attributes, verdict: &Verdict) {
-    if let Some(end) = verdict.host_exhaustion_s {
-        attributes.rounded(semconv::HOST_EXHAUSTION, end.expected_s);
-        attributes.rounded(semconv::HOST_EXHAUSTION_EARLIEST, end.earliest_s);
-        attributes.rounded(semconv::HOST_EXHAUSTION_LATEST, end.latest_s);
+fn exhaustion(attributes: &mut Attributes, end: &Exhaustion, subject: &Subject) {
+    attributes.rounded(semconv::TIME_TO_OOM, end.expected_s);
+    attributes.rounded(semconv::TIME_TO_OOM_EARLIEST, end.earliest_s);
+    attributes.rounded(semconv::TIME_TO_OOM_LATEST, end.latest_s);
+    limit(attributes, &end.limit, subject);
+}
+
+fn limit(attributes: &mut Attributes, limit: &Limit, subject: &Subject) {
+    attributes.text(semconv::LIMIT, limit_name(limit.kind));
+    attributes.integer(semconv::LIMIT_BYTES, limit.bytes);
+    let id = limit.cgroup_id.filter(|id| !is_made_up(*id)).map(|id| id.to_string());
+    attributes.text_if(semconv::LIMIT_CGROUP, subject.limit_path.clone().or(id).as_deref());
+}
+
+/// What had been told at `at`, as times of day: a record of what happened has no time to go.
+fn foretold(attributes: &mut Attributes, at: Duration, end: &Exhaustion, subject: &Subject, clock: &Clock) {
+    let moment = |seconds| Some(rfc3339(clock.nanos(later(at, seconds)?)));
+    attributes.text(semconv::TOLD_AT, rfc3339(clock.nanos(at)));
+    attributes.text_if(semconv::FORETOLD_EARLIEST, moment(end.earliest_s).as_deref());
+    attributes.text_if(semconv::FORETOLD_LATEST, moment(end.latest_s).as_deref());
+    limit(attributes, &end.limit, subject);
+}
+
+fn limit_name(kind: LimitKind) -> &'static str {
+    match kind {
+        LimitKind::Max => "memory.max",
+        LimitKind::High => "memory.high",
+        LimitKind::Host => "host",
+    }
+}
+
+fn scope_of(finding: &Finding) -> &'static str {
+    match finding.about {
+        About::Process(_) => semconv::SCOPE_PROCESS,
+        About::Container(_) => semconv::SCOPE_CONTAINER,
     }
 }
 

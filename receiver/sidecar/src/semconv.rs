@@ -21,6 +21,9 @@ pub const PRODUCT: &str = "memory-leak-hunter";
 /// What our attributes begin with.
 pub const PREFIX: &str = "memory_leak_hunter.";
 
+/// `service.name` where no program is known, as the specification of Resources asks.
+pub const UNKNOWN_SERVICE: &str = "unknown_service";
+
 /// The pid in the host's own namespace, on a Resource, where it differs from `process.pid`.
 pub const PROCESS_HOST_PID: &str = "process.host.pid";
 
@@ -30,13 +33,13 @@ pub const EVENT_ID: &str = "memory_leak_hunter.event.id";
 pub const EVENT_KIND: &str = "memory_leak_hunter.event.kind";
 /// The event type of the specification, text.
 pub const EVENT_TYPE: &str = "memory_leak_hunter.event.type";
-/// What the record is about, text: [`SCOPE_PROCESS`].
+/// What the record is about, text: [`SCOPE_PROCESS`] or [`SCOPE_CONTAINER`].
 pub const SCOPE: &str = "memory_leak_hunter.scope";
 /// The operation seen (`mmap`, `malloc`, ...), or the kind where there is none, text.
 pub const OPERATION: &str = "memory_leak_hunter.operation";
-/// The process, in the sidecar's pid namespace, integer.
+/// The process, in the sidecar's pid namespace, integer; absent where it has none there.
 pub const PID: &str = "memory_leak_hunter.pid";
-/// The thread group leader's name, text.
+/// The thread group leader's name, text; absent where no process is known.
 pub const COMMAND: &str = "memory_leak_hunter.command";
 /// Inode of the cgroup v2 directory, integer.
 pub const CGROUP_ID: &str = "memory_leak_hunter.cgroup_id";
@@ -72,12 +75,29 @@ pub const SAMPLES: &str = "memory_leak_hunter.samples";
 pub const ONSET: &str = "memory_leak_hunter.onset";
 /// Bytes grown since the onset, integer; in `leak.cleared` up to the peak.
 pub const LEAKED_BYTES: &str = "memory_leak_hunter.leaked_bytes";
-/// Expected time until the host has no memory left, integer, seconds.
-pub const HOST_EXHAUSTION: &str = "memory_leak_hunter.time_to_host_exhaustion_s";
+/// Expected time until the nearest limit is reached, integer, seconds.
+pub const TIME_TO_OOM: &str = "memory_leak_hunter.time_to_oom_s";
 /// The same, not before, integer, seconds.
-pub const HOST_EXHAUSTION_EARLIEST: &str = "memory_leak_hunter.time_to_host_exhaustion_earliest_s";
+pub const TIME_TO_OOM_EARLIEST: &str = "memory_leak_hunter.time_to_oom_earliest_s";
 /// The same, not after, integer, seconds; absent where the velocity's interval touches zero.
-pub const HOST_EXHAUSTION_LATEST: &str = "memory_leak_hunter.time_to_host_exhaustion_latest_s";
+pub const TIME_TO_OOM_LATEST: &str = "memory_leak_hunter.time_to_oom_latest_s";
+/// The limit that is reached first, text: `memory.max`, `memory.high` or `host`.
+pub const LIMIT: &str = "memory_leak_hunter.limit";
+/// Where that limit stands, integer, bytes.
+pub const LIMIT_BYTES: &str = "memory_leak_hunter.limit_bytes";
+/// Path of the cgroup that has the limit, text; its id where the path is unknown; absent for the host's.
+pub const LIMIT_CGROUP: &str = "memory_leak_hunter.limit_cgroup";
+/// True where the memory is a sum of processes, in which shared pages stand several times; absent otherwise.
+pub const UPPER_BOUND: &str = "memory_leak_hunter.upper_bound";
+/// How far the case has come, text: `calm`, `suspected`, `leaking`. Of a killed process: how far the case against it
+/// or its container had come.
+pub const STAGE: &str = "memory_leak_hunter.stage";
+/// When the newest risk was told before the kill, text, RFC 3339.
+pub const TOLD_AT: &str = "memory_leak_hunter.risk_told_at";
+/// The end as that risk foretold it, not before, text, RFC 3339.
+pub const FORETOLD_EARLIEST: &str = "memory_leak_hunter.foretold_earliest";
+/// The same, not after, text, RFC 3339; absent where the velocity's interval touched zero.
+pub const FORETOLD_LATEST: &str = "memory_leak_hunter.foretold_latest";
 /// Why a suspicion or verdict was taken back, text: `stopped`, `given_back`, `executed`, `exited`.
 pub const CLEARED_REASON: &str = "memory_leak_hunter.cleared_reason";
 /// What was taken back, text: `suspected` or `leaking`.
@@ -85,9 +105,14 @@ pub const CLEARED_FROM: &str = "memory_leak_hunter.cleared_from";
 
 /// [`SCOPE`] of a record about one process.
 pub const SCOPE_PROCESS: &str = "process";
+/// [`SCOPE`] of a record about all that a container holds: its `pid` and `command` are those of the process in it that
+/// grew most.
+pub const SCOPE_CONTAINER: &str = "container";
+/// Name of the container's UTS namespace, on a Resource: its host name, usually the pod's name, text.
+pub const NODE_NAME: &str = "memory_leak_hunter.uts_node_name";
 
 /// What a record tells. The numbers stand in event ids and are never given to another kind: 1 allocation,
-/// 2 deallocation, 3 allocation.unfreed, 8 oom.risk, 9 oom.kill and 10 mode.changed are spoken for.
+/// 2 deallocation, 3 allocation.unfreed and 10 mode.changed are spoken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// Grew by the threshold or more since the last such record.
@@ -98,11 +123,22 @@ pub enum Kind {
     LeakDetected,
     /// Suspicion or verdict taken back.
     LeakCleared,
+    /// A limit is near.
+    OomRisk,
+    /// The kernel killed a process for lack of memory.
+    OomKill,
 }
 
 impl Kind {
     /// Every kind, in the order of the numbers.
-    pub const ALL: [Kind; 4] = [Kind::RssGrowth, Kind::LeakSuspected, Kind::LeakDetected, Kind::LeakCleared];
+    pub const ALL: [Kind; 6] = [
+        Kind::RssGrowth,
+        Kind::LeakSuspected,
+        Kind::LeakDetected,
+        Kind::LeakCleared,
+        Kind::OomRisk,
+        Kind::OomKill,
+    ];
 
     /// The number in the event id.
     #[must_use]
@@ -112,6 +148,8 @@ impl Kind {
             Kind::LeakSuspected => 5,
             Kind::LeakDetected => 6,
             Kind::LeakCleared => 7,
+            Kind::OomRisk => 8,
+            Kind::OomKill => 9,
         }
     }
 
@@ -123,6 +161,8 @@ impl Kind {
             Kind::LeakSuspected => "leak_suspected",
             Kind::LeakDetected => "leak_detected",
             Kind::LeakCleared => "leak_cleared",
+            Kind::OomRisk => "oom_risk",
+            Kind::OomKill => "oom_kill",
         }
     }
 
@@ -134,16 +174,19 @@ impl Kind {
             Kind::LeakSuspected => "memory_leak_hunter.leak.suspected",
             Kind::LeakDetected => "memory_leak_hunter.leak.detected",
             Kind::LeakCleared => "memory_leak_hunter.leak.cleared",
+            Kind::OomRisk => "memory_leak_hunter.oom.risk",
+            Kind::OomKill => "memory_leak_hunter.oom.kill",
         }
     }
 
-    /// Value of [`EVENT_TYPE`]: all that is told so far is the specification's `EventTypeMemoryPressure`.
+    /// Value of [`EVENT_TYPE`]: the specification's `EventTypeMemoryPressure` or `EventTypeContainerOOM`.
     #[must_use]
     pub fn event_type(self) -> &'static str {
         match self {
             Kind::RssGrowth | Kind::LeakSuspected | Kind::LeakDetected | Kind::LeakCleared => {
                 "container.memory_pressure"
             }
+            Kind::OomRisk | Kind::OomKill => "container.oom",
         }
     }
 
@@ -153,7 +196,7 @@ impl Kind {
         match self {
             Kind::RssGrowth | Kind::LeakCleared => (SeverityNumber::Info, "INFO"),
             Kind::LeakSuspected => (SeverityNumber::Warn, "WARN"),
-            Kind::LeakDetected => (SeverityNumber::Error, "ERROR"),
+            Kind::LeakDetected | Kind::OomRisk | Kind::OomKill => (SeverityNumber::Error, "ERROR"),
         }
     }
 }
@@ -165,6 +208,8 @@ impl From<&FindingKind> for Kind {
             FindingKind::Suspected(_) => Kind::LeakSuspected,
             FindingKind::Detected(_) => Kind::LeakDetected,
             FindingKind::Cleared { .. } => Kind::LeakCleared,
+            FindingKind::OomRisk(_) => Kind::OomRisk,
+            FindingKind::OomKill(_) => Kind::OomKill,
         }
     }
 }
@@ -183,6 +228,6 @@ mod tests {
         }
         let mut numbers: Vec<u8> = Kind::ALL.iter().map(|kind| kind.number()).collect();
         numbers.dedup();
-        assert_eq!(numbers, [4, 5, 6, 7], "the numbers that users were promised");
+        assert_eq!(numbers, [4, 5, 6, 7, 8, 9], "the numbers that users were promised");
     }
 }

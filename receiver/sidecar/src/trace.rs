@@ -9,12 +9,15 @@
 
 mod seconds;
 
+mod cgroup;
+mod kill;
 mod line;
 
 mod reader;
 
 mod passes;
 mod presence;
+mod cgroups;
 
 mod thin;
 
@@ -24,7 +27,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use line::{CgroupLine, Coverage, DeathLine, HostLine, Line, PassLine, ProcessLine};
+pub use cgroup::CgroupLine;
+pub use kill::OomKillLine;
+pub use line::{Coverage, DeathLine, HostLine, Line, PassLine, ProcessLine};
 pub use passes::{Passes, TraceHost, TracePass};
 pub use reader::{LineReader, TraceError};
 pub use thin::{Thinned, thin};

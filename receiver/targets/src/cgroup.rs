@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::os;
 
 /// A process's place, as `/proc/PID/cgroup` gives it: relative to the reader's cgroup namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct CgroupPaths {
     /// In the v2 (unified) tree.
     pub unified: Option<String>,
@@ -59,23 +59,52 @@ pub fn of_pid(pid: u32) -> Option<CgroupPaths> {
 pub struct Tree {
     /// Where.
     pub mount_point: PathBuf,
-    /// Which directory of the tree is mounted there; `/` is all of it.
+    /// Which directory of the tree is mounted there, relative to the reader's cgroup namespace: `/` is the root of
+    /// the namespace, `/../..` a cgroup around it.
     pub root: String,
 }
 
 impl Tree {
-    /// The directory of a path from `/proc/PID/cgroup`; `None` where the path is outside of what is mounted.
+    /// The part below the mount point of a path from `/proc/PID/cgroup`, `""` being the mount point itself. `way`
+    /// are the names on the way from a root above the namespace down to that of the namespace, where they are known.
+    /// `None` where the path is outside of what is mounted, or the way to it is not known.
     #[must_use]
-    pub fn directory(&self, path: &str) -> Option<PathBuf> {
-        let inside = if self.root == "/" { path } else { path.strip_prefix(&self.root)? };
-        let inside = match inside.strip_prefix('/') {
-            Some(inside) => inside,
-            None if inside.is_empty() => "",
-            None => return None,
-        };
-        // `/../x` is a cgroup above the reader's namespace
-        let outside = inside.split('/').any(|segment| segment == "..");
-        (!outside).then(|| self.mount_point.join(inside))
+    pub fn below(&self, path: &str, way: &[String]) -> Option<String> {
+        let (root, path) = (Steps::of(&self.root)?, Steps::of(path)?);
+        if path.up == root.up {
+            let below = path.down.strip_prefix(root.down)?;
+            return match below.strip_prefix('/') {
+                Some(below) => Some(below.to_owned()),
+                None => (below.is_empty() || root.down.is_empty()).then(|| below.to_owned()),
+            };
+        }
+        if !root.down.is_empty() || way.len() != root.up {
+            return None;
+        }
+        let way = way.get(..root.up.checked_sub(path.up)?)?.iter().map(String::as_str);
+        Some(way.chain((!path.down.is_empty()).then_some(path.down)).collect::<Vec<_>>().join("/"))
+    }
+}
+
+/// A path as the kernel shows it to a reader in a cgroup namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Steps<'a> {
+    /// How many cgroups up from the root of the namespace,
+    pub(crate) up: usize,
+    /// and the names down from there, without a slash before them.
+    pub(crate) down: &'a str,
+}
+
+impl<'a> Steps<'a> {
+    /// `None` for what is no such path.
+    pub(crate) fn of(path: &'a str) -> Option<Self> {
+        let (mut up, mut down) = (0, path.strip_prefix('/')?);
+        while let Some(rest) = down.strip_prefix("..").filter(|rest| rest.is_empty() || rest.starts_with('/'))
+        {
+            (up, down) = (up + 1, rest.strip_prefix('/').unwrap_or(rest));
+        }
+        let plain = down.is_empty() || down.split('/').all(|name| !matches!(name, "" | "." | ".."));
+        plain.then_some(Self { up, down })
     }
 }
 
@@ -128,8 +157,6 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     /// Guarantees: v1, v2 and hybrid files give the right path for each tree; colons inside a path stay; a removed
@@ -152,25 +179,57 @@ mod tests {
         assert_eq!(CgroupPaths::parse("garbage\n::\n\n7\n"), CgroupPaths::default());
     }
 
+    fn tree(root: &str) -> Tree {
+        Tree { mount_point: "/cg".into(), root: root.to_owned() }
+    }
+
     /// Guarantees: a path is looked up below the mount's own root, and one outside of it is never guessed.
     #[test]
     fn directories_below_a_mount() {
-        let whole = Tree { mount_point: "/sys/fs/cgroup".into(), root: "/".into() };
-        assert_eq!(whole.directory("/a/b").as_deref(), Some(Path::new("/sys/fs/cgroup/a/b")));
-        assert_eq!(whole.directory("/").as_deref(), Some(Path::new("/sys/fs/cgroup/")));
-        assert_eq!(whole.directory("/../sibling"), None);
+        let below = |root: &str, path: &str| tree(root).below(path, &[]);
+        assert_eq!(below("/", "/a/b").as_deref(), Some("a/b"));
+        assert_eq!(below("/", "/").as_deref(), Some(""));
+        assert_eq!(below("/", "/..a").as_deref(), Some("..a"));
+        assert_eq!(below("/docker/x", "/docker/x/y").as_deref(), Some("y"));
+        assert_eq!(below("/docker/x", "/docker/x").as_deref(), Some(""));
+        for (root, path) in [
+            ("/", "/../sibling"),
+            ("/", "a"),
+            ("/", "/a/../../b"),
+            ("/", "/a//b"),
+            ("/docker/x", "/docker/xyz"),
+            ("/docker/x", "/elsewhere"),
+            ("/docker/x", "/"),
+            ("relative", "/a"),
+        ] {
+            assert_eq!(below(root, path), None, "{path} below {root}");
+        }
+    }
 
-        let part = Tree { mount_point: "/cg".into(), root: "/docker/x".into() };
-        assert_eq!(part.directory("/docker/x/y").as_deref(), Some(Path::new("/cg/y")));
-        assert_eq!(part.directory("/docker/x").as_deref(), Some(Path::new("/cg/")));
-        assert_eq!(part.directory("/docker/xyz"), None);
-        assert_eq!(part.directory("/elsewhere"), None);
+    /// Guarantees: with a mount that shows cgroups around the reader's namespace, a path that goes as far up needs
+    /// no more, one that goes less far up needs the names on the way down to the namespace, and one that goes
+    /// further up is outside.
+    #[test]
+    fn directories_around_the_namespace() {
+        let way = ["pods".to_owned(), "me".to_owned()];
+        let host = tree("/../..");
+        assert_eq!(host.below("/../../pods/other", &[]).as_deref(), Some("pods/other"));
+        assert_eq!(host.below("/../..", &[]).as_deref(), Some(""));
+        assert_eq!(host.below("/../other/x", &way).as_deref(), Some("pods/other/x"));
+        assert_eq!(host.below("/", &way).as_deref(), Some("pods/me"));
+        assert_eq!(host.below("/init", &way).as_deref(), Some("pods/me/init"));
+        for way in [&[][..], &way[..1]] {
+            assert_eq!(host.below("/../other", way), None);
+        }
+        assert_eq!(host.below("/../../../up", &way), None);
+        assert_eq!(tree("/../../pods").below("/../other", &way), None);
+        assert_eq!(tree("/../../pods").below("/../../pods/a", &[]).as_deref(), Some("a"));
     }
 
     /// Guarantees: the version follows from the trees that are mounted.
     #[test]
     fn versions() {
-        let tree = || Some(Tree { mount_point: "/sys/fs/cgroup".into(), root: "/".into() });
+        let tree = || Some(tree("/"));
         let version = |any_v1, unified| Layout { any_v1, unified, ..Layout::default() }.version();
         assert_eq!(version(false, None), Version::Absent);
         assert_eq!(version(true, None), Version::V1);

@@ -97,36 +97,67 @@ mod tests {
     }
 
     /// Guarantees: the container's id is found in the paths that docker, containerd, CRI-O, podman and ECS write,
-    /// with either cgroup driver and with cgroups nested inside; the innermost container wins.
+    /// with either cgroup driver, for root and others,
+    /// with cgroups nested inside, and as they read in a private cgroup namespace; the innermost container wins.
     #[test]
     fn ids_of_every_runtime() {
         let table = [
+            // docker: cgroupfs, systemd, systemd inside, docker in docker, rootless
             ("/docker/{id}", "{id}"),
             ("/system.slice/docker-{id}.scope", "{id}"),
             ("/docker/{id}/init.scope/system.slice", "{id}"),
+            ("/system.slice/docker-{id}.scope/system.slice/nginx.service", "{id}"),
             ("/docker/{outer}/docker/{id}", "{id}"),
-            ("/docker/{outer}/kubelet/kubepods/besteffort/pod{uid}/{id}", "{id}"),
+            ("/system.slice/docker-{outer}.scope/docker/{id}", "{id}"),
+            ("/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{id}.scope", "{id}"),
+            // containerd for Kubernetes: cgroupfs, systemd, each quality of service, systemd's service with cgroupfs
             ("/kubepods/burstable/pod{uid}/{id}", "{id}"),
             ("/kubepods/pod{uid}/{id}/nested/deep", "{id}"),
             (
                 "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{uid_}.slice/cri-containerd-{id}.scope",
                 "{id}",
             ),
+            ("/kubepods.slice/kubepods-pod{uid_}.slice/cri-containerd-{id}.scope/init", "{id}"),
             (
                 "/system.slice/containerd.service/kubepods-besteffort-pod{uid_}.slice:cri-containerd:{id}",
                 "{id}",
             ),
+            // kind and k3d: the cluster's node is a container itself
+            ("/docker/{outer}/kubelet/kubepods/besteffort/pod{uid}/{id}", "{id}"),
+            (
+                "/system.slice/docker-{outer}.scope/kubelet.slice/kubelet-kubepods.slice/\
+                 kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{uid_}.slice/cri-containerd-{id}.scope",
+                "{id}",
+            ),
+            ("/docker/{outer}/kubepods/besteffort/pod{uid}/{id}", "{id}"),
+            // k3s
+            ("/system.slice/k3s.service/kubepods/burstable/pod{uid}/{id}", "{id}"),
+            // containerd alone: ctr and nerdctl
+            ("/default/{id}", "{id}"),
+            ("/system.slice/nerdctl-{id}.scope", "{id}"),
+            // CRI-O: systemd, with a cgroup inside, cgroupfs
             ("/kubepods.slice/kubepods-pod{uid_}.slice/crio-{id}.scope", "{id}"),
             ("/kubepods.slice/kubepods-pod{uid_}.slice/crio-{id}.scope/container", "{id}"),
-            ("/default/{id}", "{id}"),
+            ("/kubepods/burstable/pod{uid}/crio-{id}", "{id}"),
+            // podman: systemd, cgroupfs, rootless, in a pod, in a service of its own, in a container
             ("/machine.slice/libpod-{id}.scope", "{id}"),
             ("/machine.slice/libpod-{id}.scope/container", "{id}"),
             ("/libpod_parent/libpod-{id}", "{id}"),
             ("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope", "{id}"),
+            ("/machine.slice/machine-libpod_pod_{outer}.slice/libpod-{id}.scope/container", "{id}"),
             ("/libpod_parent/{outer}/libpod-{id}", "{id}"),
+            ("/system.slice/shop.service/libpod-payload-{id}", "{id}"),
+            ("/docker/{outer}/machine.slice/libpod-conmon-{id}.scope", "{outer}"),
+            // ECS: on hosts of either driver, and Fargate
             ("/ecs/{task}/{id}", "{id}"),
             ("/ecs/{task}/{ecs}", "{ecs}"),
             ("/ecs/fargate-{ecs}", "{ecs}"),
+            ("/ecstasks.slice/ecstasks-{task}.slice/docker-{id}.scope", "{id}"),
+            // read in a private cgroup namespace: a neighbour in the pod, and one in another
+            ("/../cri-containerd-{id}.scope", "{id}"),
+            ("/../{id}", "{id}"),
+            ("/../../kubepods-besteffort-pod{uid_}.slice/crio-{id}.scope", "{id}"),
+            ("/../../pod{uid}/{id}", "{id}"),
         ];
         for (path, expected) in table {
             let found = id_from_path(&filled(path));
@@ -134,8 +165,8 @@ mod tests {
         }
     }
 
-    /// Guarantees: what is no container gets no id: services, users, monitors, upper case, wrong lengths, an id
-    /// glued to other text, text that is not ASCII.
+    /// Guarantees: what is no container gets no id: services, users, monitors, pods, system containers (LXC,
+    /// systemd-nspawn), upper case, wrong lengths, an id glued to other text, text that is not ASCII.
     #[test]
     fn no_id_where_there_is_no_container() {
         let table = [
@@ -145,6 +176,18 @@ mod tests {
             "/user.slice/user-1000.slice/session-3.scope",
             "/machine.slice/libpod-conmon-{id}.scope",
             "/kubepods.slice/crio-conmon-{id}.scope",
+            "/../..",
+            "/init.scope",
+            "/libpod_parent/conmon",
+            "/docker/buildkit/o0k3xq0hxf4cgs1s6x9kq0l5z",
+            "/machine.slice/machine-libpod_pod_{id}.slice",
+            "/user.slice/user-1000.slice/user@1000.service/app.slice/app-org.gnome.Terminal.scope",
+            // system containers have a name and no id
+            "/lxc/web",
+            "/lxc.monitor.web",
+            "/lxc.payload.web/system.slice/nginx.service",
+            "/machine.slice/machine-web.scope/payload",
+            "/machine.slice/systemd-nspawn@web.service/payload/system.slice/nginx.service",
             "/docker/a{id}",
             "/docker/{id}.slice",
             "/docker/4F1E0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab",
@@ -177,7 +220,16 @@ mod tests {
                 "/system.slice/containerd.service/kubepods-besteffort-pod{uid_}.slice:cri-containerd:{id}",
                 Some(UID),
             ),
+            (
+                "/docker/{outer}/kubelet.slice/kubelet-kubepods-besteffort-pod{uid_}.slice/cri-containerd-{id}.scope",
+                Some(UID),
+            ),
+            ("/kubepods/burstable/pod{uid}/crio-{id}", Some(UID)),
+            ("/../../pod{uid}/{id}", Some(UID)),
+            ("/../../kubepods-besteffort-pod{uid_}.slice/crio-{id}.scope", Some(UID)),
             ("/kubepods/pod{task}/{id}", Some(&ECS[..32])),
+            ("/machine.slice/machine-libpod_pod_{id}.slice/libpod-{outer}.scope", None),
+            ("/../{id}", None),
             ("/system.slice/podman-12.scope", None),
             ("/podruntime.slice/kubelet.service", None),
             ("/kubepods/podzzzzzzzz-0e4f-4a5b-8c6d-7e8f90a1b2c3", None),

@@ -79,7 +79,7 @@ impl ProcSweep {
         match *self {}
     }
 
-    pub(crate) fn only(&mut self, _pids: &[u32]) -> Result<Readings, HostError> {
+    pub(crate) fn only(&mut self, _pids: &[u32], _cgroups: &[u64]) -> Result<Readings, HostError> {
         match *self {}
     }
 }

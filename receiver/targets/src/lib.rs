@@ -7,8 +7,10 @@
 
 pub mod capability;
 pub mod cgroup;
+pub mod cgroup_reading;
 pub mod container;
 pub mod executable;
+pub mod hierarchy;
 pub mod host;
 pub mod process;
 pub mod slack;

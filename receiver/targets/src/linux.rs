@@ -1,7 +1,11 @@
 //! Linux: `/proc` and `/sys`, through the `procfs` crate where it has a parser.
 
+mod cgroup_memory;
+mod cgroups;
 mod host;
 mod sweep;
+mod trees;
+mod unread;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,7 +22,7 @@ use crate::cgroup::{CgroupPaths, Layout, Tree};
 pub(crate) use host::{effective_capabilities, host_identity, memory, namespaces, now_boot};
 pub(crate) use sweep::ProcSweep;
 
-/// Far beyond any file of `/proc` that is read here, a bound all the same.
+/// Far beyond any file that is read here, a bound all the same.
 const MAX_TEXT: u64 = 1 << 20;
 /// The kernel's mark on the path of a file that has been removed.
 const DELETED: &str = " (deleted)";
@@ -36,11 +40,14 @@ pub(crate) fn cgroup_layout() -> Result<Layout, HostError> {
         let tree = Tree { mount_point: mount.mount_point.clone(), root: mount.root.clone() };
         (mount.fs_type.as_str(), mount.super_options.contains_key("memory"), tree)
     }));
-    layout.memory_v2 = layout.unified.as_ref().is_some_and(|tree| {
-        let controllers = std::fs::read_to_string(tree.mount_point.join("cgroup.controllers"));
-        controllers.is_ok_and(|names| names.split_whitespace().any(|name| name == "memory"))
-    });
+    layout.memory_v2 = layout.unified.as_ref().is_some_and(|tree| offers_memory(&tree.mount_point));
     Ok(layout)
+}
+
+/// Whether the memory controller is in the v2 tree that is mounted there.
+fn offers_memory(mount_point: &Path) -> bool {
+    let controllers = read_text(&mount_point.join("cgroup.controllers"));
+    controllers.is_ok_and(|names| names.split_whitespace().any(|name| name == "memory"))
 }
 
 /// From mounts: the type of the file system, whether it names the memory controller, what is mounted where.
@@ -98,11 +105,20 @@ fn undeleted(path: &Path) -> PathBuf {
     }
 }
 
-/// A file of the process as text. Names are any bytes that their owner liked, so what is not UTF-8 is replaced.
+/// A file of the process as text.
 fn text(process: &Process, file: &str) -> procfs::ProcResult<String> {
+    Ok(bounded_text(process.open_relative(file)?)?)
+}
+
+/// A file as text.
+fn read_text(path: &Path) -> io::Result<String> {
+    bounded_text(open_regular(path)?)
+}
+
+/// Names are any bytes that their owner liked, so what is not UTF-8 is replaced.
+fn bounded_text(file: impl io::Read) -> io::Result<String> {
     // such a file is a kilobyte or two: one read instead of a growing buffer's ten
     let mut bytes = Vec::with_capacity(8192);
-    let file = process.open_relative(file)?;
     io::Read::read_to_end(&mut io::Read::take(file, MAX_TEXT), &mut bytes)?;
     Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
@@ -194,7 +210,7 @@ mod tests {
         assert_eq!(paths.memory.is_some(), layout.memory_v1.is_some());
         for (tree, path) in [(&layout.memory_v1, &paths.memory), (&layout.unified, &paths.unified)] {
             if let (Some(tree), Some(path)) = (tree, path) {
-                assert!(tree.directory(path).unwrap().is_dir());
+                assert!(tree.mount_point.join(tree.below(path, &[]).unwrap()).is_dir());
             }
         }
     }

@@ -25,7 +25,9 @@ pub struct ProcessReading {
     pub image: u64,
     /// Inode of the cgroup v2 directory.
     pub cgroup_id: Option<u64>,
-    /// Inode of the memory controller's cgroup; differs from `cgroup_id` on v1 and hybrid hosts.
+    /// Inode of the cgroup that its memory is charged to. It differs from `cgroup_id` on v1 and hybrid hosts, and where
+    /// the memory controller is switched on for a cgroup around that alone. Where only the cgroup's path could be seen,
+    /// a number made from it ([`crate::cgroup_reading::is_made_up`]).
     pub memory_cgroup_id: Option<u64>,
     /// Anonymous memory, bytes.
     pub anon: u64,

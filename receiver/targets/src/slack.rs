@@ -1,4 +1,4 @@
-//! How far the memory counters in `/proc/PID/status` may lag behind the truth.
+//! How far the memory counters in `/proc/PID/status`, and in a cgroup's `memory.stat`, may lag behind the truth.
 //!
 //! The kernel batches them (`include/linux/mm.h`, `lib/percpu_counter.c`, `fs/proc/task_mmu.c`):
 //! * before 6.2 each thread keeps up to 64 page events to itself (`TASK_RSS_EVENTS_THRESH`), over all counters;
@@ -55,6 +55,23 @@ impl Counters {
     }
 }
 
+/// `MEMCG_CHARGE_BATCH`: pages that a CPU keeps to itself before it tells a memory cgroup.
+const CGROUP_BATCH: u64 = 64;
+/// Pages that a CPU puts on the LRU lists together (`PAGEVEC_SIZE`, later `FOLIO_BATCH_SIZE`), the most of all
+/// kernels.
+const LRU_BATCH: u64 = 31;
+
+/// The most by which the anonymous memory in a cgroup's `memory.stat` may be off, in bytes, on a kernel of this
+/// version with this many CPUs. Reading the file has the CPUs' counts summed up, but not while few changes are
+/// waiting: each CPU may keep a batch to itself, and as many batches as there are CPUs may wait. Before 5.13 nothing
+/// was summed up, and each CPU kept a batch of each of the three lists.
+#[must_use]
+pub fn of_cgroup(major: u32, minor: u32, cpus: u32, page_size: u64) -> u64 {
+    let batches = if (major, minor) < (5, 13) { 3 } else { 2 };
+    let pages = u64::from(cpus.max(1)) * (batches * CGROUP_BATCH + LRU_BATCH);
+    pages.saturating_mul(page_size)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +97,15 @@ mod tests {
         assert_eq!(Counters::PerCpu { cpus: 64 }.slack(9, 4096), 3 * 127 * 64 * 4096);
         assert_eq!(Counters::Exact.slack(9, 4096), 0);
         assert_eq!(Counters::PerCpu { cpus: u32::MAX }.slack(1, u64::MAX), u64::MAX);
+    }
+
+    /// Guarantees: a cgroup's bound grows with the CPUs, is wider where kernels sum nothing up, and cannot overflow.
+    #[test]
+    fn the_bound_of_a_cgroup() {
+        assert_eq!(of_cgroup(6, 18, 1, 4096), (128 + 31) * 4096);
+        assert_eq!(of_cgroup(5, 13, 4, 65536), 4 * (128 + 31) * 65536);
+        assert_eq!(of_cgroup(5, 12, 4, 4096), 4 * (192 + 31) * 4096);
+        assert_eq!(of_cgroup(6, 18, 0, 4096), of_cgroup(6, 18, 1, 4096));
+        assert_eq!(of_cgroup(6, 18, u32::MAX, u64::MAX), u64::MAX);
     }
 }

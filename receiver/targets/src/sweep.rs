@@ -1,8 +1,9 @@
 //! One pass over the host's processes through `/proc`: the way that needs no privilege.
 //!
-//! It opens three files of each process: 60 us a process measured, so 0.2 % of a CPU for a thousand processes every
-//! 30 s, where the pass in the kernel takes a microsecond a process.
+//! It opens three files of each process and five or six of each cgroup: 60 us a process and 45 us a cgroup measured,
+//! so 0.2 % of a CPU for a thousand processes every 30 s, where the pass in the kernel takes a microsecond a process.
 
+use crate::cgroup_reading::CgroupReading;
 use crate::process::ProcessReading;
 use crate::{HostError, os};
 
@@ -11,7 +12,10 @@ use crate::{HostError, os};
 pub struct Readings {
     /// The processes that have memory of their own: no kernel threads, no zombies. In no particular order.
     pub processes: Vec<ProcessReading>,
-    /// What could not be read, by reason. A process that ended while it was read is not an error.
+    /// The cgroups that their memory is charged to and those around them. Where that is the root of the memory
+    /// controller's tree, or there is no memory controller: the v2 cgroups they are in.
+    pub cgroups: Vec<CgroupReading>,
+    /// What could not be read, by reason. What ended while it was read is not an error.
     pub errors: Vec<(&'static str, u64)>,
 }
 
@@ -51,11 +55,12 @@ impl ProcSweep {
         self.0.full()
     }
 
-    /// Only these; one that has ended is absent.
+    /// Only these processes, and of the cgroups that the last full pass told of only these; what has ended is
+    /// absent. A cgroup whose memory could not be read then is not looked at again.
     ///
     /// # Errors
-    /// Never on Linux today: a process that cannot be read is counted in the readings.
-    pub fn only(&mut self, pids: &[u32]) -> Result<Readings, HostError> {
-        self.0.only(pids)
+    /// Never on Linux today: what cannot be read is counted in the readings.
+    pub fn only(&mut self, pids: &[u32], cgroups: &[u64]) -> Result<Readings, HostError> {
+        self.0.only(pids, cgroups)
     }
 }

@@ -93,7 +93,7 @@ impl Facts {
 fn try_kernel(options: &Options) -> Result<KernelSweep, String> {
     let mut observer = observe::open_kernel(options)?;
     let full = observer.full().map_err(|error| error.to_string())?;
-    let own = observer.watched(&[std::process::id()]).map_err(|error| error.to_string())?;
+    let own = observer.watched(&[std::process::id()], &[]).map_err(|error| error.to_string())?;
     Ok(KernelSweep {
         processes: full.readings.len(),
         took: full.took,

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -18,9 +20,12 @@ use super::run::{asked_to_stop, log_to_stderr};
 use crate::hunt::judge::{Bench, Detail, Judge, Seen};
 use crate::hunt::schedule::Schedule;
 use crate::hunt::settings::HuntSettings;
-use crate::observe::{self, Options};
+use crate::observe::{self, Listen, Observer, Options, Told};
 use crate::records::HostIdentity;
 use crate::trace::TraceWriter;
+
+/// What the kernel tells between two passes. One is a few hundred bytes.
+const EARS: usize = 4096;
 
 pub(super) fn record(file: &Path, duration: Duration, interval: Duration, anonymize: bool) -> Exit {
     log_to_stderr(LogSettings::default());
@@ -32,7 +37,7 @@ pub(super) fn record(file: &Path, duration: Duration, interval: Duration, anonym
         eprintln!("error: {} exists already; remove it or choose another name", file.display());
         return Exit::Usage;
     }
-    let observer = match observe::open(&Options::default()) {
+    let mut observer = match observe::open(&Options::default()) {
         Ok((observer, choice)) => {
             tracing::info!("{choice}");
             observer
@@ -50,16 +55,19 @@ pub(super) fn record(file: &Path, duration: Duration, interval: Duration, anonym
         }
     };
     let machine = Machine::read();
+    let ears = Ears::open(observer.as_mut());
     let recorder = Recorder {
         judge: Judge::new(&Bench {
             host: Arc::new(HostIdentity::default()),
             page_size: machine.page_size,
             growth_threshold: HuntSettings::default().rss_growth_threshold,
+            oom_horizon: HuntSettings::default().oom_horizon,
             max_events_per_second: None,
             detail: Detail::Recorded,
         }),
         trace: TraceWriter::new(out, &machine, anonymize),
         observer,
+        ears,
     };
     let done = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -78,14 +86,50 @@ pub(super) fn record(file: &Path, duration: Duration, interval: Duration, anonym
     }
 }
 
+/// Hears what the kernel tells by itself.
+struct Ears {
+    told: Receiver<Told>,
+    missed: Arc<AtomicU64>,
+}
+
+impl Ears {
+    fn open(observer: &mut dyn Observer) -> Self {
+        let (to, told) = sync_channel(EARS);
+        let missed = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&missed);
+        let sink = Box::new(move |told| {
+            let lost = match told {
+                Told::Lost(lost) => lost,
+                told => u64::from(to.try_send(told).is_err()),
+            };
+            count.fetch_add(lost, Ordering::Relaxed);
+        });
+        for spot in observer.listen(&Listen::default(), sink) {
+            tracing::warn!(reason = %spot.reason, "not recorded on this host: {}", spot.what);
+        }
+        Self { told, missed }
+    }
+}
+
 struct Recorder<W> {
-    observer: Box<dyn observe::Observer>,
+    observer: Box<dyn Observer>,
+    ears: Ears,
     judge: Judge,
     trace: TraceWriter<W>,
 }
 
 impl<W: Write> Recorder<W> {
     async fn run(mut self, duration: Duration, interval: Duration) -> anyhow::Result<u64> {
+        let passes = self.passes(duration, interval).await?;
+        self.hear()?;
+        let missed = self.ears.missed.load(Ordering::Relaxed);
+        if missed > 0 {
+            tracing::warn!(missed, "kills could not be recorded: there were too many at once");
+        }
+        Ok(passes)
+    }
+
+    async fn passes(&mut self, duration: Duration, interval: Duration) -> anyhow::Result<u64> {
         let began = Instant::now();
         let mut schedule = Schedule::new(began.elapsed(), interval);
         let mut stop = std::pin::pin!(asked_to_stop());
@@ -109,27 +153,31 @@ impl<W: Write> Recorder<W> {
     }
 
     fn pass(&mut self, pass: Pass) -> anyhow::Result<()> {
-        let observation = match pass {
-            Pass::Watched => {
-                let pids: Vec<u32> = self.judge.watched().iter().map(|key| key.pid).collect();
-                self.observer.watched(&pids)
-            }
-            Pass::Full | Pass::Partial => self.observer.full(),
-        }
-        .context("a pass over the processes")?;
+        let observation =
+            self.judge.look(self.observer.as_mut(), pass).context("a pass over the processes")?;
         let clock = HostClock::read().context("the clock")?;
+        // a kill before this pass has been heard of by now, and belongs before it
+        self.hear()?;
         self.trace.pass(&observation, &clock).context("the trace")?;
         // the judge decides who is looked at more closely; its records are of no interest here
         self.judge.pass(
             &Seen {
-                at: observation.at,
-                pass,
                 host: Some(observation.host),
                 readings: &observation.readings,
-                exits: &[],
+                cgroups: &observation.cgroups,
+                ..Seen::empty(observation.at, pass)
             },
             &clock,
         );
+        Ok(())
+    }
+    /// Writes the kills that were told since the last time.
+    fn hear(&mut self) -> anyhow::Result<()> {
+        for told in self.ears.told.try_iter() {
+            if let Told::Killed { at, reading } = told {
+                self.trace.killed(at, &reading).context("the trace")?;
+            }
+        }
         Ok(())
     }
 }

@@ -38,6 +38,7 @@ pub(super) fn replay(file: &Path, interval: Option<Duration>, output: Output) ->
         host: Arc::new(HostIdentity::default()),
         page_size: replay.page_size(),
         growth_threshold: HuntSettings::default().rss_growth_threshold,
+        oom_horizon: HuntSettings::default().oom_horizon,
         max_events_per_second: None,
         detail: Detail::Recorded,
     };

@@ -2,7 +2,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use jsonschema::Validator;
-use mlh_detect::{Cleared, Exhaustion, Finding, FindingKind, Memory, ProcessKey, Stage, Trend, Verdict};
+use mlh_detect::{
+    About, Cleared, ContainerKey, Exhaustion, Finding, FindingKind, Kill, Limit, LimitKind, Memory, ProcessKey,
+    Risk, Stage, Trend, Verdict,
+};
 use mlh_targets::process::ProcessReading;
 use opentelemetry_proto::tonic::common::v1::AnyValue;
 use serde_json::{Value as Json, json};
@@ -124,24 +127,36 @@ fn findings() -> Vec<Finding> {
         grown: 1 << 20,
         samples: 9,
     };
-    let end = Exhaustion { expected_s: 90.0, earliest_s: 60.0, latest_s: f64::INFINITY };
+    let limit = Limit { kind: LimitKind::Max, bytes: 1 << 28, cgroup_id: Some(77) };
+    let end = Exhaustion { expected_s: 90.0, earliest_s: 60.0, latest_s: f64::INFINITY, limit };
+    let process = About::Process(ProcessKey { pid: 101, start_ns: 1 });
+    let container = About::Container(ContainerKey(77));
+    let detected = FindingKind::Detected(Verdict {
+        trend,
+        confidence: 0.97,
+        leaked: 1 << 21,
+        onset: second(3),
+        exhaustion: Some(end),
+    });
+    let stage = Stage::Leaking;
+    let kill = Kill { stage, trend: Some(trend), grown: 1 << 21, told: Some((second(90), end)) };
     [
-        FindingKind::Growth { grown: 1 << 20, since: second(5) },
-        FindingKind::Suspected(trend),
-        FindingKind::Detected(Verdict {
-            trend,
-            confidence: 0.97,
-            leaked: 1 << 21,
-            onset: second(3),
-            host_exhaustion_s: Some(end),
-        }),
-        FindingKind::Cleared { reason: Cleared::GivenBack, was: Stage::Leaking, peak: 1 << 21 },
+        (process, FindingKind::Growth { grown: 1 << 20, since: second(5) }),
+        (process, FindingKind::Suspected(trend)),
+        (process, detected),
+        (process, FindingKind::Cleared { reason: Cleared::GivenBack, was: stage, peak: 1 << 21 }),
+        (container, FindingKind::OomRisk(Risk { trend, stage, exhaustion: end })),
+        (process, FindingKind::OomKill(kill)),
+        (container, detected),
     ]
     .into_iter()
-    .map(|kind| Finding {
+    .map(|(about, kind)| Finding {
         at: second(100),
-        key: ProcessKey { pid: 101, start_ns: 1 },
+        about,
         memory: Memory { anon: 1 << 24, swap: 0, shmem: 0, file: 4096 },
+        leader: None,
+        container: None,
+        upper_bound: about == container,
         kind,
     })
     .collect()
@@ -150,6 +165,7 @@ fn findings() -> Vec<Finding> {
 fn events() -> Vec<Json> {
     let subject = Subject {
         reading: ProcessReading {
+            pid: 101,
             comm: "a \"b\"\n".to_owned(),
             host_pid: Some(9101),
             cgroup_id: Some(7),
@@ -158,12 +174,16 @@ fn events() -> Vec<Json> {
         container_id: Some("4f1e".to_owned()),
         ..Subject::default()
     };
+    encoded(&findings(), &subject)
+}
+
+fn encoded(findings: &[Finding], subject: &Subject) -> Vec<Json> {
     let clock = Clock { zero: SystemTime::UNIX_EPOCH, observed: SystemTime::UNIX_EPOCH };
     let mut encoder = Encoder::new(Arc::new(HostIdentity::default()), 4096);
-    findings()
+    findings
         .iter()
         .map(|finding| {
-            let logs = encoder.encode(finding, &subject, &clock);
+            let logs = encoder.encode(finding, subject, &clock);
             let line = line(logs.resource.as_ref().unwrap(), &logs.scope_logs[0].log_records[0]);
             assert!(!line.contains('\n'), "one object, one line: {line}");
             serde_json::from_str(&line).unwrap()
@@ -176,16 +196,21 @@ fn events() -> Vec<Json> {
 #[test]
 fn each_kind_satisfies_the_schema() {
     let schema = schema();
+    let pressure = "container.memory_pressure";
+    let velocity = ("velocity_bytes_per_second", "34000");
     let expected = [
-        ("memory-4-100000", "rss_growth", "info", "rss", ("rss_growth", "256")),
-        ("memory-5-100000", "leak_suspected", "warning", "leak", ("velocity_bytes_per_second", "34000")),
-        ("memory-6-100000", "leak_detected", "critical", "leak", ("velocity_bytes_per_second", "34000")),
-        ("memory-7-100000", "leak_cleared", "info", "leak", ("cleared_reason", "given_back")),
+        ("memory-4-100000", "rss_growth", pressure, "info", "rss", ("rss_growth", "256")),
+        ("memory-5-100000", "leak_suspected", pressure, "warning", "leak", velocity),
+        ("memory-6-100000", "leak_detected", pressure, "critical", "leak", velocity),
+        ("memory-7-100000", "leak_cleared", pressure, "info", "leak", ("cleared_reason", "given_back")),
+        ("memory-8-100000", "oom_risk", "container.oom", "critical", "oom", ("time_to_oom_s", "90")),
+        ("memory-9-100000", "oom_kill", "container.oom", "critical", "oom", ("stage", "leaking")),
+        ("memory-6-100000-1", "leak_detected", pressure, "critical", "leak", velocity),
     ];
-    for (event, (id, kind, severity, tag, (figure, value))) in events().iter().zip(expected) {
+    for (event, (id, kind, event_type, severity, tag, (figure, value))) in events().iter().zip(expected) {
         schema.validate(event).unwrap_or_else(|error| panic!("{kind}: {error} at {}", error.instance_path()));
         assert_eq!(event["event_id"], id);
-        assert_eq!(event["type"], "container.memory_pressure");
+        assert_eq!(event["type"], event_type);
         assert_eq!(event["severity"], severity);
         assert_eq!(event["event_data"]["kernel"]["event_type"], kind);
         assert_eq!(event["event_data"]["custom"]["operation"], kind);
@@ -197,7 +222,14 @@ fn each_kind_satisfies_the_schema() {
         assert_eq!(event["metadata"]["cgroup_id"], 7);
         assert_eq!(event["metadata"]["container_id"], "4f1e");
         assert_eq!(event["metadata"]["command"], "a \"b\"\n");
-        assert!(event["message"].as_str().unwrap().contains("(pid 101, container 4f1e)"));
+        let message = event["message"].as_str().unwrap();
+        if event["event_data"]["custom"]["scope"] == "container" {
+            assert_eq!(event["event_data"]["custom"]["upper_bound"], "true");
+            assert!(message.starts_with("Container 4f1e (most of it a \"b\"?, pid 101) "), "{message}");
+        } else {
+            assert_eq!(event["event_data"]["custom"].get("upper_bound"), None);
+            assert!(message.contains("(pid 101, container 4f1e)"), "{message}");
+        }
     }
 }
 
@@ -230,11 +262,18 @@ fn the_schema_refuses_broken_events() {
             "/metadata/labels",
             "/metadata/labels/event_type",
         ];
+        let custom = &event["event_data"]["custom"];
+        let (of_container, of_kill) = (custom["scope"] == "container", custom["operation"] == "oom_kill");
         for pointer in taken {
+            let may_be_absent = match pointer {
+                "/event_data/kernel/pid" => of_container || of_kill,
+                "/event_data/custom/rss_pages" => of_kill,
+                _ => false,
+            };
             let mut broken = event.clone();
             let (parent, member) = pointer.rsplit_once('/').unwrap();
             broken.pointer_mut(parent).and_then(Json::as_object_mut).unwrap().remove(member).unwrap();
-            assert!(!schema.is_valid(&broken), "{pointer} may be absent from {event}");
+            assert_eq!(schema.is_valid(&broken), may_be_absent, "{pointer} absent from {event}");
         }
         let spoilt = [
             ("/event_id", json!("memory-11-5")),
@@ -257,11 +296,50 @@ fn the_schema_refuses_broken_events() {
             assert!(!schema.is_valid(&broken), "{pointer} may be {value} in {event}");
         }
     }
-    let own = ["rss_growth", "velocity_low_bytes_per_second", "confidence", "cleared_reason"];
-    for (event, member) in events().into_iter().zip(own) {
-        let mut broken = event.clone();
-        broken["event_data"]["custom"].as_object_mut().unwrap().remove(member).unwrap();
-        assert!(!schema.is_valid(&broken), "{member} may be absent from {event}");
+    let own: [&[&str]; 7] = [
+        &["rss_growth"],
+        &["velocity_low_bytes_per_second"],
+        &["confidence"],
+        &["cleared_reason"],
+        &["velocity_bytes_per_second", "time_to_oom_s", "time_to_oom_earliest_s", "limit", "limit_bytes", "stage"],
+        &["stage", "foretold_earliest", "limit"],
+        &["confidence"],
+    ];
+    for (event, members) in events().into_iter().zip(own) {
+        for member in members {
+            let mut broken = event.clone();
+            broken["event_data"]["custom"].as_object_mut().unwrap().remove(*member).unwrap();
+            assert!(!schema.is_valid(&broken), "{member} may be absent from {event}");
+        }
+        for (member, value) in [("upper_bound", "false"), ("stage", "odd"), ("limit", "memory"), ("foretold_latest", "soon")] {
+            let mut broken = event.clone();
+            broken["event_data"]["custom"][member] = json!(value);
+            assert!(!schema.is_valid(&broken), "{member} may be {value} in {event}");
+        }
+    }
+}
+
+/// Guarantees: a victim that has no pid where the sidecar runs is known by the host's pid, and one of the two must be
+/// there; a container of which no process is known has neither pid nor command, and satisfies the schema.
+#[test]
+fn without_a_pid() {
+    let schema = schema();
+    let unseen = Subject {
+        reading: ProcessReading { host_pid: Some(9101), ..ProcessReading::default() },
+        ..Subject::default()
+    };
+    let nobody = Subject { container_id: Some("4f1e".to_owned()), ..Subject::default() };
+    let mut kill = findings().remove(5);
+    kill.memory = Memory::default();
+    let mut event = encoded(&[kill], &unseen).remove(0);
+    schema.validate(&event).unwrap();
+    assert_eq!(event["event_data"]["kernel"], json!({"event_type": "oom_kill"}));
+    event["metadata"].as_object_mut().unwrap().remove("host_pid").unwrap();
+    assert!(!schema.is_valid(&event), "{event}");
+
+    for event in encoded(&findings()[4..5], &nobody).into_iter().chain(encoded(&findings()[6..], &nobody)) {
+        schema.validate(&event).unwrap();
+        assert_eq!((event["metadata"].get("pid"), event["metadata"].get("command")), (None, None));
     }
 }
 

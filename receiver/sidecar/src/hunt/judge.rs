@@ -1,18 +1,23 @@
 //! One pass in, the records of its findings out: the part that a live host and a trace have in common.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mlh_detect::{Detector, FindingKind, HostMemory, Pass, ProcessKey, Rules, Sample, Stage, Sweep};
+use mlh_detect::{
+    About, Detector, FindingKind, HostMemory, Memory, OomVictim, Pass, ProcessKey, Rules, Stage, Sweep,
+    WatchedContainer,
+};
+use mlh_targets::cgroup_reading::CgroupReading;
 use mlh_targets::host::HostClock;
 use mlh_targets::process::ProcessReading;
 use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 
 use super::bucket::Bucket;
 use super::subjects::Subjects;
-use crate::metrics::Velocity;
-use crate::observe::{key, sample};
+use super::units::Units;
+use crate::metrics::{TimeToOom, Velocity};
+use crate::observe::{Observation, ObserveError, Observer, WatchedCgroup, key};
 use crate::records::{Clock, Encoder, HostIdentity};
 
 pub use super::subjects::Detail;
@@ -26,6 +31,8 @@ pub struct Bench {
     pub page_size: u64,
     /// Pages.
     pub growth_threshold: u64,
+    /// A limit that will be reached sooner is told as a risk.
+    pub oom_horizon: Duration,
     /// `None`: as many as there are.
     pub max_events_per_second: Option<u32>,
     /// Where to learn more of a process.
@@ -43,8 +50,29 @@ pub struct Seen<'a> {
     pub host: Option<HostMemory>,
     /// The processes.
     pub readings: &'a [ProcessReading],
+    /// The cgroups.
+    pub cgroups: &'a [CgroupReading],
     /// Those that are known to have ended.
     pub exits: &'a [ProcessKey],
+    /// Those that were killed for lack of memory.
+    pub kills: &'a [Killed],
+}
+
+/// A process that was killed for lack of memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Killed {
+    /// When, on the clock of the sweeps.
+    pub at: Duration,
+    /// As it was then.
+    pub reading: ProcessReading,
+}
+
+impl Seen<'_> {
+    /// A pass that saw nothing.
+    #[must_use]
+    pub fn empty(at: Duration, pass: Pass) -> Self {
+        Self { at, pass, host: None, readings: &[], cgroups: &[], exits: &[], kills: &[] }
+    }
 }
 
 /// What came of a pass.
@@ -69,12 +97,15 @@ pub struct Standing {
     pub leaks: u64,
     /// One for each verdict.
     pub velocities: Vec<Velocity>,
+    /// One for each container with an open case and a limit ahead.
+    pub times_to_oom: Vec<TimeToOom>,
 }
 
 /// Detector, memory of names, limiter and encoder.
 pub struct Judge {
     detector: Detector,
     subjects: Subjects,
+    units: Units,
     bucket: Option<Bucket>,
     encoder: Encoder,
     unfollowed: u64,
@@ -84,56 +115,102 @@ impl Judge {
     /// A judge who has seen nothing yet.
     #[must_use]
     pub fn new(bench: &Bench) -> Self {
-        let threshold = bench.growth_threshold.saturating_mul(bench.page_size);
         Self {
-            detector: Detector::new(Rules { growth_threshold: threshold, ..Rules::default() }),
+            detector: Detector::new(rules(bench)),
             subjects: Subjects::new(bench.detail),
+            units: Units::default(),
             bucket: bench.max_events_per_second.map(Bucket::new),
             encoder: Encoder::new(Arc::clone(&bench.host), bench.page_size),
             unfollowed: 0,
         }
     }
 
+    /// Goes on under other settings; what is known of processes and containers stays.
+    pub fn reconfigure(&mut self, bench: &Bench) {
+        self.detector.set_rules(rules(bench));
+        self.bucket = bench.max_events_per_second.map(Bucket::new);
+    }
+
+    /// Has the observer make a pass, over those that this judge wants to see if it is a watched one.
+    ///
+    /// # Errors
+    /// The pass failed.
+    pub fn look(&self, observer: &mut dyn Observer, pass: Pass) -> Result<Observation, ObserveError> {
+        if pass != Pass::Watched {
+            return observer.full();
+        }
+        let pids: Vec<u32> = self.detector.watched().iter().map(|key| key.pid).collect();
+        let watched = |container: WatchedContainer| WatchedCgroup {
+            id: container.key.0,
+            through: container.leader.map_or(0, |leader| leader.pid),
+        };
+        let cgroups: Vec<_> = self.detector.watched_containers().map(watched).collect();
+        observer.watched(&pids, &cgroups)
+    }
+
     /// Judges one pass. `clock` turns the pass's time into the time of day.
     pub fn pass(&mut self, seen: &Seen<'_>, clock: &HostClock) -> Outcome {
-        let samples: Vec<Sample> = seen.readings.iter().map(sample).collect();
+        let samples = self.units.samples(seen.pass, seen.host, seen.readings, seen.cgroups);
+        let victims: Vec<OomVictim> = seen.kills.iter().map(|killed| self.victim(killed)).collect();
         let mut findings = self.detector.sweep(&Sweep {
             at: seen.at,
             pass: seen.pass,
             host: seen.host,
-            samples: &samples,
+            samples: &samples.processes,
+            containers: &samples.containers,
             exits: seen.exits,
+            victims: &victims,
         });
         let growth = findings.iter().filter(|f| matches!(f.kind, FindingKind::Growth { .. })).count();
         findings.sort_by_key(|finding| rank(&finding.kind));
         let granted = self.bucket.as_mut().map_or(findings.len(), |b| b.take(seen.at, findings.len()));
         let dropped = findings.len() - granted;
 
-        let readings: HashMap<ProcessKey, &ProcessReading> = if granted == 0 {
+        let full = seen.pass == Pass::Full;
+        let readings: HashMap<ProcessKey, &ProcessReading> = if granted == 0 && !full {
             HashMap::new()
         } else {
-            seen.readings.iter().map(|reading| (key(reading), reading)).collect()
+            let killed = seen.kills.iter().map(|killed| &killed.reading);
+            killed.chain(seen.readings).map(|reading| (key(reading), reading)).collect()
         };
+        if full {
+            self.subjects.remember(&self.detector, &readings);
+        }
         let times = Clock { zero: clock.to_epoch(Duration::ZERO), observed: SystemTime::now() };
         let records = findings[..granted]
             .iter()
             .map(|finding| {
-                let reading = readings.get(&finding.key).copied();
-                let subject = self.subjects.of(finding.key, reading, clock);
-                self.encoder.encode(finding, subject, &times)
+                let subject = self.subjects.of(finding, &readings, &self.units, clock);
+                self.encoder.encode(finding, &subject, &times)
             })
             .collect();
-        self.subjects.retain(|key| self.detector.follows(key));
+        self.subjects.retain(&self.detector);
+        self.units.retain(&self.detector);
 
         let unfollowed = self.detector.unfollowed() - self.unfollowed;
         self.unfollowed += unfollowed;
         Outcome { records, dropped: dropped as u64, growth: growth as u64, unfollowed }
     }
 
+    fn victim(&mut self, killed: &Killed) -> OomVictim {
+        let ProcessReading { anon, swap, shmem, file, .. } = killed.reading;
+        OomVictim {
+            at: killed.at,
+            key: key(&killed.reading),
+            container: self.units.container_of(&killed.reading),
+            memory: Memory { anon, swap, shmem, file },
+        }
+    }
+
     /// Who is to be seen in the next watched pass.
     #[must_use]
     pub fn watched(&self) -> &[ProcessKey] {
         self.detector.watched()
+    }
+
+    /// The containers to be seen in it.
+    pub fn watched_containers(&self) -> impl Iterator<Item = WatchedContainer> {
+        self.detector.watched_containers()
     }
 
     /// How soon; `None` when nobody is.
@@ -146,28 +223,53 @@ impl Judge {
     #[must_use]
     pub fn standing(&self) -> Standing {
         let mut standing = Standing::default();
+        let leaks: Vec<_> = self.detector.ongoing().filter(|case| case.stage == Stage::Leaking).collect();
+        let told: HashSet<String> = leaks.iter().filter_map(|case| self.container_of(&case.about)).collect();
+        for case in &leaks {
+            let (container, executable) = match &case.about {
+                About::Container(key) => (self.container_of(&case.about), self.subjects.leader_name(*key)),
+                About::Process(key) => {
+                    let Some(subject) = self.subjects.known(key) else { continue };
+                    // the container's own velocity holds that of its processes
+                    if subject.container_id.as_ref().is_some_and(|id| told.contains(id)) {
+                        continue;
+                    }
+                    (subject.container_id.clone(), Some(subject.name()))
+                }
+            };
+            let executable = executable.unwrap_or("unknown").to_owned();
+            standing.velocities.push(Velocity { container, executable, bytes_per_second: case.trend.velocity });
+        }
         for case in self.detector.ongoing() {
-            if case.stage < Stage::Leaking {
-                standing.suspects += 1;
-                continue;
-            }
-            standing.leaks += 1;
-            if let Some(subject) = self.subjects.known(&case.key) {
-                standing.velocities.push(Velocity {
-                    container: subject.container_id.clone(),
-                    executable: subject.name().to_owned(),
-                    bytes_per_second: case.trend.velocity,
-                });
+            standing.suspects += u64::from(case.stage < Stage::Leaking);
+            if let (Some(container), Some(seconds)) = (self.container_of(&case.about), case.exhaustion_s) {
+                standing.times_to_oom.push(TimeToOom { container, seconds });
             }
         }
+        standing.leaks = leaks.len() as u64;
         standing
+    }
+
+    /// The label of a container: its id, or the path of its cgroup.
+    fn container_of(&self, about: &About) -> Option<String> {
+        let About::Container(key) = about else { return None };
+        let unit = self.units.unit(*key)?;
+        Some(unit.container_id.as_ref().map_or(unit.path.as_str(), |id| id.as_str()).to_owned())
+    }
+}
+
+fn rules(bench: &Bench) -> Rules {
+    Rules {
+        growth_threshold: bench.growth_threshold.saturating_mul(bench.page_size),
+        oom_horizon: bench.oom_horizon,
+        ..Rules::default()
     }
 }
 
 /// The order in which records pass the limiter.
 fn rank(kind: &FindingKind) -> u8 {
     match kind {
-        FindingKind::Detected(_) => 0,
+        FindingKind::Detected(_) | FindingKind::OomKill(_) | FindingKind::OomRisk(_) => 0,
         FindingKind::Suspected(_) => 1,
         FindingKind::Cleared { .. } => 2,
         FindingKind::Growth { .. } => 3,
@@ -184,6 +286,7 @@ mod tests {
             host: Arc::default(),
             page_size: 4096,
             growth_threshold: threshold,
+            oom_horizon: Duration::from_secs(3600),
             max_events_per_second: limit,
             detail: Detail::Recorded,
         };
@@ -192,7 +295,7 @@ mod tests {
             let reading = |pid| ProcessReading { pid, anon: sweep << 21, ..ProcessReading::default() };
             let readings = [reading(1), reading(2)];
             let at = Duration::from_secs(100 + sweep * 15);
-            let seen = Seen { at, pass: Pass::Full, host: None, readings: &readings, exits: &[] };
+            let seen = Seen { readings: &readings, ..Seen::empty(at, Pass::Full) };
             let outcome = judge.pass(&seen, &HostClock::starting_at(SystemTime::UNIX_EPOCH));
             let records =
                 outcome.records.iter().flat_map(|logs| &logs.scope_logs).flat_map(|s| &s.log_records);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 
 use async_trait::async_trait;
@@ -19,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use super::feed;
 use super::judge::{Bench, Detail, Judge};
 use super::replay::Replay;
-use super::scout::Scout;
-use super::settings::HuntSettings;
+use super::scout::{Scout, WAKES, Wake};
+use super::settings::{HuntSettings, RssSource, TracepointScope};
 use crate::metrics::Metrics;
-use crate::observe::{self, Options};
+use crate::observe::{self, Crossings, Listen, Options};
 use crate::records::HostIdentity;
 
 /// Records between the thread that finds and the task that hands on. One is a few KiB.
@@ -86,8 +87,8 @@ struct Hunter {
 }
 
 struct Running {
-    /// Dropped to end the thread.
-    stop: std::sync::mpsc::Sender<()>,
+    /// Ends the thread.
+    wake: SyncSender<Wake>,
     /// Ends the metrics, and waiting for a pipeline that refuses.
     hurry: CancellationToken,
     thread: thread::JoinHandle<()>,
@@ -101,9 +102,9 @@ impl Component for Hunter {
             return Ok(());
         }
         let (out, records) = mpsc::channel(CHANNEL);
-        let (stop, stopped) = std::sync::mpsc::channel();
+        let (wake, wakes) = sync_channel(WAKES);
         let hurry = CancellationToken::new();
-        let thread = self.thread(out, stopped)?;
+        let thread = self.thread(out, wake.clone(), wakes)?;
         let metrics = &self.blueprint.metrics;
         let mut tasks = vec![tokio::spawn(feed::logs(
             records,
@@ -116,16 +117,20 @@ impl Component for Hunter {
             let task = feed::metrics(interval, Arc::clone(next), Arc::clone(metrics), hurry.clone());
             tasks.push(tokio::spawn(task));
         }
-        self.running = Some(Running { stop, hurry, thread, tasks });
+        self.running = Some(Running { wake, hurry, thread, tasks });
         Ok(())
     }
 
     async fn shutdown(&mut self) -> Result<(), ComponentError> {
         let Some(running) = self.running.take() else { return Ok(()) };
-        drop(running.stop);
         running.hurry.cancel();
         // the thread may be in the middle of a pass; with its end the channel closes and the feed drains
-        let ended = tokio::task::spawn_blocking(|| running.thread.join()).await;
+        let ended = tokio::task::spawn_blocking(move || {
+            // an error says that it has ended already
+            let _ = running.wake.send(Wake::Stop);
+            running.thread.join()
+        })
+        .await;
         for task in running.tasks {
             task.await.map_err(|error| self.error(error.to_string()))?;
         }
@@ -140,11 +145,12 @@ impl Hunter {
     fn thread(
         &self,
         out: mpsc::Sender<ResourceLogs>,
-        stopped: std::sync::mpsc::Receiver<()>,
+        wake: SyncSender<Wake>,
+        wakes: Receiver<Wake>,
     ) -> Result<thread::JoinHandle<()>, ComponentError> {
         let work: Box<dyn FnOnce() + Send> = match &self.blueprint.settings.replay {
-            Some(path) => self.replay(path.clone(), out, stopped)?,
-            None => self.scout(out, stopped),
+            Some(path) => self.replay(path.clone(), out, wakes)?,
+            None => self.scout(out, wake, wakes),
         };
         thread::Builder::new().name("mlh-hunt".to_owned()).spawn(work).map_err(|e| self.error(e.to_string()))
     }
@@ -153,11 +159,13 @@ impl Hunter {
     fn scout(
         &self,
         out: mpsc::Sender<ResourceLogs>,
-        stopped: std::sync::mpsc::Receiver<()>,
+        wake: SyncSender<Wake>,
+        wakes: Receiver<Wake>,
     ) -> Box<dyn FnOnce() + Send> {
         let (context, metrics) = (self.context.clone(), Arc::clone(&self.blueprint.metrics));
         let options = Options { btf_path: self.blueprint.settings.btf_path.clone(), ..Options::default() };
         let interval = self.blueprint.settings.rss_check_interval;
+        let listen = self.listen();
         let bench = self.bench(mlh_targets::host::HostIdentity::read().page_size, Detail::Live);
         Box::new(move || {
             let observer = match observe::open(&options) {
@@ -171,7 +179,9 @@ impl Hunter {
                 }
             };
             context.host.report(&context.id, Status::Ok, None);
-            Scout { observer, judge: Judge::new(&bench), metrics, interval, out }.run(&stopped);
+            let mut scout = Scout { observer, judge: Judge::new(&bench), metrics, interval, out };
+            scout.listen(&listen, wake);
+            scout.run(&wakes);
         })
     }
 
@@ -180,7 +190,7 @@ impl Hunter {
         &self,
         path: PathBuf,
         out: mpsc::Sender<ResourceLogs>,
-        stopped: std::sync::mpsc::Receiver<()>,
+        wakes: Receiver<Wake>,
     ) -> Result<Box<dyn FnOnce() + Send>, ComponentError> {
         let replay =
             Replay::open(&path).map_err(|error| self.error(format!("{}: {error}", path.display())))?;
@@ -192,11 +202,20 @@ impl Hunter {
                 metrics.events_processed(processes as u64);
                 metrics.rss_growth_detected(outcome.growth);
                 let taken = outcome.records.into_iter().all(|record| out.blocking_send(record).is_ok());
-                taken && stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty)
+                taken && matches!(wakes.try_recv(), Err(TryRecvError::Empty))
             });
             metrics.errors(crate::metrics::stage::DECODE, faults);
             tracing::info!(trace = %path.display(), faults, "the trace has been judged");
         }))
+    }
+
+    fn listen(&self) -> Listen {
+        let settings = &self.blueprint.settings;
+        let crossings = Crossings {
+            threshold: settings.rss_growth_threshold,
+            watched_only: settings.rss_tracepoint_scope == TracepointScope::Suspects,
+        };
+        Listen { crossings: (settings.rss_source == RssSource::Tracepoint).then_some(crossings) }
     }
 
     fn bench(&self, page_size: u64, detail: Detail) -> Bench {
@@ -206,6 +225,7 @@ impl Hunter {
             host: Arc::clone(&self.blueprint.host),
             page_size,
             growth_threshold: settings.rss_growth_threshold,
+            oom_horizon: settings.oom_horizon,
             max_events_per_second: limit,
             detail,
         }

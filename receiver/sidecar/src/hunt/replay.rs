@@ -6,10 +6,10 @@ use std::io::BufReader;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use mlh_detect::{Pass, ProcessKey};
+use mlh_detect::Pass;
 use mlh_targets::host::HostClock;
 
-use super::judge::{Bench, Judge, Outcome, Seen};
+use super::judge::{Bench, Judge, Killed, Outcome, Seen};
 use crate::observe::key;
 use crate::trace::{Passes, TraceError, TraceHost, TracePass, thin};
 
@@ -76,13 +76,18 @@ impl Replay {
                     continue;
                 }
             };
-            let coverage = coverage(&mut pass, due, judge.watched());
+            let at = uptime.saturating_add(pass.t);
+            let coverage = coverage(&mut pass, due, &judge);
+            let kills = std::mem::take(&mut pass.oom_kills).into_iter();
+            let kills: Vec<Killed> = kills.map(|reading| Killed { at, reading }).collect();
             let seen = Seen {
-                at: uptime.saturating_add(pass.t),
+                at,
                 pass: coverage,
                 host: pass.host,
                 readings: &pass.readings,
+                cgroups: &pass.cgroups,
                 exits: &pass.exits,
+                kills: &kills,
             };
             if !deliver(judge.pass(&seen, &clock), pass.readings.len()) {
                 break;
@@ -94,11 +99,13 @@ impl Replay {
 
 /// How the detector is to take the pass. One that is not due shows only those that are watched; and whom a
 /// recorder watched is not whom this detector watches, so absence from such a pass means nothing.
-fn coverage(pass: &mut TracePass, due: bool, watched: &[ProcessKey]) -> Pass {
+fn coverage(pass: &mut TracePass, due: bool, judge: &Judge) -> Pass {
     let full = pass.coverage == Some(Pass::Full);
     if !due {
-        let watched: HashSet<_> = watched.iter().copied().collect();
+        let watched: HashSet<_> = judge.watched().iter().copied().collect();
         pass.readings.retain(|reading| watched.contains(&key(reading)));
+        let watched: HashSet<u64> = judge.watched_containers().map(|watched| watched.key.0).collect();
+        pass.cgroups.retain(|cgroup| watched.contains(&cgroup.id));
     }
     match (full, due) {
         (true, true) => Pass::Full,

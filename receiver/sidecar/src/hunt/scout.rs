@@ -1,7 +1,8 @@
 //! The thread that makes the passes. It owns the observer, since what the kernel handed out belongs to one thread.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError as Full};
 use std::time::Instant;
 
 use mlh_detect::Pass;
@@ -12,10 +13,22 @@ use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::judge::{Judge, Seen};
+use super::judge::{Judge, Killed, Outcome, Seen};
 use super::schedule::Schedule;
 use crate::metrics::{Metrics, stage};
-use crate::observe::{Observation, ObserveError, Observer};
+use crate::observe::{Listen, Observation, Observer, Sink, Told, key};
+
+/// What wakes the scout before its next pass is due.
+#[derive(Debug)]
+pub(super) enum Wake {
+    /// It is to end.
+    Stop,
+    /// The kernel told something.
+    Told(Told),
+}
+
+/// What may wait for the scout. One is a few hundred bytes.
+pub(super) const WAKES: usize = 4096;
 
 pub(super) struct Scout {
     pub(super) observer: Box<dyn Observer>,
@@ -26,21 +39,45 @@ pub(super) struct Scout {
 }
 
 impl Scout {
-    /// Makes passes until the other end of `stop` is gone.
-    pub(super) fn run(mut self, stop: &Receiver<()>) {
+    /// Has the kernel tell what it tells by itself.
+    pub(super) fn listen(&mut self, wish: &Listen, to: SyncSender<Wake>) {
+        let metrics = Arc::clone(&self.metrics);
+        let sink: Sink = Box::new(move |told| match to.try_send(Wake::Told(told)) {
+            Ok(()) | Err(Full::Disconnected(_)) => {}
+            Err(Full::Full(_)) => metrics.lost(Signal::Logs, Loss { stage: stage::CHANNEL, count: 1 }),
+        });
+        for spot in self.observer.listen(wish, sink) {
+            tracing::warn!(reason = %spot.reason, "not seen on this host: {}", spot.what);
+        }
+    }
+
+    /// Makes passes until it is told to stop.
+    pub(super) fn run(&mut self, wakes: &Receiver<Wake>) {
         let began = Instant::now();
         let mut schedule = Schedule::new(began.elapsed(), self.interval);
         let mut healthy = true;
         let mut greeted = false;
+        let mut last = began.elapsed();
         loop {
-            let (pass, wait) = schedule.next(began.elapsed(), self.judge.watch_again_in());
-            if stop.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
-                return;
+            let now = began.elapsed();
+            // what the kernel tells in between must not put the next look off
+            let again = self.judge.watch_again_in().map(|wait| wait.saturating_sub(now.saturating_sub(last)));
+            let (pass, wait) = schedule.next(now, again);
+            match wakes.recv_timeout(wait) {
+                Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Wake::Told(first)) => {
+                    if self.hear(first, wakes) {
+                        continue;
+                    }
+                    return;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
             }
+            last = began.elapsed();
             if pass == Pass::Full {
-                schedule.swept(began.elapsed());
+                schedule.swept(last);
             }
-            match self.observe(pass) {
+            match self.judge.look(self.observer.as_mut(), pass) {
                 Ok(observation) => {
                     self.judge(pass, &observation);
                     if !std::mem::replace(&mut greeted, true) {
@@ -59,12 +96,33 @@ impl Scout {
         }
     }
 
-    fn observe(&mut self, pass: Pass) -> Result<Observation, ObserveError> {
-        if pass == Pass::Full {
-            return self.observer.full();
+    /// Takes what the kernel told, with all that waits behind it. False: it is time to stop.
+    fn hear(&mut self, first: Told, wakes: &Receiver<Wake>) -> bool {
+        let (mut kills, mut grew, mut goes_on) = (Vec::new(), HashMap::new(), true);
+        let waiting = std::iter::from_fn(|| wakes.try_recv().ok()).take(WAKES);
+        for wake in std::iter::once(Wake::Told(first)).chain(waiting) {
+            match wake {
+                Wake::Told(Told::Killed { at, reading }) => kills.push(Killed { at, reading }),
+                Wake::Told(Told::Grew(reading)) => {
+                    grew.insert(key(&reading), reading);
+                }
+                Wake::Told(Told::Lost(count)) => self.lost(stage::RING, count),
+                Wake::Stop => goes_on = false,
+            }
         }
-        let pids: Vec<u32> = self.judge.watched().iter().map(|key| key.pid).collect();
-        self.observer.watched(&pids)
+        // those that are watched are summed up exactly every second: a lagging count in between would tell less
+        for watched in self.judge.watched() {
+            grew.remove(watched);
+        }
+        let readings: Vec<_> = grew.into_values().collect();
+        let (Ok(clock), Ok(at)) = (HostClock::read(), HostClock::now_boot()) else {
+            self.metrics.errors(stage::SWEEP, 1);
+            return goes_on;
+        };
+        let seen = Seen { readings: &readings, kills: &kills, ..Seen::empty(at, Pass::Partial) };
+        let outcome = self.judge.pass(&seen, &clock);
+        self.deliver(outcome, Pass::Partial, readings.len() + kills.len());
+        goes_on
     }
 
     fn judge(&mut self, pass: Pass, observation: &Observation) {
@@ -77,21 +135,31 @@ impl Scout {
             self.metrics.errors(stage, *count);
         }
         let seen = Seen {
-            at: observation.at,
-            pass,
             host: Some(observation.host),
             readings: &observation.readings,
-            exits: &[],
+            cgroups: &observation.cgroups,
+            ..Seen::empty(observation.at, pass)
         };
         let outcome = self.judge.pass(&seen, &clock);
-        self.metrics.events_processed(observation.readings.len() as u64);
+        self.deliver(outcome, pass, observation.readings.len());
+        self.metrics.sweep_duration(observation.took);
+        self.metrics.processing_duration(began.elapsed());
+    }
+
+    fn deliver(&mut self, outcome: Outcome, pass: Pass, events: usize) {
+        self.metrics.events_processed(events as u64);
         self.metrics.rss_growth_detected(outcome.growth);
         self.lost(stage::RATE_LIMIT, outcome.dropped);
         self.lost(stage::TABLE, outcome.unfollowed);
         // nothing changes between two full sweeps without a record, and counting walks over every process
         if pass == Pass::Full || !outcome.records.is_empty() {
             let standing = self.judge.standing();
-            self.metrics.set_watch(standing.suspects, standing.leaks, standing.velocities);
+            self.metrics.set_watch(
+                standing.suspects,
+                standing.leaks,
+                standing.velocities,
+                standing.times_to_oom,
+            );
         }
         for record in outcome.records {
             match self.out.try_send(record) {
@@ -99,8 +167,6 @@ impl Scout {
                 Err(TrySendError::Full(_)) => self.lost(stage::CHANNEL, 1),
             }
         }
-        self.metrics.sweep_duration(observation.took);
-        self.metrics.processing_duration(began.elapsed());
         let capacity = self.out.max_capacity().max(1);
         self.metrics.buffer_usage(1.0 - self.out.capacity() as f64 / capacity as f64);
     }

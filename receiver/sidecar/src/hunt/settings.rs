@@ -16,6 +16,34 @@ impl Choice for Mode {
     const WORDS: &'static [(&'static str, Self)] = &[("growth_detection", Mode::GrowthDetection)];
 }
 
+/// Where growth is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RssSource {
+    /// From the counters that the kernel keeps anyway: costs nothing on anyone's hot path.
+    Sweep,
+    /// The sweep, and the kernel's own tracepoint as well, with the threshold applied there.
+    Tracepoint,
+}
+
+impl Choice for RssSource {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("sweep", RssSource::Sweep), ("tracepoint", RssSource::Tracepoint)];
+}
+
+/// Whom the tracepoint speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TracepointScope {
+    /// Every process of the host.
+    Host,
+    /// Those that are looked at more closely.
+    Suspects,
+}
+
+impl Choice for TracepointScope {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("host", TracepointScope::Host), ("suspects", TracepointScope::Suspects)];
+}
+
 /// The receiver's settings, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HuntSettings {
@@ -31,6 +59,12 @@ pub struct HuntSettings {
     pub rss_growth_threshold: u64,
     /// Between two sweeps over all processes.
     pub rss_check_interval: Duration,
+    /// Where growth is read from.
+    pub rss_source: RssSource,
+    /// Whom `rss_source: tracepoint` speaks of.
+    pub rss_tracepoint_scope: TracepointScope,
+    /// A limit that will be reached sooner than this is an `oom.risk`.
+    pub oom_horizon: Duration,
     /// BTF to load the probes by, where the kernel has none of its own.
     pub btf_path: Option<PathBuf>,
     /// A trace to judge instead of this host.
@@ -46,6 +80,9 @@ impl Default for HuntSettings {
             collection_interval: Duration::from_secs(10),
             rss_growth_threshold: 256,
             rss_check_interval: Duration::from_secs(30),
+            rss_source: RssSource::Sweep,
+            rss_tracepoint_scope: TracepointScope::Host,
+            oom_horizon: Duration::from_secs(3600),
             btf_path: None,
             replay: None,
         }
@@ -77,6 +114,13 @@ impl HuntSettings {
                 1..=1 << 32,
             ),
             rss_check_interval: settings.get_in("rss_check_interval", default.rss_check_interval, span),
+            rss_source: settings.get("rss_source", default.rss_source),
+            rss_tracepoint_scope: settings.get("rss_tracepoint_scope", default.rss_tracepoint_scope),
+            oom_horizon: settings.get_in(
+                "oom_horizon",
+                default.oom_horizon,
+                Duration::from_secs(60)..=Duration::from_secs(7 * 86_400),
+            ),
             btf_path: path(settings.get("btf_path", String::new())),
             replay: path(settings.get("replay", String::new())),
         }
@@ -102,6 +146,8 @@ mod tests {
         assert_eq!(settings.collection_interval, Duration::from_secs(10));
         assert_eq!(settings.rss_growth_threshold, 256);
         assert_eq!(settings.rss_check_interval, Duration::from_secs(30));
+        assert_eq!(settings.rss_source, RssSource::Sweep);
+        assert_eq!(settings.oom_horizon, Duration::from_secs(3600));
         assert!(settings.enabled && settings.btf_path.is_none() && settings.replay.is_none());
     }
 
@@ -109,7 +155,8 @@ mod tests {
     #[test]
     fn every_key() {
         let text = "enabled: false\nmode: growth_detection\nmax_events_per_second: 7\ncollection_interval: 2s\n\
-                    rss_growth_threshold: 12\nrss_check_interval: 1m30s\nbtf_path: /b\nreplay: /t\n";
+                    rss_growth_threshold: 12\nrss_check_interval: 1m30s\nrss_source: tracepoint\n\
+                    rss_tracepoint_scope: suspects\noom_horizon: 2h\nbtf_path: /b\nreplay: /t\n";
         let expected = HuntSettings {
             enabled: false,
             mode: Mode::GrowthDetection,
@@ -117,6 +164,9 @@ mod tests {
             collection_interval: Duration::from_secs(2),
             rss_growth_threshold: 12,
             rss_check_interval: Duration::from_secs(90),
+            rss_source: RssSource::Tracepoint,
+            rss_tracepoint_scope: TracepointScope::Suspects,
+            oom_horizon: Duration::from_secs(7200),
             btf_path: Some("/b".into()),
             replay: Some("/t".into()),
         };

@@ -1,13 +1,16 @@
-//! What is known of the processes that findings are about. Learnt once, at the first finding, and kept while the
-//! process lives: when it has exited, `/proc` has nothing left to tell.
+//! What is known of the processes and containers that findings are about. Learnt once, at the first finding, and kept
+//! while the process lives: when it has exited, `/proc` has nothing left to tell.
 
 use std::collections::HashMap;
 
-use mlh_detect::ProcessKey;
+use mlh_detect::{About, ContainerKey, Detector, Exhaustion, Finding, FindingKind, ProcessKey};
 use mlh_targets::host::HostClock;
 use mlh_targets::process::ProcessReading;
+use mlh_targets::hierarchy::Unit;
 use mlh_targets::{cgroup, container, executable};
 
+use super::units::Units;
+use crate::observe::key;
 use crate::records::Subject;
 
 /// Where to look for more than the pass itself tells.
@@ -23,31 +26,84 @@ pub enum Detail {
 pub(super) struct Subjects {
     detail: Detail,
     known: HashMap<ProcessKey, Subject>,
+    /// The processes that speak for the watched containers, as the last full pass saw them: a worker may be gone by the
+    /// time its container is found to leak.
+    leaders: HashMap<ContainerKey, ProcessReading>,
 }
 
 impl Subjects {
     pub(super) fn new(detail: Detail) -> Self {
-        Self { detail, known: HashMap::new() }
+        Self { detail, known: HashMap::new(), leaders: HashMap::new() }
     }
 
-    /// The subject of a finding. `reading` is the newest, where the pass holds one.
+    /// The subject of a finding. `readings` are the newest, by process.
     pub(super) fn of(
         &mut self,
-        key: ProcessKey,
-        reading: Option<&ProcessReading>,
+        finding: &Finding,
+        readings: &HashMap<ProcessKey, &ProcessReading>,
+        units: &Units,
         clock: &HostClock,
-    ) -> &Subject {
+    ) -> Subject {
+        let (process, container) = match finding.about {
+            About::Process(key) => (Some(key), finding.container),
+            About::Container(container) => {
+                (self.leaders.get(&container).map(key).or(finding.leader), Some(container))
+            }
+        };
+        let mut subject = process.map(|key| self.process(key, readings, clock)).unwrap_or_default();
+        if let About::Container(key) = finding.about
+            && subject.reading.executable.is_empty()
+            && let Some(reading) = self.leaders.get(&key)
+        {
+            subject.reading.clone_from(reading);
+        }
+        if let Some(unit) = container.and_then(|key| units.unit(key)) {
+            place(&mut subject, unit, matches!(finding.about, About::Container(_)));
+        }
+        subject.limit_path =
+            exhaustion(&finding.kind).and_then(|end| end.limit.cgroup_id).and_then(|id| units.path(id));
+        subject
+    }
+
+    fn process(
+        &mut self,
+        key: ProcessKey,
+        readings: &HashMap<ProcessKey, &ProcessReading>,
+        clock: &HostClock,
+    ) -> Subject {
         let changed = |known: &Subject, new: &ProcessReading| known.reading.image != new.image;
+        let reading = readings.get(&key).copied();
         if let Some(reading) = reading
             && self.known.get(&key).is_none_or(|known| changed(known, reading))
         {
             self.known.insert(key, learn(self.detail, reading, clock));
         }
-        let subject = self.known.entry(key).or_default();
+        let subject = self.known.entry(key).or_insert_with(|| {
+            let reading = ProcessReading { pid: key.pid, start_ns: key.start_ns, ..ProcessReading::default() };
+            Subject { reading, ..Subject::default() }
+        });
         if let Some(reading) = reading {
             subject.reading.clone_from(reading);
         }
-        subject
+        subject.clone()
+    }
+
+    /// Remembers who speaks for the watched containers, after a full pass.
+    pub(super) fn remember(
+        &mut self,
+        detector: &Detector,
+        readings: &HashMap<ProcessKey, &ProcessReading>,
+    ) {
+        let leader = |watched: mlh_detect::WatchedContainer| {
+            let reading = readings.get(&watched.leader?)?;
+            Some((watched.key, (*reading).clone()))
+        };
+        self.leaders = detector.watched_containers().filter_map(leader).collect();
+    }
+
+    /// The name of the process that speaks for a container.
+    pub(super) fn leader_name(&self, container: ContainerKey) -> Option<&str> {
+        self.leaders.get(&container).map(|reading| reading.executable.as_str())
     }
 
     /// What is already known, without looking.
@@ -55,9 +111,35 @@ impl Subjects {
         self.known.get(key)
     }
 
-    /// Forgets all but those that `keep` wants.
-    pub(super) fn retain(&mut self, keep: impl Fn(&ProcessKey) -> bool) {
-        self.known.retain(|key, _| keep(key));
+    /// Forgets all but those that are followed.
+    pub(super) fn retain(&mut self, detector: &Detector) {
+        self.known.retain(|key, _| detector.follows(&About::Process(*key)));
+    }
+}
+
+/// The limit a finding speaks of.
+fn exhaustion(kind: &FindingKind) -> Option<&Exhaustion> {
+    match kind {
+        FindingKind::Detected(verdict) => verdict.exhaustion.as_ref(),
+        FindingKind::OomRisk(risk) => Some(&risk.exhaustion),
+        FindingKind::OomKill(kill) => kill.told.as_ref().map(|(_, end)| end),
+        FindingKind::Growth { .. } | FindingKind::Suspected(_) | FindingKind::Cleared { .. } => None,
+    }
+}
+
+/// Where it runs, as the kernel tells it: that needs no leave to look into `/proc`.
+fn place(subject: &mut Subject, unit: &Unit, whole: bool) {
+    if let Some(id) = &unit.container_id {
+        subject.container_id = Some(id.as_str().to_owned());
+    }
+    subject.pod_uid = unit.pod_uid.clone().or(subject.pod_uid.take());
+    subject.node_name.clone_from(&unit.node_name);
+    // of a container its own cgroup, of a process the innermost one
+    if whole || subject.cgroup_path.is_none() {
+        subject.cgroup_path = Some(unit.path.clone());
+    }
+    if whole {
+        subject.reading.memory_cgroup_id = Some(unit.cgroup_id);
     }
 }
 

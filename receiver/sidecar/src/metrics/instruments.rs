@@ -32,6 +32,8 @@ pub mod stage {
     pub const RATE_LIMIT: &str = "rate_limit";
     /// The channel between the sweeps and the pipeline was full.
     pub const CHANNEL: &str = "channel";
+    /// The kernel's buffer was full.
+    pub const RING: &str = "ring";
     /// The pipeline refused what it was given.
     pub const PIPELINE: &str = "pipeline";
 }
@@ -61,7 +63,7 @@ const PIPELINE_STAGES: [&str; 9] = [
     "file",
     "debug",
 ];
-const RECEIVER_STAGES: [&str; 3] = [stage::TABLE, stage::RATE_LIMIT, stage::CHANNEL];
+const RECEIVER_STAGES: [&str; 4] = [stage::TABLE, stage::RATE_LIMIT, stage::CHANNEL, stage::RING];
 
 struct HistogramShape {
     name: &'static str,
@@ -127,15 +129,20 @@ impl Instruments {
                 &meter,
                 "memory_leak_hunter_rss_growth_detected",
                 "{event}",
-                "Times that a process grew by the threshold or more",
+                "Times that a process or container grew by the threshold or more",
             ),
             suspects: gauge(
                 &meter,
                 "memory_leak_hunter_suspects",
-                "{process}",
-                "Processes suspected of a leak now",
+                "{suspect}",
+                "Processes and containers suspected of a leak now",
             ),
-            leaks: gauge(&meter, "memory_leak_hunter_leaks", "{process}", "Processes found leaking now"),
+            leaks: gauge(
+                &meter,
+                "memory_leak_hunter_leaks",
+                "{leak}",
+                "Processes and containers found leaking now",
+            ),
             sweep_duration: histogram(&meter, &SWEEP_DURATION),
             exported_items: counter(
                 &meter,
@@ -196,6 +203,13 @@ fn observe(meter: &Meter, observed: &Arc<Observed>) {
         .with_callback(move |observer| {
             velocities.each_velocity(|value, labels| observer.observe(value, labels));
         })
+        .build();
+    let times = Arc::clone(observed);
+    meter
+        .f64_observable_gauge("memory_leak_hunter_time_to_oom_seconds")
+        .with_unit("s")
+        .with_description("Time until a growing container reaches its nearest memory limit, the shortest ones only")
+        .with_callback(move |observer| times.each_time_to_oom(|value, labels| observer.observe(value, labels)))
         .build();
 }
 

@@ -103,7 +103,7 @@ fn what_is_counted_moves() {
     metrics.lost(Signal::Logs, Loss { stage: stage::RATE_LIMIT, count: 5 });
     metrics.lost(Signal::Metrics, Loss { stage: "queue_full", count: 6 });
     metrics.delivered(Signal::Logs, &ComponentId::parse("otlp_grpc/far").unwrap(), 7);
-    metrics.set_watch(2, 1, vec![]);
+    metrics.set_watch(2, 1, vec![], vec![]);
 
     assert_eq!(metrics.lost_in_all(), 11);
     let after = series(&metrics);
@@ -194,6 +194,7 @@ fn velocities_come_and_go() {
             velocity(Some("4f1e"), "api", 50.0),
             velocity(None, "broken", f64::NAN),
         ],
+        vec![],
     );
     assert_eq!(
         velocities(&metrics),
@@ -202,9 +203,9 @@ fn velocities_come_and_go() {
             ("{target_executable=api}".to_owned(), 7.0)
         ]
     );
-    metrics.set_watch(1, 0, vec![velocity(None, "api", 8.0)]);
+    metrics.set_watch(1, 0, vec![velocity(None, "api", 8.0)], vec![]);
     assert_eq!(velocities(&metrics), [("{target_executable=api}".to_owned(), 8.0)]);
-    metrics.set_watch(0, 0, vec![]);
+    metrics.set_watch(0, 0, vec![], vec![]);
     assert_eq!(velocities(&metrics), []);
 }
 
@@ -213,10 +214,26 @@ fn velocities_come_and_go() {
 fn velocities_are_capped_to_the_fastest() {
     let metrics = metrics();
     let all = (0..500).map(|n| velocity(None, &format!("worker-{n}"), f64::from(n))).collect();
-    metrics.set_watch(500, 0, all);
+    metrics.set_watch(500, 0, all, vec![]);
     let kept = velocities(&metrics);
     assert_eq!(kept.len(), TOP_VELOCITIES);
     assert!(kept.iter().all(|(_, value)| *value >= 480.0), "{kept:?}");
+}
+
+/// Guarantees: of the times to OOM only the twenty shortest become series, one a container, and what is not finite none.
+#[test]
+fn times_to_oom_are_capped_to_the_soonest() {
+    let metrics = metrics();
+    let time = |container: String, seconds| TimeToOom { container, seconds };
+    let mut all: Vec<_> = (0..500).map(|n| time(format!("c{n:03}"), f64::from(n))).collect();
+    all.extend([time("c005".to_owned(), 600.0), time("never".to_owned(), f64::INFINITY)]);
+    metrics.set_watch(0, 0, vec![], all);
+    let kept: Vec<_> =
+        series(&metrics).into_iter().filter(|(name, _)| name.starts_with("time_to_oom_seconds")).collect();
+    assert_eq!(kept.len(), TOP_VELOCITIES, "{kept:?}");
+    assert!(kept.iter().all(|(_, seconds)| *seconds < 20.0), "{kept:?}");
+    let five = kept.iter().find(|(name, _)| name.contains("c005"));
+    assert_eq!(five.map(|(_, seconds)| *seconds), Some(5.0));
 }
 
 /// Guarantees: the metrics belong to the sidecar: product, version, an instance of its own, its host and pod.
@@ -277,7 +294,8 @@ fn prometheus_name(metric: &Metric) -> String {
 #[test]
 fn the_names_in_prometheus() {
     let metrics = metrics();
-    metrics.set_watch(1, 0, vec![velocity(None, "api", 1.0)]);
+    let time = TimeToOom { container: "4f1e".to_owned(), seconds: 90.0 };
+    metrics.set_watch(1, 0, vec![velocity(None, "api", 1.0)], vec![time]);
     metrics.delivered(Signal::Logs, &ComponentId::parse("debug").unwrap(), 1);
     let mut names: Vec<String> = collected(&metrics).iter().map(prometheus_name).collect();
     names.sort();
@@ -297,6 +315,7 @@ fn the_names_in_prometheus() {
         "rss_growth_detected_total",
         "suspects",
         "sweep_duration_seconds",
+        "time_to_oom_seconds",
         "unfreed_memory_bytes",
     ];
     assert_eq!(names, expected.map(|name| format!("memory_leak_hunter_{name}")));

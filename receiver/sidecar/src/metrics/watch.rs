@@ -1,14 +1,15 @@
-//! The velocities that are exported: summed by label, the fastest only.
+//! What is exported of those under watch: velocities summed by label, the fastest only, and the times left to the
+//! limits, the shortest only.
 
 use std::collections::BTreeMap;
 
 use opentelemetry::KeyValue;
 
-/// How many series the velocity has at most.
+/// How many series the velocity, and the time to OOM, has at most.
 pub const TOP_VELOCITIES: usize = 20;
 
-/// How fast one process grows. Processes of one executable in one container share a series, which is their sum:
-/// that is how fast the container grows.
+/// How fast a container, or a process outside of any leaking one, grows. Processes of one executable in one container
+/// share a series, which is their sum.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Velocity {
     /// The container's id; `None` for a process of the host.
@@ -17,6 +18,15 @@ pub struct Velocity {
     pub executable: String,
     /// Bytes per second; what is not finite is left out.
     pub bytes_per_second: f64,
+}
+
+/// How long a container has until its nearest memory limit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TimeToOom {
+    /// The container's id, or the path of its cgroup.
+    pub container: String,
+    /// Seconds; what is not finite is left out.
+    pub seconds: f64,
 }
 
 /// A series: its value and its labels.
@@ -38,4 +48,18 @@ pub(super) fn top(velocities: Vec<Velocity>) -> Vec<Labelled> {
             (sum, container.into_iter().chain([KeyValue::new("target_executable", executable)]).collect())
         })
         .collect()
+}
+
+/// The [`TOP_VELOCITIES`] that end first; of equal labels the shortest.
+pub(super) fn soonest(times: Vec<TimeToOom>) -> Vec<Labelled> {
+    let mut shortest: BTreeMap<String, f64> = BTreeMap::new();
+    for time in times.into_iter().filter(|time| time.seconds.is_finite()) {
+        let known = shortest.entry(time.container).or_insert(time.seconds);
+        *known = known.min(time.seconds);
+    }
+    let mut soonest: Vec<_> = shortest.into_iter().collect();
+    soonest.sort_by(|(_, one), (_, other)| one.total_cmp(other));
+    soonest.truncate(TOP_VELOCITIES);
+    let labels = |container| vec![KeyValue::new("target_container", container)];
+    soonest.into_iter().map(|(container, seconds)| (seconds, labels(container))).collect()
 }

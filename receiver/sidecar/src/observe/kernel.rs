@@ -1,13 +1,15 @@
 //! In the kernel, by the BPF sweep.
 
+use mlh_bpf::cgroup::CgroupRow;
 use mlh_bpf::error::SweepError;
 use mlh_bpf::messages::{self, Level};
 use mlh_bpf::pass::{Pass as Rows, ProcessRow, collect};
-use mlh_bpf::sweep::{SweepOptions, Sweeper};
+use mlh_bpf::sweep::{SweepOptions, Sweeper, WatchedCgroup as Through};
 use mlh_detect::{HostMemory, Pass};
+use mlh_targets::cgroup_reading::{CgroupMemory, CgroupReading};
 use mlh_targets::process::ProcessReading;
 
-use super::{Observation, ObserveError, Observer, Options, observe};
+use super::{BlindSpot, Listen, Observation, ObserveError, Observer, Options, Read, Sink, WatchedCgroup, observe};
 
 /// The stage of rows that could not be decoded.
 const DECODE: &str = crate::metrics::stage::DECODE;
@@ -54,11 +56,17 @@ impl Observer for KernelObserver {
         self.pass(Pass::Full, Sweeper::full)
     }
 
-    fn watched(&mut self, pids: &[u32]) -> Result<Observation, ObserveError> {
+    fn watched(&mut self, pids: &[u32], cgroups: &[WatchedCgroup]) -> Result<Observation, ObserveError> {
+        let cgroups: Vec<Through> =
+            cgroups.iter().map(|cgroup| Through { id: cgroup.id, through: cgroup.through }).collect();
         self.pass(Pass::Watched, |sweeper, bytes| {
-            sweeper.watch(pids)?;
+            sweeper.watch(pids, &cgroups)?;
             sweeper.watched(bytes)
         })
+    }
+
+    fn listen(&mut self, _wish: &Listen, _sink: Sink) -> Vec<BlindSpot> {
+        Vec::new()
     }
 
     fn describe(&self) -> &'static str {
@@ -66,12 +74,16 @@ impl Observer for KernelObserver {
     }
 }
 
-fn readings(rows: Rows) -> (Vec<ProcessReading>, Vec<(&'static str, u64)>) {
+fn readings(rows: Rows) -> Read {
     if let Some(error) = rows.first_error {
         tracing::warn!(%error, rows = rows.errors, "rows of a pass could not be read");
     }
     let errors = if rows.errors > 0 { vec![(DECODE, rows.errors)] } else { Vec::new() };
-    (rows.processes.into_iter().map(reading).collect(), errors)
+    Read {
+        readings: rows.processes.into_iter().map(reading).collect(),
+        cgroups: rows.cgroups.into_iter().map(cgroup).collect(),
+        errors,
+    }
 }
 
 fn reading(row: ProcessRow) -> ProcessReading {
@@ -96,5 +108,26 @@ fn reading(row: ProcessRow) -> ProcessReading {
         page_tables: Some(row.page_tables),
         threads: row.threads,
         cpu_ns: Some(row.cpu_ns),
+    }
+}
+
+fn cgroup(row: CgroupRow) -> CgroupReading {
+    CgroupReading {
+        id: row.id,
+        parent: row.parent,
+        unified: row.unified,
+        name: row.name,
+        memory: row.memory.map(|memory| CgroupMemory {
+            usage: memory.usage,
+            anon: memory.anon,
+            file: memory.file,
+            swap: memory.swap,
+            slack: memory.slack,
+            max: memory.max,
+            high: memory.high,
+            swap_max: memory.swap_max,
+            total_max: memory.total_max,
+        }),
+        node_name: row.node_name,
     }
 }

@@ -4,7 +4,7 @@ use mlh_detect::{HostMemory, Pass};
 use mlh_targets::HostError;
 use mlh_targets::sweep::{ProcSweep, Readings};
 
-use super::{Observation, ObserveError, Observer, observe};
+use super::{BlindSpot, Listen, Observation, ObserveError, Observer, Read, Sink, WatchedCgroup, observe};
 
 #[derive(Debug)]
 pub(super) struct ProcObserver {
@@ -23,7 +23,12 @@ impl ProcObserver {
         look: impl FnOnce(&mut ProcSweep) -> Result<Readings, HostError>,
     ) -> Result<Observation, ObserveError> {
         let Self { sweep, host } = self;
-        observe(pass, host, || Ok(look(sweep)?), |readings| (readings.processes, readings.errors))
+        let read = |readings: Readings| Read {
+            readings: readings.processes,
+            cgroups: readings.cgroups,
+            errors: readings.errors,
+        };
+        observe(pass, host, || Ok(look(sweep)?), read)
     }
 }
 
@@ -32,8 +37,15 @@ impl Observer for ProcObserver {
         self.pass(Pass::Full, ProcSweep::full)
     }
 
-    fn watched(&mut self, pids: &[u32]) -> Result<Observation, ObserveError> {
-        self.pass(Pass::Watched, |sweep| sweep.only(pids))
+    fn watched(&mut self, pids: &[u32], cgroups: &[WatchedCgroup]) -> Result<Observation, ObserveError> {
+        let cgroups: Vec<u64> = cgroups.iter().map(|cgroup| cgroup.id).collect();
+        self.pass(Pass::Watched, |sweep| sweep.only(pids, &cgroups))
+    }
+
+    fn listen(&mut self, wish: &Listen, _sink: Sink) -> Vec<BlindSpot> {
+        let reason = || "only the kernel's own tracepoints tell it, which need CAP_BPF and CAP_PERFMON".to_owned();
+        let crossings = wish.crossings.map(|_| BlindSpot { what: "growth at once", reason: reason() });
+        std::iter::once(BlindSpot { what: "OOM kills", reason: reason() }).chain(crossings).collect()
     }
 
     fn describe(&self) -> &'static str {

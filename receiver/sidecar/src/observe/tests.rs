@@ -15,6 +15,7 @@ fn reading_to_sample() {
         ..ProcessReading::default()
     };
     let expected = Sample {
+        container: None,
         key: ProcessKey { pid: 7, start_ns: 8 },
         memory: Memory { anon: 1, swap: 2, shmem: 3, file: 4 },
         slack: 5,
@@ -63,7 +64,7 @@ mod linux {
         assert_eq!(full.pass, Pass::Full);
         assert!(full.readings.len() > 1 && own(&full).anon > 0);
         assert!(full.host.total > 0 && full.host.available > 0);
-        let watched = observer.watched(&[std::process::id()]).unwrap();
+        let watched = observer.watched(&[std::process::id()], &[]).unwrap();
         assert_eq!((watched.pass, watched.readings.len()), (Pass::Watched, 1));
         assert!(watched.at >= full.at + full.took);
     }
@@ -98,10 +99,10 @@ mod linux {
         // until exec is over and the program sleeps
         let settled = |observer: &mut dyn Observer| {
             for _ in 0..100_000 {
-                let seen = observer.watched(&[child.id()]).unwrap();
+                let seen = observer.watched(&[child.id()], &[]).unwrap();
                 let state = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
                 if seen.readings.first().is_some_and(|r| r.executable == "sleep") && state.contains(") S ") {
-                    return observer.watched(&[child.id()]).unwrap().readings.remove(0);
+                    return observer.watched(&[child.id()], &[]).unwrap().readings.remove(0);
                 }
             }
             panic!("the program never came to rest");

@@ -43,6 +43,13 @@ impl Attributes {
         }
     }
 
+    /// Only what is true is said.
+    pub(super) fn truth_if(&mut self, key: &str, value: bool) {
+        if value {
+            self.push(key, Value::BoolValue(true));
+        }
+    }
+
     /// A share, to three digits.
     pub(super) fn share(&mut self, key: &str, value: f64) {
         if value.is_finite() {

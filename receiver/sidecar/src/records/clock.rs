@@ -29,6 +29,13 @@ pub(crate) fn from_nanos(nanos: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(nanos)
 }
 
+/// A predicted number of seconds later; `None` beyond a century, which is never.
+pub(super) fn later(at: Duration, seconds: f64) -> Option<Duration> {
+    const CENTURY: f64 = 36_525.0 * 86_400.0;
+    let wait = Duration::try_from_secs_f64(seconds).ok().filter(|_| seconds < CENTURY)?;
+    Some(at.saturating_add(wait))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +52,15 @@ mod tests {
             humantime::format_rfc3339_nanos(from_nanos(u64::MAX)).to_string(),
             "2554-07-21T23:34:33.709551615Z"
         );
+    }
+    /// Guarantees: a prediction is a moment, and what is negative, no number or beyond all plans is none.
+    #[test]
+    fn predicted_moments() {
+        let at = Duration::from_secs(100);
+        assert_eq!(later(at, 1.5), Some(Duration::from_millis(101_500)));
+        assert_eq!(later(Duration::MAX, 1.0), Some(Duration::MAX));
+        for never in [-1.0, f64::NAN, f64::INFINITY, 1e12] {
+            assert_eq!(later(at, never), None, "{never}");
+        }
     }
 }

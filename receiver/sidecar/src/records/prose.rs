@@ -2,165 +2,175 @@
 
 use std::time::{Duration, SystemTime};
 
-use bytesize::ByteSize;
-use mlh_detect::{Cleared, Finding, FindingKind, Stage, Trend};
+use mlh_detect::{About, Cleared, Exhaustion, Finding, FindingKind, Kill, Limit, LimitKind, Risk, Stage};
 
-use super::clock::{Clock, from_nanos};
+use super::clock::{Clock, from_nanos, later};
 use super::subject::Subject;
+use super::words::{about, between, moment, printable, rate, size, span, tail};
 
 /// Says what was found.
 pub(super) fn sentence(finding: &Finding, subject: &Subject, clock: &Clock) -> String {
-    let who = who(finding, subject);
-    let moment = |at| moment(from_nanos(clock.nanos(at)), from_nanos(clock.nanos(finding.at)));
-    match &finding.kind {
-        FindingKind::Growth { grown, since } => format!(
-            "{who} grew by {} since {}, to {}.",
-            size(*grown),
-            moment(*since),
-            size(finding.memory.charged())
-        ),
-        FindingKind::Suspected(trend) => format!(
-            "{who} has been growing steadily for {}: {}, {} so far; it is being watched closely.",
-            span(trend.window),
-            rate(trend),
-            size(trend.grown)
-        ),
-        FindingKind::Detected(verdict) => {
-            let end = verdict.host_exhaustion_s.and_then(|end| about(end.expected_s));
-            format!(
-                "{who} leaks {}, {} since {}{}.",
-                rate(&verdict.trend),
-                size(verdict.leaked),
-                moment(verdict.onset),
-                end.map(|end| format!("; the host's memory is gone in {end}")).unwrap_or_default()
-            )
+    Teller { finding, subject, clock }.sentence()
+}
+
+struct Teller<'a> {
+    finding: &'a Finding,
+    subject: &'a Subject,
+    clock: &'a Clock,
+}
+
+impl Teller<'_> {
+    fn sentence(&self) -> String {
+        let (who, most) = (self.who(), if self.finding.upper_bound { "at most " } else { "" });
+        let said = match &self.finding.kind {
+            FindingKind::Growth { grown, since } => format!(
+                "{who} grew by {most}{} since {}, to {}",
+                size(*grown),
+                self.moment(*since),
+                size(self.finding.memory.charged())
+            ),
+            FindingKind::Suspected(trend) => format!(
+                "{who} has been growing steadily for {}: {most}{}, {} so far; it is being watched closely",
+                span(trend.window),
+                rate(trend),
+                size(trend.grown)
+            ),
+            FindingKind::Detected(verdict) => {
+                let end = verdict.exhaustion.and_then(|end| self.ends(&end));
+                format!(
+                    "{who} leaks {most}{}, {} since {}{}",
+                    rate(&verdict.trend),
+                    size(verdict.leaked),
+                    self.moment(verdict.onset),
+                    end.map(|end| format!("; {end}")).unwrap_or_default()
+                )
+            }
+            FindingKind::Cleared { reason, was, peak } => {
+                let was = if *was == Stage::Leaking { "was leaking" } else { "was suspected of a leak" };
+                let now = self.after(*reason);
+                format!("{who} {was} and {now}; it had grown by {most}{}", size(*peak))
+            }
+            FindingKind::OomRisk(risk) => self.risk(&format!("{who} grows {most}"), risk),
+            FindingKind::OomKill(kill) => format!("{who} {}", self.kill(kill)),
+        };
+        let note = " (a sum over its processes: shared pages are counted several times)";
+        format!("{said}{}.", if self.finding.upper_bound { note } else { "" })
+    }
+
+    fn after(&self, reason: Cleared) -> &'static str {
+        match (reason, self.finding.about) {
+            (Cleared::Stopped, _) => "has stopped growing",
+            (Cleared::GivenBack, _) => "has given the memory back",
+            (Cleared::Executed, _) => "runs another program now",
+            (Cleared::Exited, About::Process(_)) => "has exited",
+            (Cleared::Exited, About::Container(_)) => "is gone",
         }
-        FindingKind::Cleared { reason, was, peak } => {
-            let was = if *was == Stage::Leaking { "was leaking" } else { "was suspected of a leak" };
-            let now = match reason {
-                Cleared::Stopped => "has stopped growing",
-                Cleared::GivenBack => "has given the memory back",
-                Cleared::Executed => "runs another program now",
-                Cleared::Exited => "has exited",
-            };
-            format!("{who} {was} and {now}; it had grown by {}.", size(*peak))
+    }
+
+    fn risk(&self, grows: &str, risk: &Risk) -> String {
+        let end = self.ends(&risk.exhaustion).unwrap_or_else(|| "the end is far".to_owned());
+        format!("{grows}{}: {end} ({})", rate(&risk.trend), self.foretold(self.finding.at, &risk.exhaustion))
+    }
+
+    /// What had been known may have been known of the process or of its container, so it names neither.
+    fn kill(&self, kill: &Kill) -> String {
+        let holding = match self.finding.memory.charged() {
+            0 => String::new(),
+            bytes => format!(", holding {}", size(bytes)),
+        };
+        let before = match (kill.stage, &kill.trend) {
+            (Stage::Calm, _) | (_, None) => "no leak had been suspected".to_owned(),
+            (Stage::Suspected, Some(trend)) => {
+                format!("a leak had been suspected: {}, {} so far", rate(trend), size(kill.grown))
+            }
+            (Stage::Leaking, Some(trend)) => {
+                format!("a leak had been found: {}, {} so far", rate(trend), size(kill.grown))
+            }
+        };
+        let told = kill.told.map(|(at, end)| {
+            format!(", and the end foretold at {}: {}", self.moment(at), self.foretold(at, &end))
+        });
+        format!("was killed for lack of memory{holding}; {before}{}", told.unwrap_or_default())
+    }
+
+    /// The name, the pid, and where it runs.
+    fn who(&self) -> String {
+        let (place, reading) = (self.place(), &self.subject.reading);
+        let pid = match (reading.pid, reading.host_pid) {
+            (0, Some(pid)) => Some(format!("host pid {pid}")),
+            (0, None) => None,
+            (pid, _) => Some(format!("pid {pid}")),
+        };
+        let name = printable(self.subject.name());
+        match self.finding.about {
+            About::Process(_) => {
+                let known: Vec<String> = pid.into_iter().chain(place).collect();
+                if known.is_empty() { name } else { format!("{name} ({})", known.join(", ")) }
+            }
+            About::Container(_) => {
+                let place = capitalized(&place.unwrap_or_else(|| "a container".to_owned()));
+                // nobody speaks for a container whose processes were not seen
+                pid.map_or_else(|| place.clone(), |pid| format!("{place} (most of it {name}, {pid})"))
+            }
         }
     }
-}
 
-/// The name, the pid, and where it runs: the first twelve digits of the container's id, as container tools take
-/// them, else the cgroup.
-fn who(finding: &Finding, subject: &Subject) -> String {
-    let place = match (&subject.container_id, &subject.cgroup_path, subject.reading.cgroup_id) {
-        (Some(id), _, _) => format!(", container {}", id.chars().take(12).collect::<String>()),
-        (None, Some(path), _) => format!(", cgroup {}", tail(&printable(path))),
-        (None, None, Some(id)) => format!(", cgroup id {id}"),
-        (None, None, None) => String::new(),
-    };
-    format!("{} (pid {}{place})", printable(subject.name()), finding.key.pid)
-}
-
-/// Any process may give itself a name with line breaks or terminal escapes in it, and any cgroup.
-fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
-}
-
-/// The end of a long path: its beginning is the same for all pods.
-fn tail(path: &str) -> String {
-    const LONGEST: usize = 80;
-    let length = path.chars().count();
-    if length <= LONGEST {
-        return path.to_owned();
-    }
-    std::iter::once('…').chain(path.chars().skip(length - LONGEST + 1)).collect()
-}
-
-fn size(bytes: u64) -> String {
-    ByteSize::b(bytes).display().si().to_string()
-}
-
-/// `2.0 MB/min (1.9 to 2.1)`: over the shortest of second, minute, hour and day in which it makes a megabyte.
-fn rate(trend: &Trend) -> String {
-    const DAY: (f64, &str) = (86_400.0, "day");
-    let (seconds, per) = [(1.0, "s"), (60.0, "min"), (3600.0, "h")]
-        .into_iter()
-        .find(|(seconds, _)| trend.velocity * seconds >= 1e6)
-        .unwrap_or(DAY);
-    let amount = trend.velocity * seconds;
-    let (divisor, unit) = [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")]
-        .into_iter()
-        .find(|(divisor, _)| amount >= *divisor)
-        .unwrap_or((1.0, "B"));
-    // Adding nought takes the sign from what rounds to it.
-    let scaled = |velocity: f64| (velocity * seconds / divisor * 10.0).round() / 10.0 + 0.0;
-    let (low, high) = trend.interval;
-    format!("{:.1} {unit}/{per} ({:.1} to {:.1})", scaled(trend.velocity), scaled(low), scaled(high))
-}
-
-/// A prediction, no finer than it deserves; none beyond a year, which tells nobody anything.
-fn about(seconds: f64) -> Option<String> {
-    const YEAR: f64 = 365.0 * 86_400.0;
-    (seconds < YEAR)
-        .then(|| format!("about {}", span(Duration::try_from_secs_f64(seconds).unwrap_or_default())))
-}
-
-/// A length of time in its largest fitting unit, rounded to a whole number of two or more where it can be.
-fn span(length: Duration) -> String {
-    let seconds = length.as_secs_f64();
-    let (divisor, unit) = [(86_400.0, "days"), (3600.0, "h"), (60.0, "min")]
-        .into_iter()
-        .find(|(divisor, _)| seconds >= 2.0 * divisor)
-        .unwrap_or((1.0, "s"));
-    format!("{:.0} {unit}", seconds / divisor)
-}
-
-/// A time of day in UTC, with its date when that is not the day of the record.
-fn moment(at: SystemTime, now: SystemTime) -> String {
-    let [at, now] = [at, now].map(|time| humantime::format_rfc3339_seconds(time).to_string());
-    let (date, time) = at.split_once('T').unwrap_or(("", &at));
-    let time = time.trim_end_matches('Z');
-    if now.starts_with(date) { format!("{time} UTC") } else { format!("{date} {time} UTC") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn trend(velocity: f64, low: f64, high: f64) -> Trend {
-        Trend { velocity, interval: (low, high), window: Duration::from_secs(60), grown: 0, samples: 9 }
+    /// The first twelve digits of the container's id, as container tools take them, else the cgroup.
+    fn place(&self) -> Option<String> {
+        let subject = self.subject;
+        match (&subject.container_id, &subject.cgroup_path) {
+            (Some(id), _) => Some(format!("container {}", id.chars().take(12).collect::<String>())),
+            (None, Some(path)) => Some(format!("cgroup {}", tail(&printable(path)))),
+            (None, None) => subject.cgroup_id().map(|id| format!("cgroup id {id}")),
+        }
     }
 
-    /// Guarantees: a rate is told in the unit of time in which it makes a megabyte, its interval in the same
-    /// units, down to leaks of bytes a day and up to a terabyte a second; a negative lower end stays readable.
-    #[test]
-    fn rates() {
-        assert_eq!(rate(&trend(34_952.5, 32_000.0, 36_000.0)), "2.1 MB/min (1.9 to 2.2)");
-        assert_eq!(rate(&trend(5e6, -4.0, 6e6)), "5.0 MB/s (0.0 to 6.0)");
-        assert_eq!(rate(&trend(2_778.0, -300.0, 5_000.0)), "10.0 MB/h (-1.1 to 18.0)");
-        assert_eq!(rate(&trend(1.0, 0.5, 1.5)), "86.4 kB/day (43.2 to 129.6)");
-        assert_eq!(rate(&trend(0.001, 0.0, 0.002)), "86.4 B/day (0.0 to 172.8)");
-        assert_eq!(rate(&trend(3e12, 1e12, 4e12)), "3.0 TB/s (1.0 to 4.0)");
+    /// What happens at the end, and when; none where it is too far off to tell.
+    fn ends(&self, end: &Exhaustion) -> Option<String> {
+        let when = about(end.expected_s)?;
+        let (whose, bytes) = (self.whose(&end.limit), size(end.limit.bytes));
+        Some(match end.limit.kind {
+            LimitKind::Max => format!("{whose} memory limit of {bytes} is reached in {when}"),
+            LimitKind::High => {
+                format!("{whose} memory.high of {bytes}, where the kernel slows it down, is reached in {when}")
+            }
+            LimitKind::Host => format!("the host's memory is gone in {when}"),
+        })
     }
 
-    /// Guarantees: predictions are rounded to what a person can use, and absurd ones are left out.
-    #[test]
-    fn predictions() {
-        assert_eq!(about(40.0).as_deref(), Some("about 40 s"));
-        assert_eq!(about(119.0).as_deref(), Some("about 119 s"));
-        assert_eq!(about(600.0).as_deref(), Some("about 10 min"));
-        assert_eq!(about(32_400.0).as_deref(), Some("about 9 h"));
-        assert_eq!(about(10.0 * 86_400.0).as_deref(), Some("about 10 days"));
-        assert_eq!(about(-5.0).as_deref(), Some("about 0 s"));
-        assert_eq!(about(400.0 * 86_400.0), None);
-        assert_eq!(about(f64::INFINITY), None);
-        assert_eq!(about(f64::NAN), None);
+    /// Whether the limit is its own, its container's, or that of a cgroup around.
+    fn whose(&self, limit: &Limit) -> String {
+        let own = |key: u64| limit.cgroup_id == Some(key);
+        match (self.finding.about, self.finding.container) {
+            (About::Container(key), _) if own(key.0) => "its".to_owned(),
+            (About::Process(_), Some(key)) if own(key.0) => "its container's".to_owned(),
+            _ => match &self.subject.limit_path {
+                Some(path) => format!("cgroup {}'s", tail(&printable(path))),
+                None => "an outer cgroup's".to_owned(),
+            },
+        }
     }
 
-    /// Guarantees: a moment of the same day is a time of day, an older one carries its date.
-    #[test]
-    fn moments() {
-        let now = from_nanos(1_764_032_400_000_000_000);
-        assert_eq!(moment(now - Duration::from_secs(46), now), "00:59:14 UTC");
-        assert_eq!(moment(now - Duration::from_secs(7200), now), "2025-11-24 23:00:00 UTC");
+    /// The earliest and the latest time of a prediction made at `at`.
+    fn foretold(&self, at: Duration, end: &Exhaustion) -> String {
+        let now = self.time(self.finding.at);
+        let earliest = self.time(later(at, end.earliest_s).unwrap_or(at));
+        match later(at, end.latest_s) {
+            Some(latest) => between(earliest, self.time(latest), now),
+            None => format!("not before {}", moment(earliest, now)),
+        }
     }
+
+    fn moment(&self, at: Duration) -> String {
+        moment(self.time(at), self.time(self.finding.at))
+    }
+
+    fn time(&self, at: Duration) -> SystemTime {
+        from_nanos(self.clock.nanos(at))
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

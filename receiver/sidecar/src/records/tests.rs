@@ -1,11 +1,14 @@
 use std::time::{Duration, SystemTime};
 
-use mlh_detect::{Exhaustion, Memory, ProcessKey};
+use mlh_detect::{ContainerKey, Kill, Memory, ProcessKey, Risk, Verdict};
 use mlh_targets::process::ProcessReading;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::logs::v1::SeverityNumber;
 
 use super::*;
+
+mod containers;
+mod oom;
 
 const CONTAINER: &str = "4f1e5c9ab012d3e4f5061728394a5b6c7d8e9f00112233445566778899aabbcc";
 const MB: u64 = 1_000_000;
@@ -51,16 +54,25 @@ fn subject() -> Subject {
         cgroup_path: Some("/kubepods/podpod-uid/4f1e".to_owned()),
         build_id: Some("c0ffee".to_owned()),
         created: Some(clock().zero + Duration::from_millis(12_500)),
+        node_name: Some("api-7d9f".to_owned()),
+        limit_path: None,
     }
 }
 
 fn finding(kind: FindingKind) -> Finding {
     Finding {
         at: Duration::new(1800, 123_456_789),
-        key: ProcessKey { pid: 4242, start_ns: 12_500_000_000 },
+        about: About::Process(ProcessKey { pid: 4242, start_ns: 12_500_000_000 }),
         memory: Memory { anon: 40 * MB, swap: 2 * MB, shmem: MB, file: 8 * MB },
+        leader: None,
+        container: Some(ContainerKey(555)),
+        upper_bound: false,
         kind,
     }
+}
+
+fn end(expected_s: f64, earliest_s: f64, latest_s: f64, kind: LimitKind, cgroup_id: Option<u64>) -> Exhaustion {
+    Exhaustion { expected_s, earliest_s, latest_s, limit: Limit { kind, bytes: 1 << 28, cgroup_id } }
 }
 
 fn trend() -> Trend {
@@ -73,7 +85,7 @@ fn detected(end: Option<Exhaustion>) -> Finding {
         confidence: 0.974_56,
         leaked: 14_200_000,
         onset: at(847),
-        host_exhaustion_s: end,
+        exhaustion: end,
     }))
 }
 
@@ -88,6 +100,7 @@ fn shown(attributes: &[KeyValue]) -> Vec<(&str, String)> {
         Value::StringValue(text) => format!("{text:?}"),
         Value::IntValue(integer) => integer.to_string(),
         Value::DoubleValue(number) => number.to_string(),
+        Value::BoolValue(truth) => truth.to_string(),
         other => panic!("{other:?}"),
     };
     attributes
@@ -123,6 +136,7 @@ fn the_resource_of_a_process() {
             ("host.id", "\"0123456789abcdef0123456789abcdef\""),
             ("k8s.node.name", "\"node-1\""),
             ("k8s.pod.uid", "\"pod-uid\""),
+            ("memory_leak_hunter.uts_node_name", "\"api-7d9f\""),
             ("process.pid", "4242"),
             ("process.vpid", "7"),
             ("process.executable.name", "\"api-server\""),
@@ -150,8 +164,12 @@ fn resources_of_a_neighbour_and_of_a_stranger() {
         ])
     );
 
-    let reading =
-        ProcessReading { host_pid: Some(90_210), comm: "worker".to_owned(), ..ProcessReading::default() };
+    let reading = ProcessReading {
+        pid: 4242,
+        host_pid: Some(90_210),
+        comm: "worker".to_owned(),
+        ..ProcessReading::default()
+    };
     let (resource, _) = encoded(&detected(None), &Subject { reading, ..Subject::default() });
     let own: Vec<_> = shown(&resource)
         .into_iter()
@@ -172,7 +190,7 @@ fn resources_of_a_neighbour_and_of_a_stranger() {
 /// bytes, a version 7 UUID of the event's own time, and a sentence with the rate, the amount, the onset and the end.
 #[test]
 fn a_verdict() {
-    let end = Exhaustion { expected_s: 32_500.4, earliest_s: 30_000.0, latest_s: f64::INFINITY };
+    let end = end(32_500.4, 30_000.0, f64::INFINITY, LimitKind::Host, None);
     let (_, record) = encoded(&detected(Some(end)), &subject());
     assert_eq!(record.time_unix_nano, 1_795_577_400_123_456_789);
     assert_eq!(record.observed_time_unix_nano, 1_795_577_500_000_000_000);
@@ -216,8 +234,10 @@ fn a_verdict() {
             ("memory_leak_hunter.confidence", "0.975"),
             ("memory_leak_hunter.onset", "\"2026-11-25T03:14:07.000Z\""),
             ("memory_leak_hunter.leaked_bytes", "14200000"),
-            ("memory_leak_hunter.time_to_host_exhaustion_s", "32500"),
-            ("memory_leak_hunter.time_to_host_exhaustion_earliest_s", "30000"),
+            ("memory_leak_hunter.time_to_oom_s", "32500"),
+            ("memory_leak_hunter.time_to_oom_earliest_s", "30000"),
+            ("memory_leak_hunter.limit", "\"host\""),
+            ("memory_leak_hunter.limit_bytes", "268435456"),
         ])
     );
 }
@@ -353,6 +373,7 @@ fn the_scope() {
 fn names() {
     let named = |executable: &str, comm: &str| Subject {
         reading: ProcessReading {
+            pid: 4242,
             executable: executable.to_owned(),
             comm: comm.to_owned(),
             ..ProcessReading::default()

@@ -7,13 +7,15 @@ use mlh_detect::{Pass, ProcessKey};
 use mlh_targets::process::ProcessReading;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
+use super::cgroup::CgroupLine;
+use super::kill::OomKillLine;
 use super::seconds;
 
 /// The schema that this version writes, and the newest it reads.
 pub(super) const SCHEMA: u32 = 1;
 /// A name of the kernel has 15 bytes and a path 4,096: longer ones are cut.
-const MAX_NAME: usize = 64;
-const MAX_PATH: usize = 4096;
+pub(super) const MAX_NAME: usize = 64;
+pub(super) const MAX_PATH: usize = 4096;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,11 +26,11 @@ pub enum Line {
     /// The beginning of one sweep of our own recorder.
     Pass(PassLine),
     /// A cgroup.
-    Cgroup(CgroupLine),
+    Cgroup(Box<CgroupLine>),
     /// A process.
     Process(Box<ProcessLine>),
     /// A process was killed for lack of memory.
-    OomKill(DeathLine),
+    OomKill(Box<OomKillLine>),
     /// A process ended.
     Exit(DeathLine),
     /// A kind that this version does not know.
@@ -45,7 +47,8 @@ impl Line {
             Self::Pass(line) => Some(line.t),
             Self::Cgroup(line) => Some(line.t),
             Self::Process(line) => Some(line.t),
-            Self::OomKill(line) | Self::Exit(line) => Some(line.t),
+            Self::OomKill(line) => Some(line.t),
+            Self::Exit(line) => Some(line.t),
             Self::Unknown => None,
         }
     }
@@ -89,6 +92,9 @@ pub struct PassLine {
     /// Memory that could still be handed out, free swap included.
     #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     pub mem_available: Option<u64>,
+    /// The free swap in it.
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
+    pub swap_free: Option<u64>,
 }
 
 /// How much of the host a sweep saw.
@@ -119,31 +125,6 @@ impl From<Coverage> for Pass {
             Coverage::Watched => Self::Watched,
         }
     }
-}
-
-/// A cgroup.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CgroupLine {
-    /// Since the trace began.
-    #[serde(with = "seconds")]
-    pub t: Duration,
-    /// Its id: the inode of its directory.
-    pub cgroup_id: u64,
-    /// Its path from the root of the tree.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// The id of the one around it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<u64>,
-    /// Anonymous memory.
-    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
-    pub anon: Option<u64>,
-    /// Its limit.
-    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u64>,
-    /// How often it ran into its upper soft limit.
-    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
-    pub high: Option<u64>,
 }
 
 /// A process.
@@ -210,7 +191,7 @@ pub struct ProcessLine {
     pub cpu_s: Option<Duration>,
 }
 
-/// A process that ended, or was killed.
+/// A process that ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeathLine {
     /// Since the trace began.
@@ -235,7 +216,6 @@ impl ProcessLine {
     /// A reading as a line at `t`.
     #[must_use]
     pub fn new(t: Duration, reading: &ProcessReading) -> Self {
-        let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Self {
             t,
             pid: reading.pid,
@@ -263,8 +243,8 @@ impl ProcessLine {
 
 impl From<ProcessLine> for ProcessReading {
     fn from(line: ProcessLine) -> Self {
-        let comm = cut(line.comm, MAX_NAME);
-        let exe = cut(line.exe, MAX_PATH);
+        let comm = cut(line.comm.unwrap_or_default(), MAX_NAME);
+        let exe = cut(line.exe.unwrap_or_default(), MAX_PATH);
         Self {
             pid: line.pid,
             host_pid: line.host_pid,
@@ -290,7 +270,7 @@ impl From<ProcessLine> for ProcessReading {
 }
 
 /// Nanoseconds of a time that was checked when it was read.
-fn nanos(time: Option<Duration>) -> u64 {
+pub(super) fn nanos(time: Option<Duration>) -> u64 {
     time.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
@@ -304,8 +284,11 @@ fn image_of(exe: &str) -> u64 {
     hasher.finish().max(1)
 }
 
-fn cut(text: Option<String>, limit: usize) -> String {
-    let mut text = text.unwrap_or_default();
+pub(super) fn named(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+pub(super) fn cut(mut text: String, limit: usize) -> String {
     let mut end = limit.min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -315,7 +298,7 @@ fn cut(text: Option<String>, limit: usize) -> String {
 }
 
 /// Counts of bytes may come as 41943040 or, from languages with one kind of number, as 41943040.0 or 4.194304e7.
-fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+pub(super) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
     if let Some(whole) = number.as_u64() {
         return Ok(Some(whole));

@@ -4,15 +4,19 @@ use std::io::BufRead;
 use std::time::{Duration, SystemTime};
 
 use mlh_detect::{HostMemory, Pass, ProcessKey};
+use mlh_targets::cgroup_reading::CgroupReading;
 use mlh_targets::process::ProcessReading;
 
-use super::line::{CgroupLine, HostLine, Line, SCHEMA};
+use super::cgroups::{Cgroups, MAX_CGROUPS};
+use super::line::{HostLine, Line, SCHEMA};
 use super::presence::Presence;
 use super::reader::{LineReader, TraceError};
 use crate::observe::key;
 
 /// More processes than a host can have.
 const MAX_PROCESSES: usize = 1 << 20;
+/// More processes than the kernel kills at one time.
+const MAX_KILLS: usize = 1 << 12;
 
 /// What a trace shows at one time.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -26,12 +30,12 @@ pub struct TracePass {
     pub host: Option<HostMemory>,
     /// The processes.
     pub readings: Vec<ProcessReading>,
-    /// The cgroups.
-    pub cgroups: Vec<CgroupLine>,
+    /// The cgroups: of a full pass all there are, with the memory of those of which the trace still tells.
+    pub cgroups: Vec<CgroupReading>,
     /// Who ended: by an `exit` line, or by staying away for too long.
     pub exits: Vec<ProcessKey>,
-    /// Who was killed for lack of memory.
-    pub oom_kills: Vec<ProcessKey>,
+    /// Who was killed for lack of memory, as they were then.
+    pub oom_kills: Vec<ProcessReading>,
 }
 
 impl TracePass {
@@ -72,6 +76,7 @@ pub struct Passes<R> {
     lines: LineReader<R>,
     host: TraceHost,
     presence: Presence,
+    cgroups: Cgroups,
     pass: TracePass,
     /// The pass being gathered said itself how much it saw.
     marked: bool,
@@ -87,6 +92,7 @@ impl<R: BufRead> Passes<R> {
             lines: LineReader::new(input),
             host: TraceHost::default(),
             presence: Presence::default(),
+            cgroups: Cgroups::default(),
             pass: TracePass::default(),
             marked: false,
             held: None,
@@ -114,26 +120,34 @@ impl<R: BufRead> Passes<R> {
             Line::Pass(line) => {
                 self.marked = line.coverage.is_some();
                 self.pass.coverage = line.coverage.map(Pass::from);
-                self.pass.host = self
-                    .host
-                    .mem_total
-                    .zip(line.mem_available)
-                    .map(|(total, available)| HostMemory { total, available });
+                let memory = self.host.mem_total.zip(line.mem_available);
+                self.pass.host = memory.map(|(total, available)| HostMemory {
+                    total,
+                    available,
+                    swap_free: line.swap_free.unwrap_or(0).min(available),
+                });
             }
-            Line::Cgroup(line) => self.pass.cgroups.push(line),
+            Line::Cgroup(line) => {
+                if !self.cgroups.take(*line) {
+                    return Err(TraceError::TooMany { line: number, most: MAX_CGROUPS, what: "cgroups" });
+                }
+            }
             Line::Process(line) => {
                 if self.pass.readings.len() >= MAX_PROCESSES {
-                    return Err(TraceError::TooMany { line: number });
+                    return Err(TraceError::TooMany { line: number, most: MAX_PROCESSES, what: "processes" });
                 }
                 let reading = ProcessReading::from(*line);
-                if !self.presence.see(key(&reading), t) {
+                if !self.presence.see(&reading, t) {
                     return Err(TraceError::Repeated { line: number, pid: reading.pid, t: t.as_secs_f64() });
                 }
                 self.pass.readings.push(reading);
             }
             Line::OomKill(line) => {
-                let killed = line.key();
-                self.pass.oom_kills.push(killed);
+                if self.pass.oom_kills.len() >= MAX_KILLS {
+                    return Err(TraceError::TooMany { line: number, most: MAX_KILLS, what: "kills" });
+                }
+                let known = self.presence.find(line.key());
+                self.pass.oom_kills.push(line.reading(known));
             }
             Line::Exit(line) => {
                 let ended = self.presence.end(line.key());
@@ -148,6 +162,7 @@ impl<R: BufRead> Passes<R> {
     fn close(&mut self, t: Duration) -> Option<TracePass> {
         let mut pass = std::mem::replace(&mut self.pass, TracePass { t, ..TracePass::default() });
         let marked = std::mem::take(&mut self.marked);
+        pass.cgroups = self.cgroups.told();
         if pass.is_empty() && !marked {
             return None;
         }
@@ -156,8 +171,12 @@ impl<R: BufRead> Passes<R> {
             let (full, lapsed) = self.presence.close(pass.t, alive);
             pass.coverage = full.then_some(Pass::Full);
             pass.exits.extend(lapsed);
+            if full {
+                pass.cgroups = self.cgroups.all(pass.t, self.presence.longest_step());
+            }
         } else if pass.coverage == Some(Pass::Full) {
             self.presence.close_full(pass.t);
+            self.cgroups.close_full(pass.t);
         }
         Some(pass)
     }

@@ -5,14 +5,18 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use mlh_detect::ProcessKey;
+use mlh_targets::process::ProcessReading;
+
+use crate::observe::key;
 
 /// A process with no `exit` line has ended when it stays away this many times longer than it ever did.
-const LAPSE: u32 = 3;
+pub(super) const LAPSE: u32 = 3;
 
 #[derive(Debug)]
 struct Seen {
     last: Duration,
     longest_gap: Duration,
+    reading: ProcessReading,
 }
 
 /// The processes that live, as far as the trace went.
@@ -26,29 +30,41 @@ pub(super) struct Presence {
 
 impl Presence {
     /// Notes a process at `t`; `false` when it has been noted at that time already.
-    pub(super) fn see(&mut self, key: ProcessKey, t: Duration) -> bool {
-        let mut fresh = true;
-        self.alive
-            .entry(key)
-            .and_modify(|seen| {
-                fresh = seen.last < t;
-                seen.longest_gap = seen.longest_gap.max(t.saturating_sub(seen.last));
-                seen.last = t;
-            })
-            .or_insert(Seen { last: t, longest_gap: Duration::ZERO });
-        fresh
+    pub(super) fn see(&mut self, reading: &ProcessReading, t: Duration) -> bool {
+        let Some(seen) = self.alive.get_mut(&key(reading)) else {
+            let seen = Seen { last: t, longest_gap: Duration::ZERO, reading: reading.clone() };
+            self.alive.insert(key(reading), seen);
+            return true;
+        };
+        if seen.last >= t {
+            return false;
+        }
+        seen.longest_gap = seen.longest_gap.max(t.saturating_sub(seen.last));
+        seen.last = t;
+        seen.reading.clone_from(reading);
+        true
     }
 
-    /// Notes an end and says who it was: a start of 0 is unknown, and then the pid decides.
-    pub(super) fn end(&mut self, key: ProcessKey) -> ProcessKey {
-        let known = if key.start_ns == 0 && !self.alive.contains_key(&key) {
-            self.alive.keys().find(|alive| alive.pid == key.pid).copied()
-        } else {
-            None
-        };
-        let key = known.unwrap_or(key);
-        self.alive.remove(&key);
-        key
+    /// A living process as it was seen last: a start of 0 is unknown, and then the pid decides.
+    pub(super) fn find(&self, key: ProcessKey) -> Option<&ProcessReading> {
+        let seen = self.alive.get(&key).or_else(|| {
+            let unknown = key.start_ns == 0 && key.pid != 0;
+            let found = unknown.then(|| self.alive.iter().find(|(alive, _)| alive.pid == key.pid));
+            found.flatten().map(|(_, seen)| seen)
+        });
+        seen.map(|seen| &seen.reading)
+    }
+
+    /// Notes an end and says who it was.
+    pub(super) fn end(&mut self, ended: ProcessKey) -> ProcessKey {
+        let ended = self.find(ended).map_or(ended, key);
+        self.alive.remove(&ended);
+        ended
+    }
+
+    /// The longest time between two passes so far.
+    pub(super) fn longest_step(&self) -> Duration {
+        self.longest_step
     }
 
     /// Closes a pass that said it was full: who is absent has ended.

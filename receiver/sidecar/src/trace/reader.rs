@@ -52,11 +52,15 @@ pub enum TraceError {
         /// When, seconds.
         t: f64,
     },
-    /// More processes at one time than a host can have.
-    #[error("line {line}: more than a million processes at one time")]
+    /// More of something than a host can have.
+    #[error("line {line}: more than {most} {what}")]
     TooMany {
         /// Which.
         line: u64,
+        /// How many there may be.
+        most: usize,
+        /// Of what.
+        what: &'static str,
     },
     /// A later version's trace.
     #[error(
@@ -80,7 +84,7 @@ impl TraceError {
             | Self::Malformed { line, .. }
             | Self::Order { line, .. }
             | Self::Repeated { line, .. }
-            | Self::TooMany { line }
+            | Self::TooMany { line, .. }
             | Self::Schema { line, .. } => line,
         }
     }

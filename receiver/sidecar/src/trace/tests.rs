@@ -2,11 +2,14 @@ use std::io::{self, Cursor, Read};
 use std::time::Duration;
 
 use mlh_detect::{HostMemory, Pass, ProcessKey};
+use mlh_targets::cgroup_reading::{CgroupMemory, CgroupReading};
 use mlh_targets::host::{HostClock, HostIdentity};
 use mlh_targets::process::ProcessReading;
 
 use super::*;
 use crate::observe::Observation;
+
+mod cgroups;
 
 fn passes(text: &str) -> (Vec<TracePass>, Vec<TraceError>) {
     split(Passes::new(Cursor::new(text.to_owned())))
@@ -73,10 +76,23 @@ fn the_documented_example() {
         ..ProcessReading::default()
     };
     assert_eq!(*reading, expected);
-    let cgroup = &first.cgroups[0];
-    assert_eq!((cgroup.cgroup_id, cgroup.parent, cgroup.limit), (98765, Some(98000), Some(67_108_864)));
+    let memory = CgroupMemory {
+        usage: 52_428_800,
+        anon: 52_428_800,
+        max: Some(67_108_864),
+        ..CgroupMemory::default()
+    };
+    let cgroup = CgroupReading {
+        id: 98765,
+        parent: 0,
+        unified: true,
+        name: "kubepods/burstable/podx/4f1e".into(),
+        memory: Some(memory),
+        node_name: String::new(),
+    };
+    assert_eq!(first.cgroups, [cgroup]);
     let key = ProcessKey { pid: 101, start_ns: 12_500_000_000 };
-    assert_eq!((killed.t, &killed.oom_kills, &killed.exits), (secs(60.5), &vec![key], &vec![]));
+    assert_eq!((killed.t, &killed.oom_kills, &killed.exits), (secs(60.5), &vec![expected], &vec![]));
     assert_eq!((ended.t, &ended.exits, ended.coverage), (secs(61.0), &vec![key], None));
 }
 
@@ -262,8 +278,9 @@ fn observation(at: f64, pass: Pass, readings: Vec<ProcessReading>) -> Observatio
         at: secs(at),
         took: Duration::from_millis(1),
         pass,
-        host: HostMemory { total: 1 << 33, available: 1 << 32 },
+        host: HostMemory { total: 1 << 33, available: 1 << 32, swap_free: 1 << 30 },
         readings,
+        cgroups: Vec::new(),
         errors: Vec::new(),
     }
 }

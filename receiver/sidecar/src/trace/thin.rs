@@ -1,9 +1,10 @@
 //! What a sweep at another interval would have seen of a trace.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use mlh_detect::{Pass, ProcessKey};
+use mlh_targets::cgroup_reading::CgroupReading;
 use mlh_targets::process::ProcessReading;
 
 use super::passes::TracePass;
@@ -19,7 +20,14 @@ pub fn thin<I>(passes: I, interval: Duration) -> Thinned<I>
 where
     I: Iterator<Item = Result<TracePass, TraceError>>,
 {
-    Thinned { passes, interval, due: Duration::ZERO, recent: HashMap::new(), expected: HashSet::new() }
+    Thinned {
+        passes,
+        interval,
+        due: Duration::ZERO,
+        recent: HashMap::new(),
+        cgroups: BTreeMap::new(),
+        expected: HashSet::new(),
+    }
 }
 
 /// See [`thin`].
@@ -30,6 +38,8 @@ pub struct Thinned<I> {
     due: Duration,
     /// The newest reading of each living process since the last due pass.
     recent: HashMap<ProcessKey, ProcessReading>,
+    /// The newest reading of each cgroup.
+    cgroups: BTreeMap<(u64, bool), CgroupReading>,
     /// Who lived in the last due pass and has not ended since.
     expected: HashSet<ProcessKey>,
 }
@@ -54,6 +64,11 @@ impl<I> Thinned<I> {
         for reading in &pass.readings {
             self.recent.insert(key(reading), reading.clone());
         }
+        if pass.coverage == Some(Pass::Full) {
+            self.cgroups.clear();
+        }
+        let cgroups = pass.cgroups.iter().cloned();
+        self.cgroups.extend(cgroups.map(|cgroup| ((cgroup.id, cgroup.unified), cgroup)));
         for ended in &pass.exits {
             self.recent.remove(ended);
             self.expected.remove(ended);
@@ -70,6 +85,7 @@ impl<I> Thinned<I> {
             self.expected.extend(self.recent.keys());
             pass.readings = self.recent.values().cloned().collect();
             pass.readings.sort_unstable_by_key(|reading| (reading.pid, reading.start_ns));
+            pass.cgroups = self.cgroups.values().cloned().collect();
         }
         for ended in &pass.exits {
             self.expected.remove(ended);

@@ -1,6 +1,7 @@
 use zerocopy::IntoBytes as _;
 
 use super::*;
+use crate::wire::{CGROUP_NAME_LEN, COMM_LEN, EXECUTABLE_LEN, NODE_NAME_LEN};
 
 pub(crate) fn process() -> ProcessRecord {
     let size = u16::try_from(size_of::<ProcessRecord>()).unwrap();
@@ -45,6 +46,32 @@ pub(crate) fn thread() -> ThreadRecord {
     }
 }
 
+pub(crate) fn cgroup() -> CgroupRecord {
+    let mut name = [0; CGROUP_NAME_LEN];
+    name[..11].copy_from_slice(b"api.service");
+    let mut node_name = [0; NODE_NAME_LEN];
+    node_name[..9].copy_from_slice(b"api-7d4b9");
+    CgroupRecord {
+        header: Header { kind: kind::CGROUP, size: u16::try_from(size_of::<CgroupRecord>()).unwrap() },
+        flags: cgroup_flag::UNIFIED | cgroup_flag::MEMORY,
+        id: 5000,
+        parent: 17,
+        usage: 9000,
+        max: 16_384,
+        high: i64::MAX.unsigned_abs() / 4096,
+        swap: 70,
+        swap_max: 0,
+        lru: [100, 2000, 30, 4, 5],
+        name,
+        node_name,
+    }
+}
+
+pub(crate) fn event(kind: u16) -> EventRecord {
+    let size = u16::try_from(size_of::<EventRecord>()).unwrap();
+    EventRecord { header: Header { kind, size }, reserved: 0, at_ns: 99_000_000_000, process: process() }
+}
+
 /// A header that says `size`, and as many bytes behind it as `body`.
 fn raw(kind: u16, size: u16, body: usize) -> Vec<u8> {
     let mut bytes = Header { kind, size }.as_bytes().to_vec();
@@ -63,7 +90,18 @@ fn reads_rows_back_at_any_alignment() {
         let mut bytes = vec![0; shift];
         bytes.extend_from_slice(process().as_bytes());
         bytes.extend_from_slice(thread().as_bytes());
-        assert_eq!(decode(&bytes[shift..]), [Ok(Row::Process(process())), Ok(Row::Thread(thread()))]);
+        bytes.extend_from_slice(cgroup().as_bytes());
+        let [kill, crossing] = [kind::OOM_KILL, kind::CROSSING].map(event);
+        bytes.extend_from_slice(kill.as_bytes());
+        bytes.extend_from_slice(crossing.as_bytes());
+        let expected = [
+            Row::Process(process()),
+            Row::Thread(thread()),
+            Row::Cgroup(cgroup()),
+            Row::OomKill(kill),
+            Row::Crossing(crossing),
+        ];
+        assert_eq!(decode(&bytes[shift..]), expected.map(Ok));
     }
     assert_eq!(decode(&[]), []);
 }
@@ -138,6 +176,39 @@ fn a_bad_row_does_not_hide_the_next() {
     assert_eq!(decode(bad.as_bytes()), [Err(expected)]);
 }
 
+/// Guarantees: impossible values of a cgroup's row are errors: no id, one that is its own parent, an unknown flag, more pages
+/// than there can be. A limit may be any number.
+#[test]
+fn a_cgroup_is_checked() {
+    let with = |change: fn(&mut CgroupRecord)| {
+        let mut record = cgroup();
+        change(&mut record);
+        decode(record.as_bytes())
+    };
+    let impossible = |field| [Err(WireError::Impossible { kind: kind::CGROUP, field })];
+    assert_eq!(with(|row| row.id = 0), impossible("id"));
+    assert_eq!(with(|row| row.parent = row.id), impossible("id"));
+    assert_eq!(with(|row| row.flags = 1 << 3), impossible("flag"));
+    assert_eq!(with(|row| row.usage = u64::MAX), impossible("number of pages"));
+    assert_eq!(with(|row| row.swap = u64::MAX), impossible("number of pages"));
+    assert_eq!(with(|row| row.lru[4] = i64::MIN), impossible("number of pages"));
+    assert!(matches!(with(|row| row.max = u64::MAX)[..], [Ok(Row::Cgroup(_))]));
+}
+
+/// Guarantees: an event's process may be one that the listener's pid namespace does not show, and is checked in all else.
+#[test]
+fn an_event_is_checked() {
+    let mut record = event(kind::OOM_KILL);
+    record.process.pid = 0;
+    assert_eq!(decode(record.as_bytes()), [Ok(Row::OomKill(record))]);
+    record.process.host_pid = 0;
+    let impossible = |field| [Err(WireError::Impossible { kind: kind::PROCESS, field })];
+    assert_eq!(decode(record.as_bytes()), impossible("pid"));
+    let mut record = event(kind::CROSSING);
+    record.process.base.anon = i64::MAX;
+    assert_eq!(decode(record.as_bytes()), impossible("number of pages"));
+}
+
 /// Guarantees: no bytes make decoding or joining panic or run on, and no more rows come out than fit in.
 #[test]
 fn random_mutations_never_panic() {
@@ -145,6 +216,8 @@ fn random_mutations_never_panic() {
     for _ in 0..4 {
         good.extend_from_slice(process().as_bytes());
         good.extend_from_slice(thread().as_bytes());
+        good.extend_from_slice(cgroup().as_bytes());
+        good.extend_from_slice(event(kind::CROSSING).as_bytes());
     }
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut random = move |below: usize| {
@@ -165,7 +238,7 @@ fn random_mutations_never_panic() {
         let read = rows(&bytes).count();
         assert!(read <= bytes.len() / size_of::<Header>() + 1);
         let pass = crate::pass::collect(&bytes, &counters);
-        assert!(pass.processes.len() <= read);
+        assert!(pass.processes.len() + pass.cgroups.len() <= read);
         damaged += usize::from(pass.errors > 0);
     }
     assert!(damaged > 1_000, "the mutations do damage: {damaged}");
