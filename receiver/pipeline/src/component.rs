@@ -5,6 +5,8 @@
 //! goes from the exporters up to the receivers and shutdown the other way, so that nothing is sent to a part
 //! that does not run. The contract follows the OpenTelemetry Collector's `component` package.
 
+pub mod stage;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -90,7 +92,7 @@ pub enum Refused {
 /// Telemetry that was lost, and where. Whoever loses it counts it, at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loss {
-    /// Where: a static name, the `stage` label of `dropped_events`.
+    /// Where: a static name, the `stage` label of `dropped_events`. Those of this crate are in [`stage`].
     pub stage: &'static str,
     /// Log records or data points.
     pub count: u64,
@@ -240,6 +242,10 @@ pub trait ExporterFactory: Send + Sync {
 
 /// An exporter whose settings have been read.
 pub trait ExporterBlueprint: Send {
+    /// Why it does not take a signal that its type supports, as it is configured.
+    fn refuses(&self, _signal: Signal) -> Option<String> {
+        None
+    }
     /// One instance serves every pipeline that names it.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ mod catalogue;
 
 pub use catalogue::components;
 pub use expand::Environment;
-pub use load::{Loaded, load, load_with};
+pub use load::{Kept, Loaded, load, load_with};
 pub use plan::{LogEncoding, LogLevel, LogSettings};
 pub(crate) use plan::{Pipeline, Plan};
 pub use problem::{Place, Problem, Problems};

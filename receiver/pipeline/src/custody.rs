@@ -25,6 +25,13 @@ impl Custody {
         self.items
     }
 
+    /// Splits off the custody of some of the items; at most those that are left.
+    pub(crate) fn part(&mut self, items: u64) -> Self {
+        let items = items.min(self.items);
+        self.items -= items;
+        Self { telemetry: Arc::clone(&self.telemetry), signal: self.signal, items, abandoned: self.abandoned }
+    }
+
     /// Some of the items are gone; at most those that are left.
     pub(crate) fn lose(&mut self, stage: &'static str, count: u64) {
         let count = count.min(self.items);

@@ -1,8 +1,12 @@
 //! What flows through a pipeline: OTLP export requests, one enum variant a signal.
 
+mod split;
+
 use opentelemetry_proto::tonic::collector::{
     logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
 };
+
+pub(crate) use split::{merge, split};
 
 /// The kinds of telemetry a pipeline can carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,6 +1,7 @@
 //! A small HTTP server for scrapes and probes, with bounds on what its peers can hold.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Endpoint;
@@ -32,7 +34,7 @@ const GRACE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// What is in the way and what to do; `key` is the setting that moves it.
-pub(crate) async fn listen(endpoint: &Endpoint, key: &str) -> Result<TcpListener, String> {
+async fn listen(endpoint: &Endpoint, key: &str) -> Result<TcpListener, String> {
     let mut addresses: Vec<_> = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))
         .await
         .map_err(|error| format!("{endpoint}: {error}"))?
@@ -52,8 +54,42 @@ pub(crate) async fn listen(endpoint: &Endpoint, key: &str) -> Result<TcpListener
     })
 }
 
-/// Serves until `stop`, then finishes the answers that are under way.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+/// A server that runs.
+pub(crate) struct Server {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Listens, and serves until it is stopped. `key` is the setting that moves it elsewhere.
+    ///
+    /// # Errors
+    /// As [`listen`].
+    pub(crate) async fn start(endpoint: &Endpoint, key: &str, router: Router) -> Result<Self, String> {
+        let listener = listen(endpoint, key).await?;
+        let address = listener.local_addr().map_err(|error| error.to_string())?;
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(serve(listener, router, stop.clone()));
+        Ok(Self { address, task, stop })
+    }
+
+    /// Where it listens: of port 0 the system chose one.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Finishes the answers that are under way.
+    ///
+    /// # Errors
+    /// The server had broken down.
+    pub(crate) async fn stop(self) -> Result<(), String> {
+        self.stop.cancel();
+        self.task.await.map_err(|error| error.to_string())
+    }
+}
+
+async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     loop {

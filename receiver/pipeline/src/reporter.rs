@@ -30,6 +30,12 @@ impl Reporter {
         self.change(Status::RecoverableError, || Some(reason.to_owned()));
     }
 
+    /// It still fails; said again, because by now the reason may be another, and the log of long ago may be gone.
+    pub(crate) fn still_failing(&self, reason: &str) {
+        tracing::warn!(component = %self.id, reason, "component still has trouble");
+        self.host.report(&self.id, Status::RecoverableError, Some(reason.to_owned()));
+    }
+
     /// It will not work again.
     pub(crate) fn broken(&self, reason: &str) {
         self.change(Status::PermanentError, || Some(reason.to_owned()));

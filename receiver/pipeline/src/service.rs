@@ -4,6 +4,7 @@
 mod build;
 mod fanout;
 mod board;
+mod exchange;
 
 use std::future::{Future, pending};
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
-use crate::component::{Component, ComponentError, ComponentId, Host, Status};
+use crate::component::{Component, ComponentError, ComponentId, Host, Status, Telemetry};
 use board::{Board, Seat};
+pub use exchange::{Exchanged, exchange};
 
 /// The longest shutdown; keeps the arithmetic of any deadline within bounds.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -23,6 +25,7 @@ pub struct Service {
     /// In the order of shutdown, which follows the data.
     stages: Vec<Stage>,
     board: Arc<Board>,
+    telemetry: Arc<dyn Telemetry>,
 }
 
 /// Parts of one kind. Lanes do not depend on one another; within a lane data flows from the first to the last.
@@ -75,6 +78,10 @@ impl Service {
                 errors
             });
             errors.extend(join_all(lanes).await.into_iter().flatten());
+        }
+        for part in self.stages.iter().flat_map(|stage| &stage.lanes).flatten() {
+            // one that was given up has not said that its queue is gone, and another service may follow this one
+            self.telemetry.queue_usage(part.id(), 0.0);
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }

@@ -13,8 +13,8 @@ use super::settings::{Notes, Settings};
 use super::tree::Block;
 use super::wording::{undeclared, unknown};
 use crate::component::{
-    ComponentId, Description, ExporterFactory, ExtensionFactory, Factories, ProcessorFactory,
-    ReceiverBlueprint, ReceiverFactory,
+    ComponentId, Description, ExporterBlueprint, ExporterFactory, ExtensionFactory, Factories,
+    ProcessorFactory, ReceiverBlueprint, ReceiverFactory,
 };
 use crate::data::Signal;
 
@@ -154,8 +154,11 @@ fn declare<F: ?Sized, B>(
     declared
 }
 
-fn read_service<R, P, E, X>(service: &mut Settings<'_>, parts: &mut Parts<R, P, E, X>) -> Service {
-    let extensions = resolve(service, "extensions", None, &mut parts.extensions);
+fn read_service<R, P, E, X>(service: &mut Settings<'_>, parts: &mut Parts<R, P, E, X>) -> Service
+where
+    E: AsRef<dyn ExporterBlueprint>,
+{
+    let extensions = resolve(service, "extensions", None, &mut parts.extensions, |_, _| None);
     let logs = service.section("telemetry", |telemetry| telemetry.section("logs", LogSettings::read));
     let mut pipelines = Vec::new();
     let mut named = 0;
@@ -173,7 +176,10 @@ fn read_pipeline<R, P, E, X>(
     name: &str,
     pipeline: &mut Settings<'_>,
     parts: &mut Parts<R, P, E, X>,
-) -> Option<Pipeline> {
+) -> Option<Pipeline>
+where
+    E: AsRef<dyn ExporterBlueprint>,
+{
     let id = ComponentId::parse(name).map_err(|_| "expected `signal` or `signal/name`".to_owned());
     let signal = id.and_then(|id| {
         let signals = [Signal::Logs, Signal::Metrics];
@@ -187,9 +193,10 @@ fn read_pipeline<R, P, E, X>(
             None
         }
     };
-    let receivers = resolve_some(pipeline, "receivers", signal, &mut parts.receivers);
-    let processors = resolve(pipeline, "processors", signal, &mut parts.processors);
-    let exporters = resolve_some(pipeline, "exporters", signal, &mut parts.exporters);
+    let receivers = resolve_some(pipeline, "receivers", signal, &mut parts.receivers, |_, _| None);
+    let processors = resolve(pipeline, "processors", signal, &mut parts.processors, |_, _| None);
+    let refuses = |exporter: &E, signal| exporter.as_ref().refuses(signal);
+    let exporters = resolve_some(pipeline, "exporters", signal, &mut parts.exporters, refuses);
     if processors.iter().position(|id| id.kind == "memory_limiter").is_some_and(|position| position > 0) {
         let note = "memory_limiter should come first, so that data is refused before memory is spent on it";
         pipeline.warn("processors", note);
@@ -202,9 +209,10 @@ fn resolve_some<B>(
     key: &'static str,
     signal: Option<Signal>,
     declared: &mut Declared<B>,
+    refuses: impl Fn(&B, Signal) -> Option<String>,
 ) -> Vec<ComponentId> {
     let before = settings.faults();
-    let ids = resolve(settings, key, signal, declared);
+    let ids = resolve(settings, key, signal, declared, refuses);
     if ids.is_empty() && settings.faults() == before && signal.is_some() {
         settings.reject(key, format!("at least one {}", key.trim_end_matches('s')));
     }
@@ -218,6 +226,7 @@ fn resolve<B>(
     key: &'static str,
     signal: Option<Signal>,
     declared: &mut Declared<B>,
+    refuses: impl Fn(&B, Signal) -> Option<String>,
 ) -> Vec<ComponentId> {
     let mut ids = IndexSet::new();
     for (id, item) in settings.placed_list::<ComponentId>(key).unwrap_or_default() {
@@ -226,13 +235,11 @@ fn resolve<B>(
             continue;
         };
         component.used = true;
-        if let (Some(signal), Some((description, _))) = (signal, &component.made)
-            && description.stability(signal).is_none()
-        {
-            let supported: Vec<_> = description.signals.iter().map(|(signal, _)| signal.name()).collect();
-            let supported = supported.join(", ");
-            let reason = format!("{} does not support {signal}; it supports: {supported}", description.kind);
-            settings.reject_item(&item, reason);
+        if let (Some(signal), Some((description, made))) = (signal, &component.made) {
+            let reason = unsupported(description, signal).or_else(|| refuses(made, signal));
+            if let Some(reason) = reason {
+                settings.reject_item(&item, reason);
+            }
         }
         if !ids.insert(id) {
             settings.reject_item(&item, "named twice in one list");
@@ -240,6 +247,13 @@ fn resolve<B>(
     }
     settings.record(key, Value::Sequence(ids.iter().map(Setting::show).collect()));
     ids.into_iter().collect()
+}
+
+fn unsupported(description: &Description, signal: Signal) -> Option<String> {
+    let names: Vec<_> = description.signals.iter().map(|(signal, _)| signal.name()).collect();
+    let reason =
+        || format!("{} does not support {signal}; it supports: {}", description.kind, names.join(", "));
+    description.stability(signal).is_none().then(reason)
 }
 
 fn refuse_unused<B>(root: &mut Settings<'_>, declared: &Declared<B>, user: &str) {

@@ -9,7 +9,7 @@ use super::expand::{self, Environment, Expander};
 use super::plan::{LogSettings, Plan};
 use super::problem::{Place, Problem, Problems};
 use super::source;
-use super::tree::{Body, Node, nest};
+use super::tree::{Block, Body, Node, nest};
 use crate::component::Factories;
 
 /// A sound configuration, ready to be built.
@@ -21,6 +21,40 @@ pub struct Loaded {
     /// The program's own log.
     pub logs: LogSettings,
     pub(crate) plan: Plan,
+    kept: Kept,
+}
+
+impl Loaded {
+    /// What this was read from.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        self.kept.clone()
+    }
+}
+
+/// The text of a sound configuration, references replaced. It can be loaded again when its files have changed or
+/// are gone.
+#[derive(Clone)]
+pub struct Kept {
+    root: Arc<Block>,
+    whole: Place,
+}
+
+impl Kept {
+    /// The configuration as it was.
+    ///
+    /// # Errors
+    /// Faults that it has by now: what it names, such as a certificate, may have gone.
+    pub fn load(&self, factories: &Factories) -> Result<Loaded, Problems> {
+        let (loaded, faults) = self.check(factories);
+        faults.unless(loaded)
+    }
+
+    fn check(&self, factories: &Factories) -> (Loaded, Problems) {
+        let (plan, effective, notes) = check(&self.root, self.whole.clone(), factories);
+        let (warnings, effective) = (notes.warnings, expand::protect(effective));
+        (Loaded { warnings, effective, logs: plan.logs, plan, kept: self.clone() }, notes.problems)
+    }
 }
 
 /// Loads a configuration, with references such as `${env:NAME}` taken from this process.
@@ -81,13 +115,12 @@ pub fn load_with(
     expander.expand(&mut root, "");
     let unresolved = expander.unresolved;
     let whole = Place::whole(order.iter().rfind(|source| &***source != "--set").unwrap_or(&root.at.source));
-    let Body::Block(block) = &root.body else { return Err(problems) };
-    let (plan, effective, notes) = check(block, whole, factories);
+    let Body::Block(root) = root.body else { return Err(problems) };
+    let (loaded, faults) = Kept { root: Arc::new(root), whole }.check(factories);
     // A reference that could not be replaced has had its fault; that its key lacks a value is not another.
-    problems.append(notes.problems.without(&unresolved));
+    problems.append(faults.without(&unresolved));
     problems.sort(&order);
-    let effective = expand::protect(effective);
-    problems.unless(Loaded { warnings: notes.warnings, effective, logs: plan.logs, plan })
+    problems.unless(loaded)
 }
 
 /// The receiver type that is the only top-level key.

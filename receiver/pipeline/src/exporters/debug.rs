@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::component::{
     BuildContext, BuiltConsumer, Component, ComponentError, Consumer, Description, ExporterBlueprint,
-    ExporterFactory, Refused, Stability, Telemetry,
+    ExporterFactory, Refused, Stability, Telemetry, stage,
 };
 use crate::config::{Choice, Settings};
 use crate::custody::Custody;
@@ -21,9 +21,6 @@ use crate::data::{Data, Signal};
 use crate::reporter::Reporter;
 
 pub use render::lines;
-
-/// Where items are counted that could not be printed.
-const STAGE: &str = "debug";
 
 /// Makes debug exporters.
 pub struct Factory;
@@ -87,7 +84,7 @@ struct Printer {
 #[async_trait]
 impl Consumer for Printer {
     async fn consume(&self, data: Data) -> Result<(), Refused> {
-        let custody = Custody::of(&data, Arc::clone(&self.telemetry), STAGE);
+        let custody = Custody::of(&data, Arc::clone(&self.telemetry), stage::DEBUG);
         let text = match self.verbosity {
             Verbosity::Basic => render::summary(&data),
             Verbosity::Normal => render::lines(&data),
@@ -103,7 +100,7 @@ impl Consumer for Printer {
                 self.reporter.ok();
             }
             Err(error) => {
-                custody.lost(STAGE);
+                custody.lost(stage::DEBUG);
                 self.reporter.failing(&format!("standard output: {error}"));
             }
         }

@@ -26,16 +26,13 @@ use self::format::Format;
 use self::writer::Writer;
 use crate::component::{
     BuildContext, BuiltConsumer, Component, ComponentError, Consumer, Description, ExporterBlueprint,
-    ExporterFactory, Refused, Stability, Telemetry,
+    ExporterFactory, Refused, Stability, Telemetry, stage,
 };
 use crate::config::Settings;
 use crate::custody::Custody;
 use crate::data::{Data, Signal};
 use crate::log_gate::LogGate;
 use crate::reporter::Reporter;
-
-/// Where items are counted that could not be written.
-const STAGE: &str = "file";
 
 /// Above this many bytes lines are written without waiting for `flush_interval`.
 const ENOUGH: usize = 64 * 1024;
@@ -90,6 +87,11 @@ struct Blueprint {
 }
 
 impl ExporterBlueprint for Blueprint {
+    fn refuses(&self, signal: Signal) -> Option<String> {
+        let format = &self.config.as_ref()?.format;
+        (!format.supports(signal)).then(|| format.lacks(signal))
+    }
+
     fn build(self: Box<Self>, context: BuildContext) -> Result<BuiltConsumer, ComponentError> {
         let reporter = Reporter::new(&context);
         let config = self.config.ok_or_else(|| reporter.error("path is missing"))?;
@@ -130,17 +132,16 @@ struct File {
 impl Consumer for File {
     async fn consume(&self, data: Data) -> Result<(), Refused> {
         if !self.format.supports(data.signal()) {
-            let reason =
-                format!("format {} has no lines for {}; json has", self.format.name(), data.signal());
+            let reason = self.format.lacks(data.signal());
             self.reporter.broken(&reason);
             return Err(Refused::Permanent(reason));
         }
-        let mut custody = Custody::of(&data, Arc::clone(&self.telemetry), STAGE);
+        let mut custody = Custody::of(&data, Arc::clone(&self.telemetry), stage::FILE);
         let mut waiting = self.waiting.lock().await;
         let failures = self.format.push(&data, &mut waiting.lines);
         if let Some(reason) = failures.first() {
             self.log_loss(failures.len() as u64, reason);
-            custody.lose(STAGE, failures.len() as u64);
+            custody.lose(stage::FILE, failures.len() as u64);
         }
         waiting.custody.push(custody);
         if waiting.lines.len() >= ENOUGH || waiting.closed {
@@ -170,7 +171,7 @@ impl File {
             }
             Err(error) => {
                 let items = custody.iter().map(Custody::items).sum();
-                custody.into_iter().for_each(|custody| custody.lost(STAGE));
+                custody.into_iter().for_each(|custody| custody.lost(stage::FILE));
                 self.log_loss(items, &error.to_string());
                 self.reporter.failing(&error.to_string());
             }
@@ -178,8 +179,8 @@ impl File {
     }
 
     fn log_loss(&self, items: u64, reason: &str) {
-        if let Some(silenced) = self.losses.open() {
-            tracing::warn!(component = %self.reporter.id(), stage = STAGE, items, reason, silenced, "items were lost");
+        if let Some(silenced) = self.losses.open(stage::FILE) {
+            tracing::warn!(component = %self.reporter.id(), stage = stage::FILE, items, reason, silenced, "items were lost");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What exporters over a network have in common: a bounded queue, retries, an account of every loss.
 
+mod courier;
+mod outage;
 mod queue;
 mod retry;
 mod section;
@@ -17,6 +19,8 @@ pub(crate) use section::{optional_section, refuse};
 /// One attempt to bring a request to its destination.
 #[async_trait]
 pub(crate) trait Sender: Send + Sync + 'static {
+    /// Where to, for the log.
+    fn destination(&self) -> &str;
     /// Tries once, within a time of its own.
     async fn send(&self, data: &Data) -> Result<Accepted, Failure>;
 }
@@ -37,12 +41,16 @@ pub(crate) enum Failure {
     Retryable { reason: String, after: Option<Duration> },
     /// It never will.
     Permanent { reason: String },
+    /// It never will take so much at once.
+    TooLarge { reason: String },
 }
 
 impl Failure {
     pub(crate) fn reason(&self) -> &str {
         match self {
-            Failure::Retryable { reason, .. } | Failure::Permanent { reason } => reason,
+            Failure::Retryable { reason, .. }
+            | Failure::Permanent { reason }
+            | Failure::TooLarge { reason } => reason,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The connection is made when the first request is sent, and again whenever it is lost. The keys and defaults
 //! are those of the Collector's exporter of that name; encrypted unless the configuration says otherwise.
+//! A request that is larger than the 4 MiB which servers usually take, or than what this one takes, goes in parts.
 
 mod channel;
 mod client;
@@ -45,8 +46,8 @@ impl ExporterBlueprint for Blueprint {
     fn build(self: Box<Self>, context: BuildContext) -> Result<BuiltConsumer, ComponentError> {
         let refuse = |reason: String| ComponentError { component: context.id.clone(), reason };
         let config = self.config.ok_or_else(|| refuse("endpoint is missing".to_owned()))?;
-        let channel = channel::lazy(&config).map_err(refuse)?;
-        let client = Client::new(channel, &config);
+        let endpoint = channel::endpoint(&config).map_err(refuse)?;
+        let client = Client::new(endpoint, &config);
         Ok(Exporting { queue: config.queue, retry: config.retry }.build(&context, Arc::new(client)))
     }
 }

@@ -10,26 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use axum::Router;
 use axum::routing::get;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use self::store::Store;
 use crate::component::{
     BuildContext, BuiltConsumer, Component, ComponentError, Consumer, Description, ExporterBlueprint,
-    ExporterFactory, Refused, Stability, Telemetry,
+    ExporterFactory, Refused, Stability, Telemetry, stage,
 };
 use crate::config::{Endpoint, Settings};
 use crate::custody::Custody;
 use crate::data::{Data, Signal};
+use crate::http::Server;
 use crate::log_gate::LogGate;
 use crate::reporter::Reporter;
-
-/// Where points are counted that Prometheus has no form for.
-const STAGE: &str = "prometheus";
-
-/// Where points are counted for which there is no room.
-const SERIES_LIMIT: &str = "series_limit";
 
 /// Makes Prometheus exporters.
 pub struct Factory;
@@ -75,18 +68,18 @@ struct Keeper {
 #[async_trait]
 impl Consumer for Keeper {
     async fn consume(&self, data: Data) -> Result<(), Refused> {
-        let mut custody = Custody::of(&data, Arc::clone(&self.telemetry), STAGE);
+        let mut custody = Custody::of(&data, Arc::clone(&self.telemetry), stage::PROMETHEUS);
         let Data::Metrics(request) = data else {
             custody.handed_on();
             return Err(Refused::Permanent("logs are not for Prometheus".to_owned()));
         };
         let losses =
             self.store.lock().unwrap_or_else(PoisonError::into_inner).accept(&request, Instant::now());
-        custody.lose(STAGE, losses.unsupported);
-        custody.lose(SERIES_LIMIT, losses.beyond_limit);
+        custody.lose(stage::PROMETHEUS, losses.unsupported);
+        custody.lose(stage::SERIES_LIMIT, losses.beyond_limit);
         custody.delivered(self.reporter.id());
         if let Some(reason) = losses.reason
-            && let Some(silenced) = self.losses.open()
+            && let Some(silenced) = self.losses.open(stage::PROMETHEUS)
         {
             let items = losses.unsupported + losses.beyond_limit;
             tracing::warn!(component = %self.reporter.id(), items, reason, silenced, "points were lost");
@@ -100,22 +93,20 @@ struct Exporter {
     endpoint: Endpoint,
     store: Arc<Mutex<Store>>,
     reporter: Arc<Reporter>,
-    server: Option<(JoinHandle<()>, CancellationToken)>,
+    server: Option<Server>,
 }
 
 impl Exporter {
     /// Starts to serve; returns where.
     async fn serve(&mut self) -> Result<std::net::SocketAddr, ComponentError> {
         let key = format!("exporters::{}::endpoint", self.reporter.id());
-        let listener =
-            crate::http::listen(&self.endpoint, &key).await.map_err(|reason| self.reporter.error(reason))?;
-        let address = listener.local_addr().map_err(|error| self.reporter.error(error.to_string()))?;
-        tracing::info!(component = %self.reporter.id(), "serving http://{address}/metrics");
         let page = Arc::new(expose::Page::new(Arc::clone(&self.store)));
         let router = Router::new().route("/metrics", get(expose::metrics)).with_state(page);
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(crate::http::serve(listener, router, stop.clone()));
-        self.server = Some((task, stop));
+        let server = Server::start(&self.endpoint, &key, router).await;
+        let server = server.map_err(|reason| self.reporter.error(reason))?;
+        let address = server.address();
+        tracing::info!(component = %self.reporter.id(), "serving http://{address}/metrics");
+        self.server = Some(server);
         Ok(address)
     }
 }
@@ -128,11 +119,10 @@ impl Component for Exporter {
     }
 
     async fn shutdown(&mut self) -> Result<(), ComponentError> {
-        if let Some((task, stop)) = self.server.take() {
-            stop.cancel();
-            task.await.map_err(|error| self.reporter.error(error.to_string()))?;
+        match self.server.take() {
+            Some(server) => server.stop().await.map_err(|reason| self.reporter.error(reason)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

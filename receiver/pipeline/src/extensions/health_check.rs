@@ -9,13 +9,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_yaml::Value;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::component::{
     BuildContext, Component, ComponentError, Description, ExtensionBlueprint, ExtensionFactory, Host, Status,
 };
 use crate::config::{Endpoint, Setting, Settings};
+use crate::http::Server;
 use crate::reporter::Reporter;
 
 /// Makes health checks.
@@ -74,20 +73,18 @@ struct HealthCheck {
     path: String,
     host: Arc<dyn Host>,
     reporter: Reporter,
-    server: Option<(JoinHandle<()>, CancellationToken)>,
+    server: Option<Server>,
 }
 
 impl HealthCheck {
     /// Starts to serve; returns where.
     async fn serve(&mut self) -> Result<std::net::SocketAddr, ComponentError> {
         let key = format!("extensions::{}::endpoint", self.reporter.id());
-        let listener =
-            crate::http::listen(&self.endpoint, &key).await.map_err(|reason| self.reporter.error(reason))?;
-        let address = listener.local_addr().map_err(|error| self.reporter.error(error.to_string()))?;
         let router = Router::new().route(&self.path, get(answer)).with_state(Arc::clone(&self.host));
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(crate::http::serve(listener, router, stop.clone()));
-        self.server = Some((task, stop));
+        let server = Server::start(&self.endpoint, &key, router).await;
+        let server = server.map_err(|reason| self.reporter.error(reason))?;
+        let address = server.address();
+        self.server = Some(server);
         Ok(address)
     }
 }
@@ -100,11 +97,10 @@ impl Component for HealthCheck {
     }
 
     async fn shutdown(&mut self) -> Result<(), ComponentError> {
-        if let Some((task, stop)) = self.server.take() {
-            stop.cancel();
-            task.await.map_err(|error| self.reporter.error(error.to_string()))?;
+        match self.server.take() {
+            Some(server) => server.stop().await.map_err(|reason| self.reporter.error(reason)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

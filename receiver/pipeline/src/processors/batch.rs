@@ -5,8 +5,6 @@
 //! at once. The next part is waited for, so a slow pipeline slows its receivers and the batch never grows.
 //! What the next part refuses is lost here, and counted as stage `batch`.
 
-mod split;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,14 +15,11 @@ use tokio::time::Instant;
 
 use crate::component::{
     BuildContext, BuiltConsumer, Component, ComponentError, ComponentId, Consumer, Description,
-    ProcessorBlueprint, ProcessorFactory, Refused, Stability, Telemetry,
+    ProcessorBlueprint, ProcessorFactory, Refused, Stability, Telemetry, stage,
 };
 use crate::config::Settings;
 use crate::custody::Custody;
-use crate::data::{Data, Signal};
-
-/// Where refused batches are counted.
-const STAGE: &str = "batch";
+use crate::data::{Data, Signal, merge, split};
 
 /// Makes batch processors.
 pub struct Factory;
@@ -114,7 +109,7 @@ impl Consumer for Batcher {
             self.flush(&mut pending).await;
         }
         pending.data = Some(match pending.data.take() {
-            Some(waiting) => split::merge(waiting, data),
+            Some(waiting) => merge(waiting, data),
             None => data,
         });
         pending.items += items;
@@ -137,14 +132,14 @@ impl Consumer for Batcher {
 impl Drop for Batcher {
     fn drop(&mut self) {
         if let Some(data) = self.pending.get_mut().data.take() {
-            self.custody(&data).lost(STAGE);
+            self.custody(&data).lost(stage::BATCH);
         }
     }
 }
 
 impl Batcher {
     fn custody(&self, data: &Data) -> Custody {
-        Custody::of(data, Arc::clone(&self.telemetry), STAGE)
+        Custody::of(data, Arc::clone(&self.telemetry), stage::BATCH)
     }
 
     /// Sends as long as there is a full batch.
@@ -170,7 +165,7 @@ impl Batcher {
         };
         let max = self.config.send_batch_max_size;
         let batch = if max > 0 && pending.items > max {
-            let (head, rest) = split::split(data, max);
+            let (head, rest) = split(data, max);
             pending.data = Some(rest);
             pending.items -= max;
             head
@@ -183,7 +178,7 @@ impl Batcher {
             Ok(()) => custody.handed_on(),
             Err(refused) => {
                 tracing::warn!(component = %self.id, items = custody.items(), %refused, "a batch was lost");
-                custody.lost(STAGE);
+                custody.lost(stage::BATCH);
             }
         }
     }

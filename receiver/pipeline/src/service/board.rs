@@ -1,6 +1,7 @@
 //! The states of all parts, and the news that one of them is fatal.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -17,11 +18,19 @@ type Fatal = Option<(ComponentId, String)>;
 pub(super) struct Board {
     states: Mutex<BTreeMap<Instance, (Status, Option<String>)>>,
     fatal: watch::Sender<Fatal>,
+    exchanging: AtomicBool,
 }
 
 impl Board {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { states: Mutex::default(), fatal: watch::Sender::new(None) })
+        let fatal = watch::Sender::new(None);
+        Arc::new(Self { states: Mutex::default(), fatal, exchanging: AtomicBool::new(false) })
+    }
+
+    /// While one service takes another's place, a part that starts or stops is no fault: whoever asks is told that
+    /// it is well, or a probe would have the program restarted for being reconfigured.
+    pub(super) fn set_exchanging(&self, exchanging: bool) {
+        self.exchanging.store(exchanging, Ordering::Relaxed);
     }
 
     pub(super) fn fatal(&self) -> watch::Receiver<Fatal> {
@@ -102,15 +111,20 @@ impl Host for Board {
     }
 
     fn statuses(&self) -> Vec<(ComponentId, Status, Option<String>)> {
+        let exchanging = self.exchanging.load(Ordering::Relaxed);
         let mut list: Vec<(ComponentId, Status, Option<String>)> = Vec::new();
         for ((id, _), (status, reason)) in self.states().iter() {
+            let status = match status {
+                Status::Starting | Status::Stopping | Status::Stopped if exchanging => Status::Ok,
+                status => *status,
+            };
             match list.last_mut() {
                 Some(last) if last.0 == *id => {
-                    if gravity(*status) > gravity(last.1) {
-                        (last.1, last.2) = (*status, reason.clone());
+                    if gravity(status) > gravity(last.1) {
+                        (last.1, last.2) = (status, reason.clone());
                     }
                 }
-                _ => list.push((id.clone(), *status, reason.clone())),
+                _ => list.push((id.clone(), status, reason.clone())),
             }
         }
         list

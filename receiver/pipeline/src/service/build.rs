@@ -29,7 +29,7 @@ impl Loaded {
             Stage { lanes: exporters, share: 0.95 },
             Stage { lanes: extensions, share: 1.0 },
         ];
-        Ok(Service { stages, board: builder.board })
+        Ok(Service { stages, board: builder.board, telemetry: builder.telemetry })
     }
 }
 

@@ -50,11 +50,24 @@ impl Telemetry for NoTelemetry {
     fn queue_usage(&self, _: &ComponentId, _: f64) {}
 }
 
+/// The newest usage of every queue.
+#[derive(Default)]
+pub(crate) struct Usages(pub(crate) Mutex<BTreeMap<String, f64>>);
+
+impl Telemetry for Usages {
+    fn lost(&self, _: Signal, _: Loss) {}
+    fn delivered(&self, _: Signal, _: &ComponentId, _: u64) {}
+    fn queue_usage(&self, component: &ComponentId, used: f64) {
+        self.0.lock().unwrap().insert(component.to_string(), used);
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) enum Behaviour {
     #[default]
     Well,
     HangsInShutdown,
+    HangsInStart,
     FailsToStart,
     FailsToStop,
     Refuses,
@@ -67,6 +80,7 @@ impl Choice for Behaviour {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("well", Self::Well),
         ("hangs_in_shutdown", Self::HangsInShutdown),
+        ("hangs_in_start", Self::HangsInStart),
         ("fails_to_start", Self::FailsToStart),
         ("fails_to_stop", Self::FailsToStop),
         ("refuses", Self::Refuses),
@@ -106,6 +120,7 @@ impl Component for Part {
     async fn start(&mut self) -> Result<(), ComponentError> {
         self.journal.write(format!("start {}", self.context.id));
         match self.behaviour {
+            Behaviour::HangsInStart => std::future::pending().await,
             Behaviour::FailsToStart => Err(self.error("port taken")),
             Behaviour::ReportsTrouble => {
                 let reason = Some("no answer".to_owned());

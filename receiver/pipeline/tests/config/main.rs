@@ -5,6 +5,7 @@
 mod fakes;
 
 mod broken;
+mod exchanging;
 mod loading;
 mod mutated;
 mod running;

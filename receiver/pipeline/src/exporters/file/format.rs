@@ -29,6 +29,11 @@ impl Format {
         matches!(self, Format::Json) || signal == Signal::Logs
     }
 
+    /// Why `signal` is not supported.
+    pub(super) fn lacks(&self, signal: Signal) -> String {
+        format!("format {} has no lines for {signal}; {} has", self.name(), Self::JSON)
+    }
+
     /// Appends the lines of `data`. Returns a reason for every item that has none.
     pub(super) fn push(&self, data: &Data, out: &mut String) -> Vec<String> {
         match (self, data) {

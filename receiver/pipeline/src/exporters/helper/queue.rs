@@ -1,37 +1,20 @@
 //! The queue between a pipeline and a slow destination, and its consumers.
 //!
-//! An exporter takes every request: from then on it answers for it, and `consume` succeeds. A request ends as
-//! delivered or as lost, with its stage: `queue_full`, `refused` (the destination never will take it),
-//! `rejected` (it took the request and threw items away), `retry_exhausted`, or `shutdown`.
-//! At shutdown every request that is left gets one attempt, at once. What is still there when the service's
-//! patience ends is dropped, and dropping it counts it.
+//! An exporter takes every request: from then on it answers for it, and `consume` succeeds. A full queue loses what
+//! comes, as stage `queue_full`. What is still there when the service's patience at shutdown ends is dropped, and
+//! dropping it counts it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use backon::Retryable;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::{Accepted, Failure, RetryConfig, Sender};
-use crate::component::{
-    BuildContext, BuiltConsumer, Component, ComponentError, Consumer, Refused, Telemetry,
-};
+use super::courier::{Courier, Parcel};
+use super::{RetryConfig, Sender};
+use crate::component::{BuildContext, BuiltConsumer, Component, ComponentError, Consumer, Refused, stage};
 use crate::config::Settings;
-use crate::custody::Custody;
 use crate::data::Data;
-use crate::log_gate::LogGate;
-use crate::reporter::Reporter;
-
-const QUEUE_FULL: &str = "queue_full";
-const REFUSED: &str = "refused";
-const REJECTED: &str = "rejected";
-const RETRY_EXHAUSTED: &str = "retry_exhausted";
-const SHUTDOWN: &str = "shutdown";
 
 /// `sending_queue`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,14 +54,7 @@ pub(crate) struct Exporting {
 
 impl Exporting {
     pub(crate) fn build(self, context: &BuildContext, sender: Arc<dyn Sender>) -> BuiltConsumer {
-        let courier = Arc::new(Courier {
-            sender,
-            retry: self.retry,
-            telemetry: Arc::clone(&context.telemetry),
-            reporter: Reporter::new(context),
-            draining: CancellationToken::new(),
-            losses: LogGate::default(),
-        });
+        let courier = Arc::new(Courier::new(context, sender, self.retry));
         if !self.queue.enabled {
             let component = Unqueued { courier: Arc::clone(&courier) };
             return BuiltConsumer { consumer: courier, component: Box::new(component) };
@@ -92,112 +68,6 @@ impl Exporting {
             tasks: JoinSet::new(),
         };
         BuiltConsumer { consumer: Arc::new(inlet), component: Box::new(component) }
-    }
-}
-
-/// A request on its way.
-struct Parcel {
-    data: Data,
-    custody: Custody,
-}
-
-/// Takes requests to their destination.
-struct Courier {
-    sender: Arc<dyn Sender>,
-    retry: RetryConfig,
-    telemetry: Arc<dyn Telemetry>,
-    reporter: Reporter,
-    /// Shutdown has begun: nothing is waited for any more.
-    draining: CancellationToken,
-    losses: LogGate,
-}
-
-impl Courier {
-    fn parcel(&self, data: Data) -> Parcel {
-        let custody = Custody::of(&data, Arc::clone(&self.telemetry), SHUTDOWN);
-        Parcel { data, custody }
-    }
-
-    async fn deliver(&self, parcel: Parcel) {
-        let Parcel { data, mut custody } = parcel;
-        match self.send(&data).await {
-            Ok(accepted) => {
-                if accepted.rejected > 0 || !accepted.message.is_empty() {
-                    self.log_loss(REJECTED, accepted.rejected, &accepted.message);
-                }
-                custody.lose(REJECTED, accepted.rejected);
-                custody.delivered(self.reporter.id());
-            }
-            Err(failure) => {
-                let stage = match failure {
-                    Failure::Permanent { .. } => REFUSED,
-                    Failure::Retryable { .. } if self.draining.is_cancelled() => SHUTDOWN,
-                    Failure::Retryable { .. } => RETRY_EXHAUSTED,
-                };
-                self.log_loss(stage, custody.items(), failure.reason());
-                custody.lost(stage);
-            }
-        }
-    }
-
-    /// Sends until it is taken, or until there is no sense or no time in trying again.
-    async fn send(&self, data: &Data) -> Result<Accepted, Failure> {
-        let begun = Instant::now();
-        // Whether the attempt under way is the last one, which shutdown grants to each request.
-        let last = AtomicBool::new(false);
-        let attempt = || async {
-            last.store(self.draining.is_cancelled(), Ordering::Relaxed);
-            let outcome = self.sender.send(data).await;
-            self.report(outcome.as_ref());
-            outcome
-        };
-        if !self.retry.enabled {
-            return attempt().await;
-        }
-        let draining = self.draining.clone();
-        attempt
-            .retry(self.retry.delays())
-            .sleep(move |delay| {
-                let draining = draining.clone();
-                async move {
-                    tokio::select! {
-                        () = tokio::time::sleep(delay) => {}
-                        () = draining.cancelled() => {}
-                    }
-                }
-            })
-            .when(|failure| matches!(failure, Failure::Retryable { .. }))
-            .adjust(|failure, proposed| {
-                if self.draining.is_cancelled() {
-                    return (!last.load(Ordering::Relaxed)).then_some(Duration::ZERO);
-                }
-                let Failure::Retryable { after, .. } = failure else { return None };
-                self.retry.delay(proposed?, *after, begun.elapsed())
-            })
-            .await
-    }
-
-    fn report(&self, outcome: Result<&Accepted, &Failure>) {
-        match outcome {
-            Ok(_) => self.reporter.ok(),
-            Err(failure) => self.reporter.failing(failure.reason()),
-        }
-    }
-
-    fn log_loss(&self, stage: &str, items: u64, reason: &str) {
-        if let Some(silenced) = self.losses.open() {
-            let id = self.reporter.id();
-            tracing::warn!(component = %id, stage, items, reason, silenced, "items were lost");
-        }
-    }
-}
-
-/// Without a queue the one who hands a request over waits for its fate.
-#[async_trait]
-impl Consumer for Courier {
-    async fn consume(&self, data: Data) -> Result<(), Refused> {
-        self.deliver(self.parcel(data)).await;
-        Ok(())
     }
 }
 
@@ -235,8 +105,7 @@ impl Consumer for Inlet {
             match self.sender.try_send(parcel) {
                 Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full(parcel)) => {
-                    self.courier.log_loss(QUEUE_FULL, parcel.custody.items(), "the sending queue is full");
-                    parcel.custody.lost(QUEUE_FULL);
+                    self.courier.lose(parcel.custody, stage::QUEUE_FULL, "the sending queue is full");
                 }
                 Err(mpsc::error::TrySendError::Closed(parcel)) => drop(parcel),
             }
@@ -244,12 +113,6 @@ impl Consumer for Inlet {
         let waiting = self.sender.max_capacity() - self.sender.capacity();
         self.courier.usage(waiting, self.sender.max_capacity());
         Ok(())
-    }
-}
-
-impl Courier {
-    fn usage(&self, waiting: usize, capacity: usize) {
-        self.telemetry.queue_usage(self.reporter.id(), waiting as f64 / capacity as f64);
     }
 }
 
@@ -280,12 +143,31 @@ impl Component for Queue {
         self.waiting = None;
         // Taken out, so that a service that stops waiting drops them here and now, with all they hold.
         let mut tasks = std::mem::take(&mut self.tasks);
+        let _rest = Rest(Arc::clone(&self.courier));
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
-                return Err(self.courier.reporter.error(format!("a consumer of the queue failed: {error}")));
+                return Err(self
+                    .courier
+                    .reporter()
+                    .error(format!("a consumer of the queue failed: {error}")));
             }
         }
         Ok(())
+    }
+}
+
+/// What a shutdown leaves behind when the service does not wait for its end. Dropping the parcels counts them; here
+/// it is said how many items they are.
+struct Rest(Arc<Courier>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let items = self.0.held();
+        if items > 0 {
+            let id = self.0.reporter().id();
+            let stage = stage::SHUTDOWN;
+            tracing::warn!(component = %id, stage, items, "the time to drain is over: what is left is lost");
+        }
     }
 }
 

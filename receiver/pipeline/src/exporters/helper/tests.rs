@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,23 +10,39 @@ use tokio::time::Instant;
 use super::*;
 use crate::component::{BuiltConsumer, Status};
 use crate::config::Settings;
-use crate::testing::{Board, Ledger, context, logs, settle};
+use crate::testing::{Board, Ledger, Logbook, context, logs, settle};
 
-/// Answers from a script, and then always with success; can be made to hang.
+mod sizes;
+
+/// Answers from a script, and then always with success; can be made to hang, and to take so many items at most.
 struct Script {
     answers: Mutex<VecDeque<Result<Accepted, Failure>>>,
     always: Mutex<Result<Accepted, Failure>>,
     attempts: Mutex<Vec<Instant>>,
+    /// What was taken.
+    taken: Mutex<Vec<Data>>,
+    capacity: AtomicUsize,
     gate: Semaphore,
 }
 
 #[async_trait]
 impl Sender for Script {
-    async fn send(&self, _data: &Data) -> Result<Accepted, Failure> {
+    fn destination(&self) -> &str {
+        "collector:4317"
+    }
+
+    async fn send(&self, data: &Data) -> Result<Accepted, Failure> {
         self.attempts.lock().unwrap().push(Instant::now());
         drop(self.gate.acquire().await.unwrap());
+        if data.items() > self.capacity.load(Ordering::SeqCst) {
+            return Err(Failure::TooLarge { reason: format!("{} items", data.items()) });
+        }
         let answer = self.answers.lock().unwrap().pop_front();
-        answer.unwrap_or_else(|| self.always.lock().unwrap().clone())
+        let answer = answer.unwrap_or_else(|| self.always.lock().unwrap().clone());
+        if answer.is_ok() {
+            self.taken.lock().unwrap().push(data.clone());
+        }
+        answer
     }
 }
 
@@ -55,6 +72,8 @@ fn rig(queue: QueueConfig, retry: RetryConfig, answers: Vec<Result<Accepted, Fai
         answers: Mutex::new(answers.into()),
         always: Mutex::new(Ok(Accepted::default())),
         attempts: Mutex::default(),
+        taken: Mutex::default(),
+        capacity: AtomicUsize::new(usize::MAX),
         gate: Semaphore::new(1000),
     });
     let built = Exporting { queue, retry }.build(&context, script.clone());
@@ -162,6 +181,61 @@ async fn gives_up() {
     }
 }
 
+/// Guarantees: the log says once that a destination is away (which one, since when, that it is tried again), once
+/// more every five minutes, and once that it is back; an attempt that was under way when it went is no recovery.
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_told() {
+    let logbook = Logbook::open();
+    let retry = RetryConfig { max_elapsed_time: Duration::ZERO, ..exact() };
+    let mut rig = rig(QueueConfig { num_consumers: 2, ..QueueConfig::default() }, retry, vec![]);
+    *rig.script.always.lock().unwrap() = retryable();
+    rig.built.component.start().await.unwrap();
+    rig.put(1).await;
+    rig.put(1).await;
+    tokio::time::sleep(Duration::from_secs(700)).await;
+    let reports = rig.board.reports.lock().unwrap().clone();
+    assert_eq!(reports.len(), 3, "{reports:?}");
+    for (status, reason) in &reports {
+        let reason = reason.as_deref().unwrap();
+        assert_eq!(*status, Status::RecoverableError);
+        assert!(reason.starts_with("collector:4317 has taken nothing since 2"), "{reason}");
+        assert!(reason.ends_with("Z; trying again: down"), "{reason}");
+    }
+    let lines = logbook.lines("collector:4317 has taken nothing since 2");
+    assert_eq!(lines.len(), 2, "the first line is the host's own: {lines:?}");
+    *rig.script.always.lock().unwrap() = Ok(Accepted::default());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(rig.board.statuses_reported()[3..], [Status::Ok]);
+    assert_eq!(rig.ledger.delivered(), 2);
+}
+
+/// Guarantees: without retries the log does not promise any.
+#[tokio::test(start_paused = true)]
+async fn an_outage_without_retries() {
+    let retry = RetryConfig { enabled: false, ..exact() };
+    let mut rig = rig(QueueConfig::default(), retry, vec![retryable()]);
+    rig.built.component.start().await.unwrap();
+    rig.put(1).await;
+    settle().await;
+    let reports = rig.board.reports.lock().unwrap().clone();
+    let reason = reports[0].1.as_deref().unwrap();
+    assert!(reason.ends_with("what it does not take is lost: down"), "{reason}");
+}
+
+/// Guarantees: an attempt that was begun before the destination failed and is answered after it is no recovery.
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_is_no_recovery() {
+    let (context, _, board) = context("otlp_grpc");
+    let outage = outage::Outage::new(crate::reporter::Reporter::new(&context), "collector:4317".to_owned());
+    let begun = Instant::now();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    outage.goes_on(&retryable().unwrap_err(), true);
+    outage.over(begun);
+    assert_eq!(board.statuses_reported(), [Status::RecoverableError]);
+    outage.over(Instant::now());
+    assert_eq!(board.statuses_reported(), [Status::RecoverableError, Status::Ok]);
+}
+
 /// Guarantees: a server that asks for patience gets it, as far as it is more than the client's own, and at most
 /// an hour.
 #[tokio::test(start_paused = true)]
@@ -176,6 +250,17 @@ async fn honours_the_servers_delay() {
     rig.put(1).await;
     tokio::time::sleep(Duration::from_secs(5000)).await;
     assert_eq!(rig.attempts_since(begin), [0.0, 42.0, 49.5, 3649.5]);
+}
+
+/// Guarantees: a server that asks for more patience than a request has loses it the request at once.
+#[tokio::test(start_paused = true)]
+async fn more_patience_than_there_is() {
+    let asked = Failure::Retryable { reason: "busy".to_owned(), after: Some(Duration::from_secs(301)) };
+    let mut rig = rig(QueueConfig::default(), exact(), vec![Err(asked)]);
+    rig.built.component.start().await.unwrap();
+    rig.put(2).await;
+    settle().await;
+    assert_eq!((rig.ledger.lost("retry_exhausted"), rig.ledger.all_lost()), (2, 2));
 }
 
 /// Guarantees: what will never be taken is tried once and counted as refused; without retries so is what might
@@ -202,13 +287,42 @@ async fn no_second_attempt() {
 #[tokio::test(start_paused = true)]
 async fn partial_success() {
     for (rejected, lost) in [(2, 2), (100, 5)] {
+        let logbook = Logbook::open();
         let answer = Ok(Accepted { rejected, message: "too old".to_owned() });
-        let mut rig = rig(QueueConfig::default(), exact(), vec![answer]);
+        let queue = QueueConfig { num_consumers: 1, ..QueueConfig::default() };
+        let mut rig = rig(queue, exact(), vec![answer.clone(), answer.clone(), answer]);
         rig.built.component.start().await.unwrap();
+        for round in 1..=2 {
+            rig.put(5).await;
+            settle().await;
+            assert_eq!(
+                (rig.ledger.lost("rejected"), rig.ledger.delivered()),
+                (round * lost, round * (5 - lost))
+            );
+        }
+        let lines = logbook.lines("too old");
+        assert_eq!(lines.len(), 1, "one line in a while: {lines:?}");
+        assert!(lines[0].contains(&format!("items={lost}")) && lines[0].contains("rejected"), "{lines:?}");
+        tokio::time::sleep(Duration::from_secs(10)).await;
         rig.put(5).await;
         settle().await;
-        assert_eq!((rig.ledger.lost("rejected"), rig.ledger.delivered()), (lost, 5 - lost));
+        let lines = logbook.lines("too old");
+        assert!(lines.len() == 2 && lines[1].contains("silenced=1"), "{lines:?}");
     }
+}
+
+/// Guarantees: a destination that takes everything and has something to say about it is quoted, and nothing is
+/// called lost.
+#[tokio::test(start_paused = true)]
+async fn a_remark() {
+    let logbook = Logbook::open();
+    let answer = Ok(Accepted { rejected: 0, message: "please upgrade".to_owned() });
+    let mut rig = rig(QueueConfig::default(), exact(), vec![answer]);
+    rig.built.component.start().await.unwrap();
+    rig.put(5).await;
+    settle().await;
+    assert_eq!((rig.ledger.all_lost(), rig.ledger.delivered()), (0, 5));
+    assert_eq!((logbook.lines("please upgrade").len(), logbook.lines("lost").len()), (1, 0));
 }
 
 /// Guarantees: a full queue loses what comes, to the item; nothing else is lost, and its use is told.
@@ -306,9 +420,11 @@ async fn shutdown_does_not_wait_for_the_dead() {
     assert_eq!((rig.ledger.lost("shutdown"), rig.ledger.all_lost()), (5, 5));
 }
 
-/// Guarantees: when the service stops waiting for a shutdown, all that is queued or being sent is counted.
+/// Guarantees: when the service stops waiting for a shutdown, all that is queued or being sent is counted, and the
+/// log says how much it was.
 #[tokio::test(start_paused = true)]
 async fn deadline_counts_what_is_left() {
+    let logbook = Logbook::open();
     let queue = QueueConfig { num_consumers: 2, ..QueueConfig::default() };
     let mut rig = rig(queue, exact(), vec![]);
     rig.hang();
@@ -322,6 +438,11 @@ async fn deadline_counts_what_is_left() {
     drop(rig.built);
     settle().await;
     assert_eq!((rig.ledger.lost("shutdown"), rig.ledger.all_lost(), rig.ledger.delivered()), (12, 12, 0));
+    let lines = logbook.lines("the time to drain is over");
+    assert!(
+        lines.len() == 1 && lines[0].contains("items=12") && lines[0].contains("stage=\"shutdown\""),
+        "{lines:?}"
+    );
 }
 
 /// Guarantees: a shutdown without a start is safe and counts what was queued.

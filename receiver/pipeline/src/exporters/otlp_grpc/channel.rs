@@ -1,13 +1,13 @@
-//! The connection: lazy, encrypted or not.
+//! How to connect: where to, encrypted or not.
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use super::config::Config;
 
-/// A channel that connects on its first use, and again whenever it has to.
+/// What connections are made from.
 ///
 /// Errors: what is wrong with the address or the certificates, and what to do about it.
-pub(super) fn lazy(config: &Config) -> Result<Channel, String> {
+pub(super) fn endpoint(config: &Config) -> Result<Endpoint, String> {
     let scheme = if config.encrypted() { "https" } else { "http" };
     let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", config.target.endpoint))
         .map_err(|error| format!("endpoint {}: {error}", config.target.endpoint))?
@@ -21,7 +21,7 @@ pub(super) fn lazy(config: &Config) -> Result<Channel, String> {
     if config.encrypted() {
         endpoint = tls::encrypt(endpoint, &config.tls)?;
     }
-    Ok(endpoint.connect_lazy())
+    Ok(endpoint)
 }
 
 #[cfg(feature = "tls")]

@@ -151,6 +151,7 @@ impl Setting for Target {
 
 impl TlsConfig {
     fn read(settings: &mut Settings<'_>) -> Self {
+        let before = settings.faults();
         for (key, reason) in REFUSED_TLS {
             refuse(settings, key, reason);
         }
@@ -172,6 +173,12 @@ impl TlsConfig {
             }
             (None, None) => None,
         };
+        if settings.faults() == before {
+            let (cert, key) = identity.as_ref().map(|(cert, key)| (cert, key)).unzip();
+            for (name, pem) in [("ca_file", ca.as_ref()), ("cert_file", cert), ("key_file", key)] {
+                check_file(settings, name, pem);
+            }
+        }
         Self { insecure, ca, identity, server_name_override, include_system_ca_certs_pool }
     }
 }
@@ -189,6 +196,18 @@ fn read_pem<'a>(
         settings.reject(file, format!("one of {file} and {text}, not both"));
     }
     path.or(pem)
+}
+
+/// Refuses a file that cannot be opened, before anything is started with it.
+fn check_file(settings: &mut Settings<'_>, key: &str, pem: Option<&Pem>) {
+    let Some(Pem::File(path)) = pem else { return };
+    let outcome = std::fs::File::open(path).and_then(|file| file.metadata());
+    let reason = match outcome {
+        Ok(metadata) if metadata.is_dir() => "it is a folder".to_owned(),
+        Ok(_) => return,
+        Err(error) => error.to_string(),
+    };
+    settings.reject(key, format!("a file that can be read: {reason}"));
 }
 
 impl Keepalive {

@@ -1,5 +1,7 @@
 mod config;
 mod server;
+mod sizes;
+mod slow;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -207,32 +209,6 @@ async fn partial_success() {
     }
     rig.built.component.shutdown().await.unwrap();
     assert_eq!((rig.ledger.lost("rejected"), rig.ledger.all_lost(), rig.ledger.delivered()), (2, 2, 13));
-}
-
-/// Guarantees: a request beyond the server's limit is lost at once, with its size and what to do about it.
-/// Needs: the loopback network.
-#[tokio::test]
-async fn too_large() {
-    let server = Server::start_with_limit(100);
-    let mut rig = rig(&format!("{{endpoint: 'http://{}', {QUICK}}}", server.address)).await;
-    rig.put_logs(50).await;
-    rig.accounted(50).await;
-    assert_eq!((rig.ledger.lost("refused"), rig.ledger.all_lost()), (50, 50));
-    assert!(rig.reasons().contains("is too large: lower batch's send_batch_max_size"), "{}", rig.reasons());
-    rig.built.component.shutdown().await.unwrap();
-}
-
-/// Guarantees: a server that takes the request and never answers is given up after `timeout`.
-/// Needs: the loopback network.
-#[tokio::test]
-async fn no_answer() {
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = silent.local_addr().unwrap();
-    let mut rig = rig(&format!("{{endpoint: 'http://{address}', timeout: 50ms, {NEVER}}}")).await;
-    rig.put_logs(1).await;
-    rig.accounted(1).await;
-    assert_eq!(rig.ledger.lost("retry_exhausted"), 1);
-    rig.built.component.shutdown().await.unwrap();
 }
 
 /// Guarantees: a connection that breaks is the network's fault, not the data's: the request is sent again.

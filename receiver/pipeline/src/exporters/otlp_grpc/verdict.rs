@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
 use crate::exporters::helper::{Accepted, Failure};
@@ -16,15 +16,12 @@ pub(super) fn accepted(rejected: i64, message: String) -> Accepted {
     Accepted { rejected: u64::try_from(rejected).unwrap_or(0), message: shorten(message) }
 }
 
-/// Whether a request that failed with `status` should be sent again. `size` is its encoded length in bytes.
+/// Whether a request that failed with `status` should be sent again, whole or in parts. `size` is its encoded length
+/// in bytes.
 pub(super) fn failure(status: &Status, size: usize) -> Failure {
     let reason = shorten(describe(status));
     if too_large(status) {
-        return Failure::Permanent {
-            reason: format!(
-                "a request of {size} bytes is too large: lower batch's send_batch_max_size ({reason})"
-            ),
-        };
+        return Failure::TooLarge { reason: format!("{size} bytes at once: {reason}") };
     }
     let after = asked_delay(status);
     let retryable = match status.code() {
@@ -42,17 +39,28 @@ pub(super) fn failure(status: &Status, size: usize) -> Failure {
     if retryable { Failure::Retryable { reason, after } } else { Failure::Permanent { reason } }
 }
 
+/// Whether the client itself gave the request up: tonic keeps the time of it as well, and may be the first to notice.
+pub(super) fn timed_out(status: &Status) -> bool {
+    std::iter::successors(status.source(), |error| (*error).source()).any(<dyn Error>::is::<TimeoutExpired>)
+}
+
 /// The delay of a `RetryInfo`, where the answer holds one. One without a delay means "retry, whenever".
 fn asked_delay(status: &Status) -> Option<Duration> {
     let info = status.get_details_retry_info()?;
     Some(info.retry_delay.unwrap_or_default())
 }
 
-/// gRPC for Go and tonic say it in different ways, and there is no code of its own for it.
+/// There is no code of its own for it: each implementation of gRPC has words for it, and a proxy has HTTP's status.
 fn too_large(status: &Status) -> bool {
+    /// gRPC for Go and C++; tonic; Java; Node.js and tonic after decompression.
+    const WORDS: [&str; 5] =
+        ["larger than max", "too large", "exceeds maximum size", "size larger than", "size limit"];
     let message = status.message();
-    matches!(status.code(), Code::ResourceExhausted | Code::OutOfRange)
-        && (message.contains("larger than max") || message.contains("too large"))
+    match status.code() {
+        Code::ResourceExhausted | Code::OutOfRange => WORDS.iter().any(|words| message.contains(words)),
+        Code::Unknown => message.ends_with("HTTP status code 413"),
+        _ => false,
+    }
 }
 
 fn describe(status: &Status) -> String {

@@ -60,12 +60,15 @@ fn without_tls() {
 /// Guarantees: every key of the blocks is read.
 #[test]
 fn all_keys() {
-    let config = read(
-        "{endpoint: 'http://c:1', timeout: 1s, compression: none, headers: {a: b},
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = folder.path().join("c.pem");
+    std::fs::write(&certificate, "CERT").unwrap();
+    let file = certificate.display().to_string();
+    let yaml = "{endpoint: 'http://c:1', timeout: 1s, compression: none, headers: {a: b},
           keepalive: {time: 30s, timeout: 3s, permit_without_stream: true},
           retry_on_failure: {enabled: false}, sending_queue: {queue_size: 7},
-          tls: {ca_pem: CA, cert_file: c.pem, key_pem: KEY, server_name_override: n, include_system_ca_certs_pool: true}}",
-    );
+          tls: {ca_pem: CA, cert_file: c.pem, key_pem: KEY, server_name_override: n, include_system_ca_certs_pool: true}}";
+    let config = read(&yaml.replace("c.pem", &file));
     assert_eq!((config.timeout, config.compression), (Duration::from_secs(1), Compression::None));
     assert_eq!(config.headers.get("a").unwrap(), "b");
     assert!(config.headers.get("a").unwrap().is_sensitive());
@@ -79,7 +82,7 @@ fn all_keys() {
     let tls = TlsConfig {
         insecure: false,
         ca: Some(Pem::Text("CA".to_owned())),
-        identity: Some((Pem::File("c.pem".into()), Pem::Text("KEY".to_owned()))),
+        identity: Some((Pem::File(certificate), Pem::Text("KEY".to_owned()))),
         server_name_override: Some("n".to_owned()),
         include_system_ca_certs_pool: true,
     };
@@ -127,6 +130,30 @@ fn bad_settings() {
         let complaint = complaints(configure_exporter(&Factory, yaml));
         assert!(complaint.contains(expected), "{yaml}: {complaint}");
     }
+}
+
+/// Guarantees: a file that cannot be opened is found out by reading the configuration, at its key, with its name; one
+/// at a time is enough where the block has other faults.
+#[test]
+fn files_are_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let there = folder.path().join("there.pem");
+    std::fs::write(&there, "PEM").unwrap();
+    let (there, missing) = (there.display(), folder.path().join("missing.pem").display().to_string());
+    let folder = folder.path().display();
+    for (tls, key, name) in [
+        (format!("ca_file: '{missing}'"), "tls::ca_file", missing.as_str()),
+        (format!("ca_file: '{folder}'"), "tls::ca_file", "it is a folder"),
+        (format!("cert_file: '{missing}', key_file: '{there}'"), "tls::cert_file", missing.as_str()),
+        (format!("cert_file: '{there}', key_file: '{missing}'"), "tls::key_file", missing.as_str()),
+        (format!("ca_file: '{missing}', tpm: {{}}"), "tls::tpm", "TPM"),
+    ] {
+        let yaml = format!("{{endpoint: 'http://c:1', tls: {{{tls}}}}}");
+        let complaint = complaints(configure_exporter(&Factory, &yaml));
+        assert!(complaint.contains(key) && complaint.contains(name), "{yaml}: {complaint}");
+        assert_eq!(complaint.lines().count(), 1, "{complaint}");
+    }
+    read(&format!("{{endpoint: 'http://c:1', tls: {{ca_file: '{there}'}}}}"));
 }
 
 /// Guarantees: a complaint about a header never shows its value, which is likely a password.

@@ -1,7 +1,7 @@
 //! An OTLP server that answers as it is told.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
@@ -13,6 +13,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -29,13 +30,18 @@ pub(super) struct Taken {
     pub(super) data: Data,
 }
 
+/// A port that the system chooses.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 type LogAnswer = Result<ExportLogsServiceResponse, Status>;
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Service {
     /// For logs, one after the other; then success.
     answers: Arc<Mutex<VecDeque<LogAnswer>>>,
     taken: Arc<Mutex<Vec<Taken>>>,
+    /// While it is closed, logs are taken and not answered.
+    answering: Arc<watch::Sender<bool>>,
 }
 
 /// Serves until it is dropped.
@@ -48,33 +54,41 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start(answers: Vec<LogAnswer>) -> Self {
-        Self::start_at(([127, 0, 0, 1], 0).into(), answers)
+        Self::start_at(ANY, answers)
     }
 
     pub(super) fn start_at(address: SocketAddr, answers: Vec<LogAnswer>) -> Self {
-        Self::serve(tonic::transport::Server::builder(), address, answers, usize::MAX)
+        Self::serve(tonic::transport::Server::builder(), bind(address), answers, usize::MAX)
+    }
+
+    /// On a listener that may have had connections already.
+    pub(super) fn start_on(listener: TcpListener) -> Self {
+        Self::serve(tonic::transport::Server::builder(), listener, vec![], usize::MAX)
     }
 
     /// Takes no message of more than `limit` bytes.
     pub(super) fn start_with_limit(limit: usize) -> Self {
-        Self::serve(tonic::transport::Server::builder(), ([127, 0, 0, 1], 0).into(), vec![], limit)
+        Self::serve(tonic::transport::Server::builder(), bind(ANY), vec![], limit)
     }
 
     #[cfg(feature = "tls")]
     pub(super) fn start_with_tls(tls: tonic::transport::ServerTlsConfig) -> Self {
         let builder = tonic::transport::Server::builder().tls_config(tls).unwrap();
-        Self::serve(builder, ([127, 0, 0, 1], 0).into(), vec![], usize::MAX)
+        Self::serve(builder, bind(ANY), vec![], usize::MAX)
     }
 
     fn serve(
         mut builder: tonic::transport::Server,
-        address: SocketAddr,
+        listener: TcpListener,
         answers: Vec<LogAnswer>,
         limit: usize,
     ) -> Self {
-        let listener = bind(address);
         let address = listener.local_addr().unwrap();
-        let service = Service { answers: Arc::new(Mutex::new(answers.into())), ..Service::default() };
+        let service = Service {
+            answers: Arc::new(Mutex::new(answers.into())),
+            taken: Arc::default(),
+            answering: Arc::new(watch::Sender::new(true)),
+        };
         let logs = LogsServiceServer::new(service.clone())
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(limit);
@@ -95,6 +109,11 @@ impl Server {
         self.task.await.unwrap();
     }
 
+    /// Whether logs are answered; those that have waited are answered too.
+    pub(super) fn answer(&self, answering: bool) {
+        self.service.answering.send_replace(answering);
+    }
+
     pub(super) fn taken(&self) -> Vec<Taken> {
         self.service.taken.lock().unwrap().clone()
     }
@@ -102,7 +121,7 @@ impl Server {
 
 /// An address where nobody listens.
 pub(super) fn free_address() -> SocketAddr {
-    bind(([127, 0, 0, 1], 0).into()).local_addr().unwrap()
+    bind(ANY).local_addr().unwrap()
 }
 
 /// With `SO_REUSEADDR`, so that a port can be used again at once.
@@ -121,6 +140,8 @@ impl LogsService for Service {
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
         let metadata = request.metadata().clone();
         self.taken.lock().unwrap().push(Taken { metadata, data: Data::Logs(request.into_inner()) });
+        let mut answering = self.answering.subscribe();
+        answering.wait_for(|answering| *answering).await.unwrap();
         let answer = self.answers.lock().unwrap().pop_front();
         answer.unwrap_or_else(|| Ok(ExportLogsServiceResponse::default())).map(Response::new)
     }

@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use crate::data::Data;
 
 /// `first` followed by `second`; of two signals only the second remains, so the caller keeps them apart.
-pub(super) fn merge(first: Data, second: Data) -> Data {
+pub(crate) fn merge(first: Data, second: Data) -> Data {
     match (first, second) {
         (Data::Logs(mut first), Data::Logs(second)) => {
             first.resource_logs.extend(second.resource_logs);
@@ -26,7 +26,7 @@ pub(super) fn merge(first: Data, second: Data) -> Data {
 }
 
 /// The first `count` items, and the rest. A resource, scope or metric that is cut stands in both halves.
-pub(super) fn split(data: Data, count: usize) -> (Data, Data) {
+pub(crate) fn split(data: Data, count: usize) -> (Data, Data) {
     let mut left = count;
     match data {
         Data::Logs(request) => {
