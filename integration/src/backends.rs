@@ -1,10 +1,11 @@
-//! A real Collector and a real Prometheus, built by `backends/build.sh`.
+//! A real Collector, a real Prometheus and a real log store, built by `backends/build.sh`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::need::Skip;
@@ -37,6 +38,8 @@ pub struct Collector {
     pub prometheus_port: u16,
     /// The file its file exporter writes.
     pub file: PathBuf,
+    health: String,
+    command: Command,
     process: Process,
 }
 
@@ -46,23 +49,88 @@ impl Collector {
     /// # Errors
     /// When it does not come up.
     pub fn start(world: &World, prometheus_otlp: u16) -> anyhow::Result<Self> {
-        let (otlp, health, prometheus_port) = (free_port()?, free_port()?, free_port()?);
-        let file = world.path("collector.jsonl");
+        Self::with(world, prometheus_otlp, None)
+    }
+
+    /// The same, and log records also go to a log store.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_with_logs(world: &World, prometheus_otlp: u16, logs: &VictoriaLogs) -> anyhow::Result<Self> {
+        Self::with(world, prometheus_otlp, Some(logs))
+    }
+
+    fn with(world: &World, prometheus_otlp: u16, logs: Option<&VictoriaLogs>) -> anyhow::Result<Self> {
+        let configs = repository().join("integration/backends");
         let mut command = Command::new(folder()?.join("otelcol-e2e"));
         command
             .arg("--config")
-            .arg(repository().join("integration/backends/collector.yaml"))
-            .env("E2E_FILE", &file)
-            .env("E2E_OTLP", format!("127.0.0.1:{otlp}"))
-            .env("E2E_HEALTH", format!("127.0.0.1:{health}"))
-            .env("E2E_PROMETHEUS_EXPORTER", format!("127.0.0.1:{prometheus_port}"))
+            .arg(configs.join("collector.yaml"))
+            .env("E2E_FILE", world.path("collector.jsonl"))
             .env("E2E_PROMETHEUS", format!("127.0.0.1:{prometheus_otlp}"));
+        if let Some(logs) = logs {
+            command.arg("--config").arg(configs.join("collector-logs.yaml")).env("E2E_LOGS", logs.address());
+        }
+        Self::run(world, command, ["E2E_OTLP", "E2E_HEALTH", "E2E_PROMETHEUS_EXPORTER"])
+    }
+
+    /// Starts it on the `collector.yaml` that users are given, with a log store at `logs` (`host:port`), which need
+    /// not be up. It writes no file; what it could not deliver it sends when it is started again.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn shipped(world: &World, logs: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new(folder()?.join("otelcol-e2e"));
+        command
+            .arg("--config")
+            .arg(repository().join("otel-config/collector.yaml"))
+            // its own metrics have a fixed port, which another test may have
+            .arg("--set=service::telemetry::metrics::level=none")
+            .env("STORAGE_DIRECTORY", world.path("collector-storage"))
+            .env("LOG_STORE", format!("http://{logs}/insert/opentelemetry/v1/logs"));
+        Self::run(world, command, ["OTLP_LISTEN", "HEALTH_LISTEN", "PROMETHEUS_LISTEN"])
+    }
+
+    /// Starts it, with the addresses for OTLP, health and Prometheus in the variables of these names.
+    fn run(world: &World, mut command: Command, addresses: [&str; 3]) -> anyhow::Result<Self> {
+        let ports = [free_port()?, free_port()?, free_port()?];
+        for (variable, port) in addresses.into_iter().zip(ports) {
+            command.env(variable, format!("127.0.0.1:{port}"));
+        }
+        let [otlp, health, prometheus_port] = ports;
+        let health = format!("http://127.0.0.1:{health}/");
         let mut process = world.spawn("collector", &mut command)?;
-        until("the Collector", Duration::from_secs(60), || {
-            process.lives()?;
-            Ok(web::get(&format!("http://127.0.0.1:{health}/")).ok())
-        })?;
-        Ok(Self { otlp: format!("127.0.0.1:{otlp}"), prometheus_port, file, process })
+        up("the Collector", &mut process, &health)?;
+        let file = world.path("collector.jsonl");
+        Ok(Self { otlp: format!("127.0.0.1:{otlp}"), prometheus_port, file, health, command, process })
+    }
+
+    /// Sends it a signal: `SIGSTOP` makes it hang.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Ends it in order: what it was given is in its file then.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGTERM)?;
+        self.process.end(Duration::from_secs(30)).map(drop)
+    }
+
+    /// Starts it again after [`stop`](Self::stop), at the same addresses and with another file: it would empty the old one.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_again(&mut self, world: &World) -> anyhow::Result<()> {
+        self.file.set_extension("again.jsonl");
+        self.command.env("E2E_FILE", &self.file);
+        self.process = world.spawn("collector-again", &mut self.command)?;
+        up("the Collector", &mut self.process, &self.health)
     }
 
     /// Fails if it has ended.
@@ -91,7 +159,14 @@ impl Prometheus {
             config +=
                 &format!("- {{job_name: {job}, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}\n");
         }
-        let config = world.write("prometheus.yml", &config)?;
+        Self::start_with(world, port, &world.write("prometheus.yml", &config)?)
+    }
+
+    /// Starts it on `port` with a configuration of its own.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_with(world: &World, port: u16, config: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new(folder()?.join("prometheus"));
         command
             .arg(format!("--config.file={}", config.display()))
@@ -99,11 +174,17 @@ impl Prometheus {
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .arg("--web.enable-otlp-receiver");
         let mut process = world.spawn("prometheus", &mut command)?;
-        until("Prometheus", Duration::from_secs(60), || {
-            process.lives()?;
-            Ok(web::get(&format!("http://127.0.0.1:{port}/-/ready")).ok())
-        })?;
+        up("Prometheus", &mut process, &format!("http://127.0.0.1:{port}/-/ready"))?;
         Ok(Self { port, _process: process })
+    }
+
+    /// The `data` of any page of its HTTP interface, such as `rules`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn page(&self, name: &str) -> anyhow::Result<Value> {
+        let answer = web::query(&format!("http://127.0.0.1:{}/api/v1/{name}", self.port), &[])?;
+        Ok(answer["data"].clone())
     }
 
     /// The names of the series that match a selector.
@@ -126,4 +207,62 @@ impl Prometheus {
         let answer = web::query(&url, &[("query", query)])?;
         Ok(answer["data"]["result"].as_array().cloned().unwrap_or_default())
     }
+}
+
+/// A running VictoriaLogs: the log store that the queries we ship are tried on.
+pub struct VictoriaLogs {
+    port: u16,
+    _process: Process,
+}
+
+impl VictoriaLogs {
+    /// Starts it, empty.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start(world: &World) -> anyhow::Result<Self> {
+        Self::start_on(world, free_port()?)
+    }
+
+    /// The same, on a port of the caller's choice.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_on(world: &World, port: u16) -> anyhow::Result<Self> {
+        let mut command = Command::new(folder()?.join("victoria-logs"));
+        command
+            .arg(format!("-storageDataPath={}", world.path("victoria-logs").display()))
+            .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
+            .arg("-retentionPeriod=2d");
+        let mut process = world.spawn("victoria-logs", &mut command)?;
+        up("VictoriaLogs", &mut process, &format!("http://127.0.0.1:{port}/health"))?;
+        Ok(Self { port, _process: process })
+    }
+
+    /// Where it listens, `host:port`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The rows that a `LogsQL` query answers with. The store keeps every value as text; a record is found some
+    /// seconds after it came.
+    ///
+    /// # Errors
+    /// When it does not take the query.
+    pub fn query(&self, query: &str) -> anyhow::Result<Vec<Value>> {
+        let url = format!("http://{}/select/logsql/query", self.address());
+        let mut answer = ureq::get(url).query("query", query).call().with_context(|| query.to_owned())?;
+        let lines = answer.body_mut().read_to_string()?;
+        Ok(lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+    }
+}
+
+/// Waits until a server's page answers.
+fn up(name: &str, process: &mut Process, page: &str) -> anyhow::Result<()> {
+    until(name, Duration::from_secs(60), || {
+        process.lives()?;
+        Ok(web::get(page).ok())
+    })?;
+    Ok(())
 }
