@@ -2,11 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::memory_cgroup::MemoryCgroup;
 use crate::need::{self, Skip};
+use crate::process::Process;
 use crate::scenario::World;
+use crate::wait::until;
 
 /// A root file system with our programs and the libraries they load.
 pub struct Rootfs {
@@ -49,20 +53,9 @@ impl Rootfs {
     /// and its arguments. The test's folder is `/world` inside.
     #[must_use]
     pub fn run(&self, flags: &[&str]) -> Command {
-        let mut command = Command::new(&self.podman);
+        let mut command = self.podman();
         command
-            .arg("--root")
-            .arg(self.world.join("podman/store"))
-            .arg("--runroot")
-            .arg(self.world.join("podman/run"))
-            .args([
-                "--storage-driver=vfs",
-                "--cgroup-manager=cgroupfs",
-                "--runtime=runc",
-                "run",
-                "--rm",
-                "--interactive",
-            ])
+            .args(["run", "--rm", "--interactive"])
             // the limits as they are: raising them takes a capability that a nested host may lack
             .args([
                 format!("--ulimit=nofile={0}:{0}", self.open_files),
@@ -74,6 +67,69 @@ impl Rootfs {
             .arg("--rootfs")
             .arg(self.world.join("rootfs"));
         command
+    }
+
+    /// Starts a program in a container of its own, which takes no more memory than `limit`, and waits until it runs.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(
+        &self,
+        world: &World,
+        name: &str,
+        limit: &str,
+        program: &[&str],
+    ) -> anyhow::Result<Container> {
+        let (id_file, pid_file) = (world.path(&format!("{name}.id")), world.path(&format!("{name}.pid")));
+        let mut command = self.run(&[
+            &format!("--cidfile={}", id_file.display()),
+            &format!("--pidfile={}", pid_file.display()),
+            // no swap: the limit is the end
+            &format!("--memory={limit}"),
+            &format!("--memory-swap={limit}"),
+        ]);
+        let mut process = world.spawn(name, command.args(program))?;
+        let what = format!("the container of {name}");
+        let (id, pid) = until(&what, Duration::from_secs(60), || {
+            process.lives()?;
+            let id = std::fs::read_to_string(&id_file).ok().filter(|id| id.len() == 64);
+            let pid = std::fs::read_to_string(&pid_file).ok().and_then(|pid| pid.trim().parse().ok());
+            Ok(id.zip(pid))
+        })?;
+        let mut remove = self.podman();
+        remove.args(["rm", "--force", "--time=0", &id]);
+        Ok(Container { cgroup: MemoryCgroup::of(pid)?, id, pid, process, remove })
+    }
+
+    fn podman(&self) -> Command {
+        let mut command = Command::new(&self.podman);
+        command
+            .arg("--root")
+            .arg(self.world.join("podman/store"))
+            .arg("--runroot")
+            .arg(self.world.join("podman/run"))
+            .args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--runtime=runc"]);
+        command
+    }
+}
+
+/// A container that runs. Dropped, it is removed with all that podman made for it.
+pub struct Container {
+    /// In full: 64 hexadecimal digits.
+    pub id: String,
+    /// Its first process, by its pid on the host.
+    pub pid: u32,
+    /// What its memory is charged to.
+    pub cgroup: MemoryCgroup,
+    /// The podman that waits for it: its output is the program's, and it ends when the container does.
+    pub process: Process,
+    remove: Command,
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // it may have ended by itself: podman has nothing to remove then
+        let _ = self.remove.stdin(Stdio::null()).output();
     }
 }
 

@@ -7,7 +7,9 @@
 
 pub mod backends;
 pub mod container;
+pub mod memory_cgroup;
 pub mod need;
+pub mod oom;
 pub mod otlp;
 pub mod process;
 pub mod scenario;

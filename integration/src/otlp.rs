@@ -1,5 +1,6 @@
 //! The log records in what a Collector's file exporter wrote: OTLP as JSON lines, read without our own crates.
 
+use anyhow::Context as _;
 use serde_json::{Map, Value};
 
 /// A log record together with where it came from. Attributes are plain JSON: numbers are numbers.
@@ -24,6 +25,29 @@ pub struct Record {
 }
 
 impl Record {
+    /// The container it is about, or in which its process runs.
+    #[must_use]
+    pub fn container(&self) -> Option<&str> {
+        self.resource.get("container.id").and_then(Value::as_str)
+    }
+
+    /// An attribute of ours, by its name without the prefix.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn ours(&self, name: &str) -> anyhow::Result<&Value> {
+        let value = self.attributes.get(&format!("memory_leak_hunter.{name}"));
+        value.with_context(|| format!("no {name} in {}: {:?}", self.event, self.attributes))
+    }
+
+    /// A number among our attributes.
+    ///
+    /// # Errors
+    /// When it is not there, or no number.
+    pub fn number(&self, name: &str) -> anyhow::Result<f64> {
+        self.ours(name)?.as_f64().with_context(|| format!("{name} is no number: {:?}", self.attributes))
+    }
+
     /// The pid of the process it is about.
     #[must_use]
     pub fn pid(&self) -> Option<u64> {
@@ -99,15 +123,18 @@ mod tests {
     #[test]
     fn reads_what_the_collector_writes() {
         let path = tempfile::NamedTempFile::new().unwrap();
-        let line = r#"{"resourceLogs":[{"resource":{"attributes":[{"key":"process.pid","value":{"intValue":"42"}}]},
+        let line = r#"{"resourceLogs":[{"resource":{"attributes":[{"key":"process.pid","value":{"intValue":"42"}},
+            {"key":"container.id","value":{"stringValue":"c"}}]},
             "scopeLogs":[{"scope":{"name":"s"},"logRecords":[{"eventName":"e","severityNumber":13,"timeUnixNano":"7",
-            "body":{"stringValue":"b"},"attributes":[{"key":"k","value":{"doubleValue":1.5}}]}]}]}]}"#;
+            "body":{"stringValue":"b"},"attributes":[{"key":"memory_leak_hunter.k","value":{"doubleValue":1.5}}]}]}]}]}"#;
         let line = line.replace('\n', "");
         std::fs::write(path.path(), format!("{line}\n{{\"resourceLogs\":[")).unwrap();
         let records = records(path.path()).unwrap();
         assert_eq!(records.len(), 1);
         assert_eq!((records[0].pid(), records[0].time, records[0].severity), (Some(42), 7, 13));
-        assert_eq!(records[0].attributes["k"], 1.5);
+        assert_eq!(records[0].container(), Some("c"));
+        assert_eq!(records[0].number("k").unwrap(), 1.5);
+        assert!(records[0].ours("other").is_err());
         assert_eq!((records[0].event.as_str(), records[0].body.as_str()), ("e", "b"));
     }
 }

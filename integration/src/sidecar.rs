@@ -58,6 +58,23 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// A configuration that hunts on this host: log records through one exporter, written as YAML, and metrics on a port.
+#[must_use]
+pub fn hunting(logs: &str, metrics_port: u16) -> String {
+    let exporter = logs.split(':').next().unwrap_or_default();
+    format!(
+        "receivers: {{memory_leak_hunter: {{collection_interval: 1s}}}}
+exporters:
+  {logs}
+  prometheus: {{endpoint: '127.0.0.1:{metrics_port}'}}
+service:
+  pipelines:
+    logs: {{receivers: [memory_leak_hunter], exporters: [{exporter}]}}
+    metrics: {{receivers: [memory_leak_hunter], exporters: [prometheus]}}
+"
+    )
+}
+
 /// Starts the sidecar on a configuration, and waits until its Prometheus endpoint on `port` tells of a first sweep.
 ///
 /// # Errors

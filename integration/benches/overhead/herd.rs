@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use mlh_integration::process::Process;
 use mlh_integration::scenario::{World, built};
 use mlh_integration::wait::until;
@@ -21,4 +22,13 @@ pub(crate) fn start(world: &World, count: u32) -> anyhow::Result<Process> {
     // let the start-up of the last ones settle
     std::thread::sleep(Duration::from_secs(2));
     Ok(herd)
+}
+
+/// Their pids.
+///
+/// # Errors
+/// When the herd is gone.
+pub(crate) fn members(herd: &Process) -> anyhow::Result<Vec<u32>> {
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", herd.pid()))?;
+    children.split_whitespace().map(|pid| pid.parse().context("a pid")).collect()
 }

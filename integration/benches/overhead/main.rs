@@ -1,11 +1,15 @@
-//! What the sidecar costs, against its goals: `make bench`, or `make bench PARTS="pass storm"` for some of it.
+//! What the sidecar costs and how well it foretells, against its goals: `make bench`, or
+//! `make bench PARTS="pass storm"` for some of it.
 //!
-//! Needs root, eBPF, a release build of the sidecar, and a machine with nothing else to do. Prints one table.
+//! Needs root, eBPF, a release build of the sidecar, and a machine with nothing else to do; the part `oom` needs podman
+//! and runc. Prints one table.
 
 #![forbid(unsafe_code)]
 
+mod cgroups;
 mod herd;
 mod idle;
+mod oom;
 mod pass;
 mod start;
 mod storm;
@@ -17,15 +21,23 @@ use table::Table;
 
 type Part = fn(&World, &mut Table) -> anyhow::Result<()>;
 
-const PARTS: [(&str, Part); 4] =
-    [("pass", pass::measure), ("start", start::measure), ("storm", storm::measure), ("idle", idle::measure)];
+const PARTS: [(&str, Part); 7] = [
+    ("pass", pass::measure),
+    ("cgroups", cgroups::measure),
+    ("start", start::measure),
+    ("storm", storm::measure),
+    ("crossings", storm::crossings),
+    ("oom", oom::measure),
+    ("idle", idle::measure),
+];
 
 fn main() -> anyhow::Result<()> {
     // cargo passes --bench
     let named: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     if let Some(unknown) = named.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
-        anyhow::bail!("no part `{unknown}`; there are: pass start storm idle");
+        let parts: Vec<_> = PARTS.iter().map(|(part, _)| *part).collect();
+        anyhow::bail!("no part `{unknown}`; there are: {}", parts.join(" "));
     }
     mlh_integration::need::ebpf()?;
     let mut table = Table::default();

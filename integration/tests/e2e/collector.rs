@@ -144,7 +144,7 @@ fn conforms(record: &Record, leak: &Process, kind: &str, severity: i64) -> anyho
 }
 
 /// The verdict's velocity is the program's true rate, to a fifth, and lies in its own interval; the memory that has
-/// leaked and the host's end are told with it.
+/// leaked and the nearest end of memory are told with it.
 fn velocity(record: &Record) -> anyhow::Result<()> {
     let number = |key: &str| {
         let value = record.attributes.get(&format!("memory_leak_hunter.{key}")).and_then(Value::as_f64);
@@ -155,7 +155,7 @@ fn velocity(record: &Record) -> anyhow::Result<()> {
     ensure!((0.8..1.2).contains(&(velocity / RATE)), "{velocity} B/s told, {RATE} B/s leaked");
     ensure!(low <= velocity && velocity <= high, "{velocity} is not in {low} to {high}");
     ensure!((0.0..=1.0).contains(&number("confidence")?), "confidence: {}", number("confidence")?);
-    ensure!(number("leaked_bytes")? > 0.0 && number("time_to_host_exhaustion_s")? > 0.0);
+    ensure!(number("leaked_bytes")? > 0.0 && number("time_to_oom_s")? > 0.0);
     Ok(())
 }
 

@@ -145,29 +145,15 @@ fn growth_in_a_container_names_it() {
         let rootfs = Rootfs::new(world, &[built("target-leak")?])?;
         let port = free_port()?;
         let collector = Collector::start(world, free_port()?)?;
-        let config = format!(
-            "receivers: {{memory_leak_hunter: {{rss_check_interval: 2s, collection_interval: 1s}}}}
-exporters:
-  otlp_grpc: {{endpoint: '{}', tls: {{insecure: true}}}}
-  prometheus: {{endpoint: '127.0.0.1:{port}'}}
-service:
-  pipelines:
-    logs: {{receivers: [memory_leak_hunter], exporters: [otlp_grpc]}}
-    metrics: {{receivers: [memory_leak_hunter], exporters: [prometheus]}}
-",
-            collector.otlp
-        );
+        let otlp = format!("otlp_grpc: {{endpoint: '{}', tls: {{insecure: true}}}}", collector.otlp);
+        let config =
+            sidecar::hunting(&otlp, port).replace("{collection", "{rss_check_interval: 2s, collection");
         let mut hunter = sidecar::start(world, "sidecar", &config, port)?;
-        let id_file = world.path("container.id");
-        let mut command = rootfs.run(&[&format!("--cidfile={}", id_file.display())]);
-        let _leak = world.spawn("leak", command.args(["/bin/target-leak", "--rate", "1000000"]))?;
-        let id = until("the container's id", Duration::from_secs(30), || {
-            Ok(std::fs::read_to_string(&id_file).ok().filter(|id| id.len() == 64))
-        })?;
+        let leak = rootfs.start(world, "leak", "1g", &["/bin/target-leak", "--rate", "1000000"])?;
         let record = until("growth in the container", Duration::from_secs(120), || {
             hunter.lives()?;
             let of_it = |attributes: &serde_json::Map<String, Value>| {
-                attributes.get("container.id") == Some(&id.as_str().into())
+                attributes.get("container.id") == Some(&leak.id.as_str().into())
             };
             let growth = |event: &str| event == "memory_leak_hunter.rss.growth";
             Ok(records(&collector.file)?
@@ -177,8 +163,7 @@ service:
         ensure!(record.severity == 9, "severity: {}", record.severity);
         ensure!(record.resource["process.executable.name"] == "target-leak", "{:?}", record.resource);
         let pid = record.pid().context("no pid")?;
-        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
-        ensure!(comm.trim() == "target-leak", "pid {pid} of the host is {comm}");
+        ensure!(pid == u64::from(leak.pid), "pid {pid} of the host is not {}", leak.pid);
         Ok(())
     });
 }

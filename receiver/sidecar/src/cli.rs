@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Finds memory leaks in production, with no change to the application.
 ///
 /// Without a command it runs: it sweeps every process of this host and sends what it finds down the configured
-/// pipelines until SIGTERM or SIGINT. Without --config the built-in configuration is used: findings on standard
+/// pipelines until SIGTERM or SIGINT; SIGHUP makes it read its configuration anew. Without --config the built-in configuration is used: findings on standard
 /// output, metrics on localhost:9464.
 #[derive(Debug, Parser)]
 #[command(name = "memory-leak-hunter", version, after_help = EXIT_CODES)]

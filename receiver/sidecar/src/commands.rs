@@ -1,6 +1,9 @@
 //! What the program does: one file a command. Each returns how the process ends.
 
 mod run;
+mod reload;
+mod signals;
+mod log;
 mod settings;
 mod host;
 mod record;
@@ -12,6 +15,8 @@ use std::sync::Arc;
 use mlh_pipeline::component::Factories;
 
 use crate::cli::{Cli, Command};
+use crate::hunt::Estates;
+use crate::hunt::receiver::Factory;
 use crate::metrics::Metrics;
 use crate::records::HostIdentity;
 
@@ -60,18 +65,30 @@ pub fn dispatch(cli: Cli) -> Exit {
     }
 }
 
-/// The store of metrics and every component the program knows.
-fn factories() -> (Arc<Metrics>, Factories) {
-    let host = Arc::new(HostIdentity::discover());
-    let metrics = Arc::new(Metrics::new(&host));
-    let receiver = crate::hunt::receiver::Factory { metrics: Arc::clone(&metrics), host };
-    let factories = Factories {
-        receivers: vec![Arc::new(receiver)],
-        processors: mlh_pipeline::processors::factories(),
-        exporters: mlh_pipeline::exporters::factories(vec![Arc::new(crate::event::EventFormat)]),
-        extensions: mlh_pipeline::extensions::factories(),
-    };
-    (metrics, factories)
+/// What there is one of, whatever the configuration says.
+struct Parts {
+    /// The store of metrics.
+    metrics: Arc<Metrics>,
+    /// What receivers leave to those of the next configuration.
+    estates: Arc<Estates>,
+    /// Every component the program knows.
+    factories: Factories,
+}
+
+impl Parts {
+    fn new() -> Self {
+        let host = Arc::new(HostIdentity::discover());
+        let metrics = Arc::new(Metrics::new(&host));
+        let estates = Arc::<Estates>::default();
+        let receiver = Factory { metrics: Arc::clone(&metrics), host, estates: Arc::clone(&estates) };
+        let factories = Factories {
+            receivers: vec![Arc::new(receiver)],
+            processors: mlh_pipeline::processors::factories(),
+            exporters: mlh_pipeline::exporters::factories(vec![Arc::new(crate::event::EventFormat)]),
+            extensions: mlh_pipeline::extensions::factories(),
+        };
+        Self { metrics, estates, factories }
+    }
 }
 
 /// Prints a result. Standard output that is closed early, as by `head`, is no fault.

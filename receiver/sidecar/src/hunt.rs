@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`settings`] is what a user may set, [`judge`] turns one pass into records (the same for a
 //! live host and for a trace), `scout` is the thread that makes the passes, [`replay`] the one that takes them
-//! from a file, `feed` hands records to the pipeline, [`receiver`] starts and stops them all.
+//! from a file, `feed` hands records to the pipeline, [`receiver`] starts and stops them all and leaves its `estate` to
+//! the receiver of the next configuration.
 
 pub mod settings;
 
@@ -13,8 +14,11 @@ pub mod judge;
 
 pub(crate) mod schedule;
 mod scout;
+mod estate;
 
 pub mod replay;
 
 mod feed;
 pub mod receiver;
+
+pub use estate::Estates;

@@ -26,8 +26,8 @@ mod kernel {
     }
 }
 
-/// Sees the host's processes. One thread owns it from beginning to end: what the kernel handed out belongs to it.
-pub trait Observer {
+/// Sees the host's processes. One thread at a time owns it, and may leave it to another.
+pub trait Observer: Send {
     /// Every visible process.
     ///
     /// # Errors
@@ -143,7 +143,7 @@ pub enum Prefer {
 }
 
 /// How to look.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
     /// Type information of the running kernel, where the kernel does not show its own.
     pub btf_path: Option<PathBuf>,

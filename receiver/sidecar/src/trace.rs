@@ -2,8 +2,8 @@
 //!
 //! A trace is ordered by `t`, seconds since it began; memory is in bytes; unknown kinds and members are ignored and
 //! absent ones mean unknown. Beyond the kinds that every trace has (`host`, `cgroup`, `process`, `oom_kill`, `exit`)
-//! our own recorder writes a `pass` line before the processes of each sweep, which says whether the sweep was full
-//! and how much memory the host had left.
+//! our own recorder writes a `pass` line before the cgroups and processes of each sweep, which says whether the sweep was
+//! full and how much memory the host had left.
 //!
 //! Read in this order: what a line holds, how lines are read, how they become passes, thinning, writing.
 

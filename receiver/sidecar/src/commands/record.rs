@@ -16,7 +16,8 @@ use mlh_targets::host::{HostClock, HostIdentity as Machine};
 use tokio::time::Instant;
 
 use super::Exit;
-use super::run::{asked_to_stop, log_to_stderr};
+use super::log::Log;
+use super::signals::asked_to_stop;
 use crate::hunt::judge::{Bench, Detail, Judge, Seen};
 use crate::hunt::schedule::Schedule;
 use crate::hunt::settings::HuntSettings;
@@ -28,7 +29,7 @@ use crate::trace::TraceWriter;
 const EARS: usize = 4096;
 
 pub(super) fn record(file: &Path, duration: Duration, interval: Duration, anonymize: bool) -> Exit {
-    log_to_stderr(LogSettings::default());
+    Log::to_stderr(LogSettings::default());
     if interval < Duration::from_secs(1) || duration < Duration::from_secs(1) {
         eprintln!("error: --interval and --duration: expected 1s or longer");
         return Exit::Usage;

@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 
 use super::Exit;
-use super::run::log_to_stderr;
+use super::log::Log;
 use crate::cli::Output;
 use crate::event;
 use crate::hunt::judge::{Bench, Detail};
@@ -21,7 +21,7 @@ use crate::hunt::settings::HuntSettings;
 use crate::records::HostIdentity;
 
 pub(super) fn replay(file: &Path, interval: Option<Duration>, output: Output) -> Exit {
-    log_to_stderr(LogSettings::default());
+    Log::to_stderr(LogSettings::default());
     if interval.is_some_and(|interval| interval < Duration::from_secs(1)) {
         eprintln!("error: --interval: expected 1s or longer");
         return Exit::Usage;

@@ -1,23 +1,25 @@
 //! `validate`, `print-config`, `components`: what can be said of a configuration without running it.
 
-use mlh_pipeline::config::{self, Loaded};
+use mlh_pipeline::component::Factories;
+use mlh_pipeline::config::{self, Loaded, Problems};
 use serde_yaml::{Mapping, Value};
 
-use super::{BUILT_IN, Exit, factories, print};
+use super::{BUILT_IN, Exit, Parts, print};
 use crate::cli::ConfigArgs;
 
-pub(super) fn load(
-    args: &ConfigArgs,
-    factories: &mlh_pipeline::component::Factories,
-) -> Result<Loaded, Exit> {
-    config::load(&args.config, &args.set, factories, BUILT_IN).map_err(|problems| {
+pub(super) fn read(args: &ConfigArgs, factories: &Factories) -> Result<Loaded, Problems> {
+    config::load(&args.config, &args.set, factories, BUILT_IN)
+}
+
+pub(super) fn load(args: &ConfigArgs, factories: &Factories) -> Result<Loaded, Exit> {
+    read(args, factories).map_err(|problems| {
         eprintln!("{problems}");
         Exit::Usage
     })
 }
 
 pub(super) fn validate(args: &ConfigArgs) -> Exit {
-    match load(args, &factories().1) {
+    match load(args, &Parts::new().factories) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 eprintln!("warning: {warning}");
@@ -32,7 +34,7 @@ pub(super) fn validate(args: &ConfigArgs) -> Exit {
 }
 
 pub(super) fn print_config(args: &ConfigArgs) -> Exit {
-    match load(args, &factories().1) {
+    match load(args, &Parts::new().factories) {
         Ok(loaded) => print_yaml(&loaded.effective),
         Err(exit) => exit,
     }
@@ -49,7 +51,7 @@ pub(super) fn components() -> Exit {
         "buildinfo".into(),
         build.into_iter().map(|(k, v)| (k.into(), v.into())).collect::<Mapping>().into(),
     );
-    if let Value::Mapping(components) = config::components(&factories().1) {
+    if let Value::Mapping(components) = config::components(&Parts::new().factories) {
         listing.extend(components);
     }
     print_yaml(&Value::Mapping(listing))

@@ -3,8 +3,8 @@ use std::time::SystemTime;
 
 use jsonschema::Validator;
 use mlh_detect::{
-    About, Cleared, ContainerKey, Exhaustion, Finding, FindingKind, Kill, Limit, LimitKind, Memory, ProcessKey,
-    Risk, Stage, Trend, Verdict,
+    About, Cleared, ContainerKey, Exhaustion, Finding, FindingKind, Kill, Limit, LimitKind, Memory,
+    ProcessKey, Risk, Stage, Trend, Verdict,
 };
 use mlh_targets::process::ProcessReading;
 use opentelemetry_proto::tonic::common::v1::AnyValue;
@@ -301,7 +301,14 @@ fn the_schema_refuses_broken_events() {
         &["velocity_low_bytes_per_second"],
         &["confidence"],
         &["cleared_reason"],
-        &["velocity_bytes_per_second", "time_to_oom_s", "time_to_oom_earliest_s", "limit", "limit_bytes", "stage"],
+        &[
+            "velocity_bytes_per_second",
+            "time_to_oom_s",
+            "time_to_oom_earliest_s",
+            "limit",
+            "limit_bytes",
+            "stage",
+        ],
         &["stage", "foretold_earliest", "limit"],
         &["confidence"],
     ];
@@ -311,7 +318,9 @@ fn the_schema_refuses_broken_events() {
             broken["event_data"]["custom"].as_object_mut().unwrap().remove(*member).unwrap();
             assert!(!schema.is_valid(&broken), "{member} may be absent from {event}");
         }
-        for (member, value) in [("upper_bound", "false"), ("stage", "odd"), ("limit", "memory"), ("foretold_latest", "soon")] {
+        for (member, value) in
+            [("upper_bound", "false"), ("stage", "odd"), ("limit", "memory"), ("foretold_latest", "soon")]
+        {
             let mut broken = event.clone();
             broken["event_data"]["custom"][member] = json!(value);
             assert!(!schema.is_valid(&broken), "{member} may be {value} in {event}");

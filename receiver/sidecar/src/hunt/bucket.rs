@@ -16,6 +16,12 @@ impl Bucket {
         Self { per_second, tokens: per_second, at: Duration::ZERO }
     }
 
+    /// From now on at another rate; what has been saved up stays, as far as there is room for it.
+    pub(super) fn set_rate(&mut self, per_second: u32) {
+        self.per_second = f64::from(per_second);
+        self.tokens = self.tokens.min(self.per_second);
+    }
+
     /// How many of `wanted` events may pass at the time `at`, on any clock that does not go back.
     pub(super) fn take(&mut self, at: Duration, wanted: usize) -> usize {
         let elapsed = at.saturating_sub(self.at).as_secs_f64();
@@ -41,5 +47,18 @@ mod tests {
         assert_eq!(bucket.take(Duration::from_millis(5500), 25), 5);
         assert_eq!(bucket.take(Duration::from_secs(1), 25), 0);
         assert_eq!(bucket.take(Duration::from_secs(500), 25), 10);
+    }
+
+    /// Guarantees: a change of the rate gives nobody a second's worth anew, and holds from then on.
+    #[test]
+    fn rate_changes() {
+        let mut bucket = Bucket::new(10);
+        assert_eq!(bucket.take(Duration::from_secs(5), 7), 7);
+        bucket.set_rate(100);
+        assert_eq!(bucket.take(Duration::from_secs(5), 25), 3);
+        assert_eq!(bucket.take(Duration::from_millis(5500), 100), 50);
+        assert_eq!(bucket.take(Duration::from_secs(9), 0), 0);
+        bucket.set_rate(4);
+        assert_eq!(bucket.take(Duration::from_secs(9), 25), 4);
     }
 }

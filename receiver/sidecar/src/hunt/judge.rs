@@ -125,10 +125,14 @@ impl Judge {
         }
     }
 
-    /// Goes on under other settings; what is known of processes and containers stays.
+    /// Goes on for the same host under other settings; what is known of processes and containers stays, and no event
+    /// id repeats.
     pub fn reconfigure(&mut self, bench: &Bench) {
         self.detector.set_rules(rules(bench));
-        self.bucket = bench.max_events_per_second.map(Bucket::new);
+        match (&mut self.bucket, bench.max_events_per_second) {
+            (Some(bucket), Some(rate)) => bucket.set_rate(rate),
+            (bucket, rate) => *bucket = rate.map(Bucket::new),
+        }
     }
 
     /// Has the observer make a pass, over those that this judge wants to see if it is a watched one.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{SyncSender, TryRecvError};
 use std::thread;
 
 use async_trait::async_trait;
@@ -17,13 +17,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::estate::{Ears, Estate, Estates, Eyes};
 use super::feed;
-use super::judge::{Bench, Detail, Judge};
+use super::judge::{Bench, Detail};
 use super::replay::Replay;
-use super::scout::{Scout, WAKES, Wake};
+use super::scout::{Scout, Wake};
 use super::settings::{HuntSettings, RssSource, TracepointScope};
 use crate::metrics::Metrics;
-use crate::observe::{self, Crossings, Listen, Options};
+use crate::observe::{Crossings, Listen, Options};
 use crate::records::HostIdentity;
 
 /// Records between the thread that finds and the task that hands on. One is a few KiB.
@@ -35,6 +36,8 @@ pub struct Factory {
     pub metrics: Arc<Metrics>,
     /// Goes into every record.
     pub host: Arc<HostIdentity>,
+    /// What receivers leave to those of the next configuration.
+    pub estates: Arc<Estates>,
 }
 
 impl ReceiverFactory for Factory {
@@ -51,6 +54,7 @@ impl ReceiverFactory for Factory {
             settings: HuntSettings::read(settings),
             metrics: Arc::clone(&self.metrics),
             host: Arc::clone(&self.host),
+            estates: Arc::clone(&self.estates),
         })
     }
 }
@@ -59,6 +63,7 @@ struct Blueprint {
     settings: HuntSettings,
     metrics: Arc<Metrics>,
     host: Arc<HostIdentity>,
+    estates: Arc<Estates>,
 }
 
 impl ReceiverBlueprint for Blueprint {
@@ -86,12 +91,15 @@ struct Hunter {
     running: Option<Running>,
 }
 
+/// What the thread does. It returns what the next receiver is to go on with; a judged trace leaves nothing.
+type Work = Box<dyn FnOnce() -> Option<Estate> + Send>;
+
 struct Running {
     /// Ends the thread.
     wake: SyncSender<Wake>,
     /// Ends the metrics, and waiting for a pipeline that refuses.
     hurry: CancellationToken,
-    thread: thread::JoinHandle<()>,
+    thread: thread::JoinHandle<Option<Estate>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -102,9 +110,8 @@ impl Component for Hunter {
             return Ok(());
         }
         let (out, records) = mpsc::channel(CHANNEL);
-        let (wake, wakes) = sync_channel(WAKES);
         let hurry = CancellationToken::new();
-        let thread = self.thread(out, wake.clone(), wakes)?;
+        let (wake, thread) = self.thread(out)?;
         let metrics = &self.blueprint.metrics;
         let mut tasks = vec![tokio::spawn(feed::logs(
             records,
@@ -134,10 +141,14 @@ impl Component for Hunter {
         for task in running.tasks {
             task.await.map_err(|error| self.error(error.to_string()))?;
         }
-        match ended {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(self.error("the thread that makes the passes had panicked")),
+        self.blueprint.metrics.buffer_usage(0.0);
+        let Ok(Ok(estate)) = ended else {
+            return Err(self.error("the thread that makes the passes had panicked"));
+        };
+        if let Some(estate) = estate {
+            self.blueprint.estates.leave(&self.context.id, estate);
         }
+        Ok(())
     }
 }
 
@@ -145,59 +156,66 @@ impl Hunter {
     fn thread(
         &self,
         out: mpsc::Sender<ResourceLogs>,
-        wake: SyncSender<Wake>,
-        wakes: Receiver<Wake>,
-    ) -> Result<thread::JoinHandle<()>, ComponentError> {
-        let work: Box<dyn FnOnce() + Send> = match &self.blueprint.settings.replay {
-            Some(path) => self.replay(path.clone(), out, wakes)?,
-            None => self.scout(out, wake, wakes),
+    ) -> Result<(SyncSender<Wake>, thread::JoinHandle<Option<Estate>>), ComponentError> {
+        let (wake, work) = match &self.blueprint.settings.replay {
+            Some(path) => self.replay(path.clone(), out)?,
+            None => self.scout(out),
         };
-        thread::Builder::new().name("mlh-hunt".to_owned()).spawn(work).map_err(|e| self.error(e.to_string()))
+        let thread = thread::Builder::new().name("mlh-hunt".to_owned()).spawn(work);
+        Ok((wake, thread.map_err(|error| self.error(error.to_string()))?))
     }
 
-    /// Watches this host. Loading the probes takes a while, so that is done in the thread.
-    fn scout(
-        &self,
-        out: mpsc::Sender<ResourceLogs>,
-        wake: SyncSender<Wake>,
-        wakes: Receiver<Wake>,
-    ) -> Box<dyn FnOnce() + Send> {
+    /// Watches this host, from where the receiver before this one left off. Loading the probes takes a while, so that is
+    /// done in the thread.
+    fn scout(&self, out: mpsc::Sender<ResourceLogs>) -> (SyncSender<Wake>, Work) {
         let (context, metrics) = (self.context.clone(), Arc::clone(&self.blueprint.metrics));
         let options = Options { btf_path: self.blueprint.settings.btf_path.clone(), ..Options::default() };
         let interval = self.blueprint.settings.rss_check_interval;
         let listen = self.listen();
         let bench = self.bench(mlh_targets::host::HostIdentity::read().page_size, Detail::Live);
-        Box::new(move || {
-            let observer = match observe::open(&options) {
-                Ok((observer, choice)) => {
-                    tracing::info!("{choice}");
-                    observer
-                }
+        let Estate { judge, ears, eyes } = match self.blueprint.estates.take(&self.context.id) {
+            Some(estate) => {
+                tracing::info!("what is known of processes and containers is kept");
+                estate.adapt(&bench, &options)
+            }
+            None => Estate::new(&bench),
+        };
+        let wake = ears.wake.clone();
+        let work = move || {
+            let Eyes { observer, listening, .. } = match eyes.map_or_else(|| Eyes::open(&options), Ok) {
+                Ok(eyes) => eyes,
                 Err(error) => {
                     context.host.report(&context.id, Status::FatalError, Some(error.to_string()));
-                    return;
+                    return Some(Estate { judge, ..Estate::new(&bench) });
                 }
             };
             context.host.report(&context.id, Status::Ok, None);
-            let mut scout = Scout { observer, judge: Judge::new(&bench), metrics, interval, out };
-            scout.listen(&listen, wake);
-            scout.run(&wakes);
-        })
+            let mut scout = Scout { observer, judge, metrics, interval, out };
+            if listening != Some(listen) {
+                scout.listen(&listen, ears.wake.clone());
+            }
+            scout.run(&ears.wakes);
+            let Scout { observer, judge, .. } = scout;
+            let eyes = Eyes { options, observer, listening: Some(listen) };
+            Some(Estate { judge, ears, eyes: Some(eyes) })
+        };
+        (wake, Box::new(work))
     }
 
-    /// Judges a trace. It waits for the pipeline instead of dropping: a trace does not run away.
+    /// Judges a trace, from its beginning also where it was judged before. It waits for the pipeline instead of
+    /// dropping: a trace does not run away.
     fn replay(
         &self,
         path: PathBuf,
         out: mpsc::Sender<ResourceLogs>,
-        wakes: Receiver<Wake>,
-    ) -> Result<Box<dyn FnOnce() + Send>, ComponentError> {
+    ) -> Result<(SyncSender<Wake>, Work), ComponentError> {
         let replay =
             Replay::open(&path).map_err(|error| self.error(format!("{}: {error}", path.display())))?;
         let bench = self.bench(replay.page_size(), Detail::Recorded);
         let interval = self.blueprint.settings.rss_check_interval;
         let metrics = Arc::clone(&self.blueprint.metrics);
-        Ok(Box::new(move || {
+        let Ears { wake, wakes } = Ears::new();
+        let work = move || {
             let faults = replay.run(&bench, Some(interval), |outcome, processes| {
                 metrics.events_processed(processes as u64);
                 metrics.rss_growth_detected(outcome.growth);
@@ -206,7 +224,9 @@ impl Hunter {
             });
             metrics.errors(crate::metrics::stage::DECODE, faults);
             tracing::info!(trace = %path.display(), faults, "the trace has been judged");
-        }))
+            None
+        };
+        Ok((wake, Box::new(work)))
     }
 
     fn listen(&self) -> Listen {
@@ -233,5 +253,89 @@ impl Hunter {
 
     fn error(&self, reason: impl Into<String>) -> ComponentError {
         ComponentError { component: self.context.id.clone(), reason: reason.into() }
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use mlh_pipeline::component::{ComponentId, Host};
+
+    use super::super::estate::tests::{Did, estate};
+    use super::*;
+
+    /// How long to wait for a thread; nothing passes or fails by it on a machine that works.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[derive(Default)]
+    struct Reports(Mutex<Vec<Status>>);
+
+    impl Host for Reports {
+        fn report(&self, _: &ComponentId, status: Status, _: Option<String>) {
+            self.0.lock().unwrap().push(status);
+        }
+
+        fn statuses(&self) -> Vec<(ComponentId, Status, Option<String>)> {
+            Vec::new()
+        }
+    }
+
+    fn id() -> ComponentId {
+        ComponentId::parse("memory_leak_hunter").unwrap()
+    }
+
+    /// Runs a receiver until `wait` is over.
+    async fn run(factory: &Factory, yaml: &str, wait: impl FnOnce()) -> Vec<Status> {
+        let (blueprint, _) = Settings::of_text(yaml, |settings| factory.configure(settings)).unwrap();
+        let host: Arc<Reports> = Arc::default();
+        let telemetry = Arc::<Metrics>::clone(&factory.metrics);
+        let context = BuildContext { id: id(), telemetry, host: host.clone() };
+        let mut hunter = blueprint.build(context, Outputs::default()).unwrap();
+        hunter.start().await.unwrap();
+        wait();
+        hunter.shutdown().await.unwrap();
+        hunter.shutdown().await.unwrap();
+        host.0.lock().unwrap().clone()
+    }
+
+    /// Guarantees: a receiver takes over what the one before it left, looks through the same observer, has it tell
+    /// something else only where that was asked for, and leaves it again; with another `btf_path` it opens an observer
+    /// of its own; a replay touches nothing of it.
+    #[tokio::test]
+    async fn estates_are_handed_on() {
+        let host = Arc::<HostIdentity>::default();
+        let (metrics, estates) = (Arc::new(Metrics::new(&host)), Arc::<Estates>::default());
+        let factory = Factory { metrics, host, estates: Arc::clone(&estates) };
+        let (sender, did) = channel();
+        estates.leave(&id(), estate(sender));
+        // the first sweep is made at once
+        let pass = || {
+            let mut before = Vec::new();
+            loop {
+                match did.recv_timeout(PATIENCE).unwrap() {
+                    Did::Pass => return before,
+                    Did::Listen(wish) => before.push(wish),
+                }
+            }
+        };
+        let tracepoint = "rss_source: tracepoint\nrss_growth_threshold: 7";
+        let crossings = Some(Crossings { threshold: 7, watched_only: false });
+        for (yaml, asked) in [
+            ("rss_check_interval: 1h", vec![Listen { crossings: None }]),
+            ("collection_interval: 5s", Vec::new()),
+            (tracepoint, vec![Listen { crossings }]),
+            (tracepoint, Vec::new()),
+        ] {
+            let statuses = run(&factory, yaml, || assert_eq!(pass(), asked, "{yaml}")).await;
+            assert_eq!(statuses, [Status::Ok], "{yaml}");
+        }
+        run(&factory, "replay: /dev/null", || ()).await;
+        run(&factory, "btf_path: /absent", || while did.recv_timeout(PATIENCE).is_ok() {}).await;
+        let estate = estates.take(&id()).unwrap();
+        assert_eq!(estate.eyes.unwrap().options.btf_path, Some("/absent".into()));
     }
 }

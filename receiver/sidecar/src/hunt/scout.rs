@@ -1,4 +1,4 @@
-//! The thread that makes the passes. It owns the observer, since what the kernel handed out belongs to one thread.
+//! The thread that makes the passes. It owns the observer while it runs.
 
 use std::collections::HashMap;
 use std::sync::Arc;

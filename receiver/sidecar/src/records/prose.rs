@@ -132,7 +132,9 @@ impl Teller<'_> {
         Some(match end.limit.kind {
             LimitKind::Max => format!("{whose} memory limit of {bytes} is reached in {when}"),
             LimitKind::High => {
-                format!("{whose} memory.high of {bytes}, where the kernel slows it down, is reached in {when}")
+                format!(
+                    "{whose} memory.high of {bytes}, where the kernel slows it down, is reached in {when}"
+                )
             }
             LimitKind::Host => format!("the host's memory is gone in {when}"),
         })

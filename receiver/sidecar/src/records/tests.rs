@@ -71,7 +71,13 @@ fn finding(kind: FindingKind) -> Finding {
     }
 }
 
-fn end(expected_s: f64, earliest_s: f64, latest_s: f64, kind: LimitKind, cgroup_id: Option<u64>) -> Exhaustion {
+fn end(
+    expected_s: f64,
+    earliest_s: f64,
+    latest_s: f64,
+    kind: LimitKind,
+    cgroup_id: Option<u64>,
+) -> Exhaustion {
     Exhaustion { expected_s, earliest_s, latest_s, limit: Limit { kind, bytes: 1 << 28, cgroup_id } }
 }
 

@@ -134,9 +134,8 @@ mod tests {
     #[test]
     fn stretches() {
         let now = from_nanos(1_764_032_400_000_000_000);
-        let told = |from: u64, to: u64| {
-            between(now + Duration::from_secs(from), now + Duration::from_secs(to), now)
-        };
+        let told =
+            |from: u64, to: u64| between(now + Duration::from_secs(from), now + Duration::from_secs(to), now);
         assert_eq!(told(0, 300), "01:00 to 01:05 UTC");
         assert_eq!(told(59, 301), "01:00 to 01:06 UTC");
         assert_eq!(told(5, 65), "01:00:05 to 01:01:05 UTC");

@@ -63,11 +63,8 @@ fn a_container_and_who_grew_most() {
 #[test]
 fn a_container_of_which_no_process_is_known() {
     let inner = made_up_id("/docker/x");
-    let reading = ProcessReading {
-        memory_cgroup_id: Some(inner),
-        cgroup_id: Some(inner),
-        ..ProcessReading::default()
-    };
+    let reading =
+        ProcessReading { memory_cgroup_id: Some(inner), cgroup_id: Some(inner), ..ProcessReading::default() };
     let subject = Subject { reading, container_id: Some(CONTAINER.to_owned()), ..Subject::default() };
     let outer = end(540.0, 500.0, 600.0, LimitKind::Max, Some(made_up_id("/docker")));
     let (resource, record) = encoded(&leak(Some(outer)), &subject);
@@ -97,7 +94,10 @@ fn upper_bounds_are_said() {
     let note = " (a sum over its processes: shared pages are counted several times).";
     let who = "Container 4f1e5c9ab012 (most of it api-server, pid 4242)";
     let kinds = [
-        (FindingKind::Growth { grown: 1_400_000, since: at(847) }, "grew by at most 1.4 MB since 03:14:07 UTC, to 43.0 MB"),
+        (
+            FindingKind::Growth { grown: 1_400_000, since: at(847) },
+            "grew by at most 1.4 MB since 03:14:07 UTC, to 43.0 MB",
+        ),
         (
             FindingKind::Suspected(trend()),
             "has been growing steadily for 7 min: at most 2.0 MB/min (1.9 to 2.1), 4.0 MB so far; it is being watched closely",
@@ -136,7 +136,8 @@ fn whose_limit() {
     };
     let (of_service, of_process) = (leak(None), detected(None));
     assert!(
-        body(&encoded(&of_service, &service).1).starts_with("Cgroup /system.slice/api.service (most of it api-server, ")
+        body(&encoded(&of_service, &service).1)
+            .starts_with("Cgroup /system.slice/api.service (most of it api-server, ")
     );
     let own = Some(555);
     let high = "its memory.high of 268.4 MB, where the kernel slows it down, is reached in about 9 min.";

@@ -120,15 +120,13 @@ fn a_victim_that_is_not_visible_here() {
         "worker (host pid 90210) was killed for lack of memory; no leak had been suspected."
     );
     let attributes = shown(&record.attributes);
-    for absent in ["memory_leak_hunter.pid", "memory_leak_hunter.rss_pages", "memory_leak_hunter.anon_bytes"] {
+    for absent in ["memory_leak_hunter.pid", "memory_leak_hunter.rss_pages", "memory_leak_hunter.anon_bytes"]
+    {
         assert!(attributes.iter().all(|(key, _)| *key != absent), "{absent}");
     }
     let process: Vec<_> =
         shown(&resource).into_iter().filter(|(key, _)| key.starts_with("process.")).collect();
-    assert_eq!(
-        process,
-        strings(&[("process.host.pid", "90210"), ("process.executable.name", "\"worker\"")])
-    );
+    assert_eq!(process, strings(&[("process.host.pid", "90210"), ("process.executable.name", "\"worker\"")]));
     let nameless = Subject::default();
     assert!(body(&encoded(&finding, &nameless).1).starts_with("unknown was killed"), "no empty brackets");
 }

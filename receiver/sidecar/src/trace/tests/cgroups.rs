@@ -74,11 +74,10 @@ fn round_trip() {
     assert_eq!((&found[0].cgroups, &found[4].cgroups), (&full, &full));
     assert_eq!(found[1].cgroups, [later]);
     assert_eq!(found[2].oom_kills, [reading(1, 11)]);
-    let of_trace = |pid, reading: &ProcessReading| ProcessReading { pid, ..reading.clone() };
     let told = &found[3].oom_kills[0];
     assert_eq!((told.pid, told.host_pid, told.anon, told.shmem), (0, Some(77), 99, 3));
     assert_eq!((&told.comm, told.memory_cgroup_id), (&victim.comm, victim.memory_cgroup_id));
-    assert_eq!(told.start_ns, of_trace(0, &victim).start_ns);
+    assert_eq!(told.start_ns, victim.start_ns);
 }
 
 /// Guarantees: in an anonymised trace containers and services are still told from other cgroups, a user's service
@@ -101,9 +100,9 @@ fn anonymized() {
     inside.memory_cgroup_id = Some(made_up);
     let mut observation = with_cgroups(1.0, Pass::Full, full);
     observation.readings = vec![inside.clone()];
-    let again = observation.clone();
+    let again = Observation { at: secs(2.0), ..observation.clone() };
     let text = recorded(true, &[(observation, vec![]), (again, vec![(1.5, inside)])]);
-    for name in [ID, "acme", "pod8a", "1000", "0123456789", "libpod", "cri-", "api", &made_up.to_string()] {
+    for name in [ID, "acme", "pod8a", "@1000", "0123456789", "libpod", "cri-", "api", &made_up.to_string()] {
         assert!(!text.contains(name), "{name} in {text}");
     }
     let (found, errors) = super::passes(&text);
@@ -121,7 +120,9 @@ fn anonymized() {
         assert_eq!(unit(&mut hierarchy, other), None, "{other}");
     }
     let hidden = found[0].readings[0].memory_cgroup_id.unwrap();
-    assert!(is_made_up(hidden) && found[0].cgroups.iter().any(|cgroup| cgroup.id == hidden && cgroup.parent == 2));
+    assert!(
+        is_made_up(hidden) && found[0].cgroups.iter().any(|cgroup| cgroup.id == hidden && cgroup.parent == 2)
+    );
     assert_eq!(found[1].oom_kills[0].memory_cgroup_id, Some(hidden));
     assert_eq!(found[0].cgroups, found[2].cgroups);
 }
@@ -130,8 +131,11 @@ fn line(t: f64, id: u64, rest: &str) -> String {
     format!("{{\"kind\":\"cgroup\",\"t\":{t},\"cgroup_id\":{id}{rest}}}\n")
 }
 
-/// The full passes of a trace: when, and which cgroups they show with how much anonymous memory.
-fn shown(text: &str) -> Vec<(f64, Vec<(u64, Option<u64>)>)> {
+/// A time, and cgroups with how much anonymous memory each has then.
+type Shown = (f64, Vec<(u64, Option<u64>)>);
+
+/// The full passes of a trace.
+fn shown(text: &str) -> Vec<Shown> {
     let (found, errors) = super::passes(text);
     assert!(errors.is_empty(), "{errors:?}");
     let anon = |cgroup: &CgroupReading| (cgroup.id, cgroup.memory.map(|memory| memory.anon));
@@ -151,7 +155,8 @@ fn what_was_told_holds() {
             text += &line(t + 1.0, 6, &format!(",\"anon\":{n}"));
         }
     }
-    let expected = [None, Some(Some(0)), Some(Some(1)), Some(Some(2)), Some(Some(2)), Some(Some(2)), Some(None)];
+    let expected =
+        [None, Some(Some(0)), Some(Some(1)), Some(Some(2)), Some(Some(2)), Some(Some(2)), Some(None)];
     for ((t, cgroups), memory) in shown(&text).into_iter().zip(expected) {
         let known: Vec<_> = [(5, None)].into_iter().chain(memory.map(|memory| (6, memory))).collect();
         assert_eq!(cgroups, known, "at {t}");
@@ -191,10 +196,14 @@ fn places() {
 /// numbers that are no counts are refused.
 #[test]
 fn bounds() {
-    let mut text: String = (1..=super::super::cgroups::MAX_CGROUPS + 2).map(|id| line(1.0, id as u64, "")).collect();
+    let mut text: String =
+        (1..=super::super::cgroups::MAX_CGROUPS + 2).map(|id| line(1.0, id as u64, "")).collect();
     text += &(0..4100).map(|_| "{\"kind\":\"oom_kill\",\"t\":1,\"pid\":3}\n").collect::<String>();
     let (found, errors) = super::passes(&text);
-    assert_eq!((found[0].cgroups.len(), found[0].oom_kills.len()), (super::super::cgroups::MAX_CGROUPS, 4096));
+    assert_eq!(
+        (found[0].cgroups.len(), found[0].oom_kills.len()),
+        (super::super::cgroups::MAX_CGROUPS, 4096)
+    );
     assert_eq!(errors.len(), 2 + 4);
     assert!(matches!(errors[0], TraceError::TooMany { what: "cgroups", .. }), "{}", errors[0]);
     assert_eq!(errors[5].to_string(), "line 69638: more than 4096 kills");
