@@ -141,12 +141,20 @@ struct mlh_choice {
 	__u32 cgroups;		/* else no cgroups at all */
 };
 
+/* From userspace: which growth is to be told. */
+struct mlh_crossings {
+	__u64 threshold;	/* pages */
+	__u32 watched_only;	/* else of every process */
+	__u32 reserved;
+};
+
 _Static_assert(sizeof(struct mlh_header) == 4, "header");
 _Static_assert(sizeof(struct mlh_pages) == 32, "pages");
 _Static_assert(sizeof(struct mlh_process) == 248, "process");
 _Static_assert(sizeof(struct mlh_thread) == 88, "thread");
 _Static_assert(sizeof(struct mlh_cgroup) == 304, "cgroup");
 _Static_assert(sizeof(struct mlh_choice) == 16, "choice");
+_Static_assert(sizeof(struct mlh_crossings) == 16, "crossings");
 _Static_assert(sizeof(struct mlh_event) == 264, "event");
 
 #endif

@@ -24,6 +24,7 @@ const struct {
 	struct mlh_cgroup cgroup;
 	struct mlh_event event;
 	struct mlh_choice choice;
+	struct mlh_crossings crossings;
 	enum mlh_kind kind;
 	enum mlh_flag flag;
 	enum mlh_cgroup_flag cgroup_flag;

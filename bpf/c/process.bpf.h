@@ -69,7 +69,12 @@ static __always_inline __u32 innermost_pid(struct task_struct *leader, __u32 vis
 
 static __always_inline __u64 cgroup_id(struct cgroup *cgroup)
 {
-	return cgroup ? READ(READ(cgroup, kn), id) : 0;
+	struct kernfs_node *node;
+
+	if (!cgroup)
+		return 0;
+	node = READ(cgroup, kn);
+	return READ(node, id);
 }
 
 /* The memory controller's cgroup: on v1 and hybrid hosts the limit is not in the v2 one. NULL: the kernel has none. */
@@ -88,13 +93,15 @@ static __always_inline struct cgroup *memory_cgroup(struct css_set *set)
 static __always_inline void read_executable(struct mlh_process *row, struct file *file)
 {
 	struct inode *inode;
+	struct super_block *super;
 	struct dentry *dentry;
 
 	if (!file)
 		return;
 	inode = READ(file, f_inode);
 	row->inode = READ(inode, i_ino);
-	row->device = READ(READ(inode, i_sb), s_dev);
+	super = READ(inode, i_sb);
+	row->device = READ(super, s_dev);
 	dentry = READ(file, f_path.dentry);
 	bpf_probe_read_kernel_str(row->executable, sizeof(row->executable), READ(dentry, d_name.name));
 }

@@ -32,6 +32,9 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 enum {
+	BPF_NOEXIST = 1,
+};
+enum {
 	PF_KTHREAD = 0x00200000,
 };
 
@@ -254,6 +257,11 @@ struct bpf_iter__task {
 
 struct bpf_array {
 	void *pptrs[1];
+};
+
+/* The record of the classic tracepoint oom:mark_victim. */
+struct trace_event_raw_mark_victim {
+	unsigned int uid;
 };
 
 /* The record of the classic tracepoint kmem:rss_stat. */

@@ -1,8 +1,8 @@
 //! A process for the tests to look at. It does what a line on standard input says, answers with a line, and ends with its input.
 //!
-//! `touch N`: writes to N more MiB. `threads N`: starts N threads that work for a while and then wait. `ended N`: the same, but
-//! they end. `exec`: becomes the same program anew. `orphan`: the main thread ends, and those that
-//! `threads` has started live on with all the memory.
+//! `touch N`: writes to N more MiB, in small pages. `drop`: gives them all back. `fork`: starts a child that lives as long as its
+//! parent. `threads N`: starts N threads that work for a while and then wait. `ended N`: the same, but they end. `exec`: becomes
+//! the same program anew. `orphan`: the main thread ends, and those that `threads` has started live on with all the memory.
 
 use std::hint::black_box;
 use std::io::{self, BufRead as _};
@@ -17,6 +17,7 @@ fn work() {
 
 fn main() -> io::Result<()> {
     let mut held = Vec::new();
+    avoid_huge_pages();
     println!("ready");
     for line in io::stdin().lock().lines() {
         let line = line?;
@@ -43,6 +44,8 @@ fn main() -> io::Result<()> {
                     thread.join().map_err(|_| io::Error::other("a thread panicked"))?;
                 }
             }
+            "drop" => held.clear(),
+            "fork" => fork(),
             "exec" => return exec(),
             "orphan" => {
                 println!("done");
@@ -65,6 +68,29 @@ fn exec() -> io::Result<()> {
 fn exec() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+fn avoid_huge_pages() {
+    let _ = nix::sys::prctl::set_thp_disable(true);
+}
+
+#[cfg(not(all(target_os = "linux", feature = "kernel")))]
+fn avoid_huge_pages() {}
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+fn fork() {
+    use nix::sys::{prctl, signal::Signal};
+    // SAFETY: the child calls nothing that allocates or takes a lock, and never returns.
+    if let Ok(nix::unistd::ForkResult::Child) = unsafe { nix::unistd::fork() } {
+        let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+        loop {
+            nix::unistd::pause();
+        }
+    }
+}
+
+#[cfg(not(all(target_os = "linux", feature = "kernel")))]
+fn fork() {}
 
 #[cfg(all(target_os = "linux", feature = "kernel"))]
 fn end_main_thread() {

@@ -1,11 +1,11 @@
-//! Why a sweep cannot be had, and what to do about it.
+//! Why the sweep or the listener cannot be had, and what to do about it.
 
 use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why the sweep cannot be loaded or read.
+/// Why the sweep or the listener cannot be loaded, read or changed.
 #[derive(Debug, Error)]
 pub enum SweepError {
     /// The kernel does not describe its types.
@@ -27,19 +27,17 @@ pub enum SweepError {
         /// The kernel is older than 5.11, where BPF memory counts against `RLIMIT_MEMLOCK`.
         memlock: bool,
     },
-    /// This kernel has no task iterator, or lacks a field that is read.
-    #[error(
-        "this kernel ({release}) does not offer what the sweep needs: {what}; Linux 5.8 or later is needed"
-    )]
+    /// This kernel lacks the task iterator, a tracepoint, or a field that is read.
+    #[error("this kernel ({release}) does not offer what is needed: {what}; Linux 5.8 or later is")]
     Unsupported {
         /// `uname -r`.
         release: String,
         /// What is missing.
         what: String,
     },
-    /// The kernel's verifier refuses the program.
+    /// The kernel's verifier refuses a program.
     #[error(
-        "the kernel's verifier refuses the sweep; please report this with the kernel's version. It said:\n{log}"
+        "the kernel's verifier refuses a program; please report this with the kernel's version. It said:\n{log}"
     )]
     Verifier {
         /// The last lines of its log.

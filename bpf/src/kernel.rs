@@ -7,8 +7,10 @@ use libbpf_rs::{Error, ErrorKind};
 use nix::sys::utsname::uname;
 
 use crate::error::SweepError;
+use crate::events::{Crossings, EventOptions, Listener, Scope};
 use crate::messages;
-use crate::sweep::{SweepOptions, Sweeper, io_error};
+use crate::object::io_error;
+use crate::sweep::{SweepOptions, Sweeper};
 
 /// Where the kernel shows its type information.
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -95,7 +97,7 @@ impl Capabilities {
     }
 }
 
-/// What this host offers to the sweep.
+/// What this host offers to the sweep and to the listener.
 #[derive(Debug)]
 pub struct Kernel {
     /// `uname -r`.
@@ -108,9 +110,13 @@ pub struct Kernel {
     pub sweep: Result<(), SweepError>,
     /// Whether a watched process's counters come out exact, which was tried on this one.
     pub exact: bool,
+    /// Whether OOM kills can be told, which was tried; else why not.
+    pub oom_kills: Result<(), SweepError>,
+    /// Whether growth can be told as it happens, which was tried for a moment on no process; else why not.
+    pub rss_crossings: Result<(), SweepError>,
 }
 
-/// Looks at the host, and tries the sweep once.
+/// Looks at the host, and tries the sweep and the listener once.
 #[must_use]
 pub fn examine(options: &SweepOptions) -> Kernel {
     let tried = try_sweep(options);
@@ -120,7 +126,22 @@ pub fn examine(options: &SweepOptions) -> Kernel {
         capabilities: Capabilities::of_this_process(),
         exact: matches!(tried, Ok(true)),
         sweep: tried.map(|_| ()),
+        oom_kills: try_events(options, true, None),
+        rss_crossings: try_events(
+            options,
+            false,
+            Some(Crossings { threshold_pages: u64::from(u32::MAX), scope: Scope::Watched }),
+        ),
     }
+}
+
+fn try_events(
+    options: &SweepOptions,
+    oom_kills: bool,
+    crossings: Option<Crossings>,
+) -> Result<(), SweepError> {
+    let options = EventOptions { btf_path: options.btf_path.clone(), oom_kills, crossings };
+    Listener::open(&options, drop).map(drop)
 }
 
 /// Whether this process, watched, comes out with no slack.
@@ -214,7 +235,7 @@ mod tests {
     /// refusal by the verifier and from a lack of privileges.
     #[test]
     fn explains_what_libbpf_says() {
-        let _guard = crate::sweep::one_at_a_time();
+        let _guard = crate::object::one_at_a_time();
         let after = |said: &[&str], errno: i32| {
             messages::forget();
             for line in said {

@@ -1,8 +1,9 @@
 //! The kernel's side of Memory Leak Hunter and its ABI. It reads what the kernel counts and knows nothing of leaks.
 //!
-//! In reading order: `c/growth.bpf.c` runs in the kernel and writes the rows of `c/abi.h`; [`wire`] turns their bytes into rows,
-//! [`pass`] turns rows into processes. These two are portable. On Linux, with the feature `kernel`, [`sweep`] loads the program
-//! and reads a pass, [`kernel`] tells what this host allows, and [`messages`] leads libbpf's own messages to the caller's log.
+//! In reading order: `c/growth.bpf.c` runs in the kernel and writes the rows of `c/abi.h`, which [`wire`] mirrors; [`records`]
+//! turns their bytes into rows, [`pass`] rows into processes and [`cgroup`]s. These four are portable. On Linux, with the feature
+//! `kernel`, [`sweep`] loads the program and reads a pass, [`events`] tells what happens between passes (`c/oom.bpf.c` and
+//! `c/rss.bpf.c`), [`kernel`] tells what this host allows, and [`messages`] leads libbpf's own messages to the caller's log.
 
 #![deny(unsafe_code)]
 
@@ -22,6 +23,18 @@ pub mod sweep;
 
 #[cfg(all(target_os = "linux", feature = "kernel"))]
 mod narrow;
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+pub mod events;
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+mod probe;
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+mod worker;
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+mod object;
 
 #[cfg(all(target_os = "linux", feature = "kernel"))]
 mod cpus;

@@ -90,7 +90,7 @@ mod tests {
     /// Guarantees: warnings are kept for errors, bounded in number and length; other levels are not.
     #[test]
     fn keeps_the_last_warnings_bounded() {
-        let _guard = crate::sweep::one_at_a_time();
+        let _guard = crate::object::one_at_a_time();
         forget();
         receive(PrintLevel::Info, "not a complaint".into());
         for line in 0..100 {

@@ -73,6 +73,22 @@ pub struct ProcessRow {
     pub cpu_ns: u64,
 }
 
+impl ProcessRow {
+    /// From a record that stands alone: what other threads hold back (before 6.2, up to 64 pages each) and their CPU time is not
+    /// in it.
+    #[must_use]
+    pub fn alone(record: ProcessRecord, counters: &Counters) -> Self {
+        const HELD_BACK: u64 = 64;
+        let others = u64::from(record.threads.saturating_sub(1));
+        let cached = record.flags & flag::CACHED != 0;
+        let mut row = Parts::new(record).finish(counters);
+        if cached {
+            row.slack = others.saturating_mul(HELD_BACK).saturating_mul(counters.page_size);
+        }
+        row
+    }
+}
+
 /// What one pass saw.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pass {

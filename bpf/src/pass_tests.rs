@@ -94,6 +94,20 @@ fn parts_held_back_by_threads_are_added() {
     assert_eq!(one(&[main.as_bytes(), ending.as_bytes()]).slack, 0);
 }
 
+/// Guarantees: a record that stands alone says that the other threads may hold pages back, where they do so.
+#[test]
+fn a_lone_record_has_slack_for_its_threads() {
+    let mut record = process();
+    record.threads = 5;
+    assert_eq!(ProcessRow::alone(record, &COUNTERS).slack, COUNTERS.percpu_slack());
+    record.flags |= flag::EXACT;
+    assert_eq!(ProcessRow::alone(record, &COUNTERS).slack, 0);
+    record.flags = flag::CACHED;
+    assert_eq!(ProcessRow::alone(record, &COUNTERS).slack, 4 * 64 * 4096);
+    record.threads = 0;
+    assert_eq!(ProcessRow::alone(record, &COUNTERS).slack, 0);
+}
+
 /// Guarantees: the image changes with the file, its device and each exec, and is 0 without a file.
 #[test]
 fn the_image_tells_programs_apart() {
@@ -135,7 +149,7 @@ fn a_cgroup_is_told_once() {
     again.usage += 1;
     let mut namesake = cgroup();
     namesake.flags = cgroup_flag::UNIFIED;
-    let rows = [&namesake, &first, &above, &again, &namesake].map(|record| record.as_bytes());
+    let rows = [&namesake, &first, &above, &again, &namesake].map(zerocopy::IntoBytes::as_bytes);
     let pass = collect(&bytes(&rows), &COUNTERS);
     assert_eq!((pass.cgroups.len(), pass.errors), (2, 0));
     assert_eq!(pass.cgroups[0], CgroupRow::new(&again, &COUNTERS));

@@ -2,20 +2,19 @@
 //! takes to walk the host's tasks, and nothing runs between passes.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
 
-use libbpf_rs::{Iter, Link, MapCore as _, MapFlags, MapHandle, Object, ObjectBuilder};
+use libbpf_rs::{Iter, Link, MapCore as _, MapFlags, MapHandle, Object};
 use nix::unistd::{SysconfVar, sysconf};
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::IntoBytes as _;
 
 use crate::error::SweepError;
+use crate::object::{self, Failure, change, io_error, within};
 use crate::pass::Counters;
 use crate::records::{Row, rows};
 use crate::wire::{Choice, ProcessRecord, WATCHED_CGROUPS_MAX, WATCHED_MAX};
-use crate::{cpus, kernel, messages, narrow};
+use crate::{cpus, narrow};
 
 /// The compiled program.
 static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/growth.bpf.o"));
@@ -78,39 +77,18 @@ impl Sweeper {
     /// # Errors
     /// Everything of [`SweepError`] but a pass too large and too many watched.
     pub fn open(options: &SweepOptions) -> Result<Self, SweepError> {
-        let _guard = one_at_a_time();
-        messages::install();
-        messages::forget();
-        kernel::require_btf(options.btf_path.as_deref())?;
-        Self::load(options).map_err(|(doing, error)| kernel::explain(doing, &error))
+        let btf = options.btf_path.as_deref();
+        object::explained(btf, || Self::load(btf))
     }
 
-    fn load(options: &SweepOptions) -> Result<Self, (&'static str, libbpf_rs::Error)> {
-        let opening = |error| ("opening the sweep", error);
-        let mut builder = ObjectBuilder::default();
-        builder.name("mlh_growth").map_err(opening)?;
-        if let Some(path) = &options.btf_path {
-            builder.btf_custom_path(path).map_err(opening)?;
-        }
-        let mut object = builder.open_memory(PROGRAM).map_err(opening)?;
-        for mut map in object.maps_mut() {
-            if map.name() == ".rodata.cpus" {
-                map.set_initial_value(&cpus::possible().to_ne_bytes()).map_err(opening)?;
-            }
-        }
-        let object = object.load().map_err(|error| ("loading the sweep", error))?;
+    fn load(btf: Option<&Path>) -> Result<Self, Failure> {
+        let object = object::load("mlh_growth", PROGRAM, btf, &[], &["sweep"])?;
         let attaching = |error| ("attaching the sweep", error);
-        let absent = |what| attaching(libbpf_rs::Error::from(io::Error::new(io::ErrorKind::NotFound, what)));
-        let program = object.progs_mut().find(|program| program.name() == "sweep");
-        let handle = |name| {
-            let map = object.maps().find(|map| map.name() == name).ok_or_else(|| absent(name))?;
-            MapHandle::try_from(&map).map_err(attaching)
-        };
         Ok(Self {
-            link: program.ok_or_else(|| absent("sweep"))?.attach().map_err(attaching)?,
-            watched_map: handle("watched")?,
-            cgroups_map: handle("watched_cgroups")?,
-            pass_map: handle(".data.pass")?,
+            link: object::program(&object, "sweep")?.attach().map_err(attaching)?,
+            watched_map: object::handle(&object, "watched")?,
+            cgroups_map: object::handle(&object, "watched_cgroups")?,
+            pass_map: object::handle(&object, ".data.pass")?,
             number: 0,
             watched: HashSet::new(),
             cgroups: HashMap::new(),
@@ -209,9 +187,8 @@ impl Sweeper {
         self.choose(true)?;
         for pid in pids {
             if !self.narrow.contains_key(pid) {
-                let mut programs = self.object.progs_mut();
-                let attached = programs
-                    .find(|program| program.name() == "sweep")
+                let attached = object::program(&self.object, "sweep")
+                    .ok()
                     .and_then(|program| narrow::attach(&program, *pid).ok());
                 let Some(link) = attached else {
                     self.narrow_possible = false;
@@ -238,31 +215,6 @@ impl Sweeper {
             .update(&0_u32.to_ne_bytes(), choice.as_bytes(), MapFlags::ANY)
             .map_err(|error| io_error("choosing the pass", &error))
     }
-}
-
-fn within(asked: usize, max: usize, what: &'static str) -> Result<(), SweepError> {
-    if asked > max { Err(SweepError::TooManyWatched { asked, max, what }) } else { Ok(()) }
-}
-
-/// Makes the map, which holds `present`, hold `wanted`.
-fn change<K: Copy + Eq + Hash + IntoBytes + Immutable>(
-    map: &MapHandle,
-    present: &mut HashSet<K>,
-    wanted: &HashSet<K>,
-) -> Result<(), SweepError> {
-    let failed = |error| io_error("changing what is watched", &error);
-    let gone: Vec<K> = present.difference(wanted).copied().collect();
-    for key in gone {
-        map.delete(key.as_bytes()).map_err(failed)?;
-        present.remove(&key);
-    }
-    for key in wanted {
-        if !present.contains(key) {
-            map.update(key.as_bytes(), &[1], MapFlags::ANY).map_err(failed)?;
-            present.insert(*key);
-        }
-    }
-    Ok(())
 }
 
 /// Adds a pass's rows to `out`, or on an error empties it.
@@ -295,19 +247,14 @@ fn read_all(mut from: impl io::Read, limit: usize, out: &mut Vec<u8>) -> Result<
     Ok(())
 }
 
-pub(crate) fn io_error(doing: &'static str, error: &dyn std::fmt::Display) -> SweepError {
-    SweepError::Io { doing, reason: format!("{error:#}") }
+/// As [`Sweeper::counters`], where there is no sweep.
+pub(crate) fn counters() -> Counters {
+    Counters { page_size: page_size(), online_cpus: cpus::online() }
 }
 
 fn page_size() -> u64 {
     let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
     size.and_then(|size| size.try_into().ok()).unwrap_or(4096)
-}
-
-/// libbpf's messages have one destination for the process: held while they are being gathered for one caller.
-pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {
-    static OPENING: Mutex<()> = Mutex::new(());
-    OPENING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -202,3 +202,15 @@ pub struct Choice {
     /// 0: no cgroups at all.
     pub cgroups: u32,
 }
+
+/// `struct mlh_crossings`: which growth is to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CrossingsConfig {
+    /// Pages.
+    pub threshold: u64,
+    /// Not 0: only that of the watched processes.
+    pub watched_only: u32,
+    /// Nothing.
+    pub reserved: u32,
+}

@@ -307,11 +307,12 @@ fn custom_type_information_is_used() {
 /// Guarantees: `examine` finds what the other tests use.
 /// Needs: eBPF.
 #[test]
-fn examine_reports_a_working_sweep() {
+fn examine_reports_what_works() {
     let Some(_) = sweeper() else { return };
     let kernel = kernel::examine(&SweepOptions::default());
     assert!(kernel.sweep.is_ok() && kernel.btf.is_ok(), "{kernel:?}");
     assert!(kernel.exact, "{kernel:?}");
+    assert!(kernel.oom_kills.is_ok() && kernel.rss_crossings.is_ok(), "{kernel:?}");
     assert!(kernel.capabilities.missing_for_sweep().is_empty());
     assert!(!kernel.release.is_empty());
 }

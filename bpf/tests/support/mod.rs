@@ -150,6 +150,13 @@ impl Subject {
         }
     }
 
+    /// Has it do something that it does not survive.
+    pub(crate) fn dies_of(&mut self, line: &str) {
+        writeln!(self.input, "{line}").expect("the subject listens");
+        let status = self.child.wait().expect("it ends");
+        assert!(!status.success(), "it survived");
+    }
+
     /// It goes on for a moment after its answer, and takes memory: only once its main thread sleeps, or is gone, does it
     /// hold still.
     fn answer(&mut self, expected: &str, then: char) {
@@ -198,6 +205,35 @@ impl Subject {
 }
 
 impl Drop for Subject {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a program prints, line by line; it is killed when this is dropped.
+pub(crate) struct Lines {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Lines {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("a child");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        Self { child, lines }
+    }
+}
+
+impl Iterator for Lines {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        self.lines.next()?.ok()
+    }
+}
+
+impl Drop for Lines {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -169,7 +169,7 @@ impl Detector {
 
     /// Notes the process of a container that grew most, or else is the largest.
     fn lead(&mut self, container: ContainerKey, sample: &Sample) {
-        let grown = self.processes.track(&sample.key).map_or(0, |track| track.grown());
+        let grown = self.processes.track(&sample.key).map_or(0, Track::grown);
         let charged = sample.memory.charged();
         let candidate = Leader { key: sample.key, grown, charged };
         self.leaders

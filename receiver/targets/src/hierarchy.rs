@@ -224,7 +224,9 @@ fn limits(memory: &CgroupMemory, swappable: u64) -> impl Iterator<Item = (LimitK
 
 /// A user's service manager holds all that the user runs: that is a session, not a service.
 fn is_service(node: &Node) -> bool {
-    node.name.ends_with(".service") && !node.name.starts_with("user@")
+    // where the cgroups around are not known the name is a path
+    let name = node.name.rsplit('/').next().unwrap_or_default();
+    name.ends_with(".service") && !name.starts_with("user@")
 }
 
 /// The root cannot have a limit; the topmost cgroup that can be seen from inside of a container can.

@@ -242,7 +242,11 @@ impl Judge {
                 }
             };
             let executable = executable.unwrap_or("unknown").to_owned();
-            standing.velocities.push(Velocity { container, executable, bytes_per_second: case.trend.velocity });
+            standing.velocities.push(Velocity {
+                container,
+                executable,
+                bytes_per_second: case.trend.velocity,
+            });
         }
         for case in self.detector.ongoing() {
             standing.suspects += u64::from(case.stage < Stage::Leaking);
@@ -282,6 +286,8 @@ fn rank(kind: &FindingKind) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use mlh_targets::cgroup_reading::CgroupMemory;
+
     use super::*;
 
     /// Two processes, one of which leaks and both of which grow by 2 MiB a sweep, for six minutes.
@@ -330,5 +336,92 @@ mod tests {
     fn the_threshold_decides() {
         assert_eq!(count(&judged(None, 512).0, "rss.growth"), 46, "2 MiB each sweep");
         assert_eq!(count(&judged(None, 513).0, "rss.growth"), 22, "4 MiB every other sweep");
+    }
+
+    const ID: &str = "4f1e0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab";
+
+    /// A container whose one worker is another process in each sweep, and what its cgroup counts.
+    fn recycled(sweep: u64) -> (ProcessReading, Vec<CgroupReading>) {
+        let held = (10 + 3 * sweep) << 20;
+        let reading = ProcessReading {
+            pid: 100 + u32::try_from(sweep).unwrap(),
+            start_ns: sweep * 15_000_000_000,
+            comm: "worker".to_owned(),
+            executable: "worker".to_owned(),
+            anon: held,
+            memory_cgroup_id: Some(9),
+            ..ProcessReading::default()
+        };
+        let root = CgroupReading { id: 1, ..CgroupReading::default() };
+        let memory =
+            CgroupMemory { usage: held, anon: held, max: Some(128 << 20), ..CgroupMemory::default() };
+        let container = CgroupReading {
+            id: 9,
+            parent: 1,
+            name: format!("libpod-{ID}"),
+            memory: Some(memory),
+            node_name: "api-7".to_owned(),
+            ..CgroupReading::default()
+        };
+        (reading, vec![root, container])
+    }
+
+    fn text(attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue], key: &str) -> String {
+        let value = attributes.iter().find(|attribute| attribute.key == key);
+        format!("{:?}", value.and_then(|attribute| attribute.value.clone()?.value))
+    }
+
+    /// Guarantees: a container is found to leak by what its cgroup counts, its record names it and a process in it; what
+    /// is left until its limit becomes a risk and a metric, and the kill of a worker is told with the container's trend.
+    #[test]
+    fn a_container_from_cgroup_to_record() {
+        let bench = Bench {
+            host: Arc::default(),
+            page_size: 4096,
+            growth_threshold: 256,
+            oom_horizon: Duration::from_secs(3600),
+            max_events_per_second: None,
+            detail: Detail::Recorded,
+        };
+        let clock = HostClock::starting_at(SystemTime::UNIX_EPOCH);
+        let mut judge = Judge::new(&bench);
+        let mut records = Vec::new();
+        for sweep in 0..24 {
+            let (reading, cgroups) = recycled(sweep);
+            let seen = Seen {
+                readings: &[reading],
+                cgroups: &cgroups,
+                ..Seen::empty(Duration::from_secs(15 * sweep + 15), Pass::Full)
+            };
+            records.extend(judge.pass(&seen, &clock).records);
+        }
+        let standing = judge.standing();
+        assert_eq!((standing.leaks, standing.velocities.len()), (1, 1));
+        assert_eq!(standing.velocities[0].container.as_deref(), Some(ID));
+        assert_eq!(standing.times_to_oom[0].container, ID);
+
+        let (reading, _) = recycled(24);
+        let killed = [Killed { at: Duration::from_secs(366), reading }];
+        let seen = Seen { kills: &killed, ..Seen::empty(Duration::from_secs(367), Pass::Partial) };
+        records.extend(judge.pass(&seen, &clock).records);
+
+        let named = |name: &str| {
+            let found =
+                records.iter().find(|logs| logs.scope_logs[0].log_records[0].event_name.ends_with(name));
+            found.unwrap_or_else(|| panic!("no {name}"))
+        };
+        for name in ["leak.suspected", "leak.detected", "oom.risk"] {
+            let logs = named(name);
+            let resource = &logs.resource.as_ref().unwrap().attributes;
+            assert!(text(resource, "container.id").contains(ID), "{name}");
+            assert!(text(resource, "memory_leak_hunter.uts_node_name").contains("api-7"), "{name}");
+            assert!(text(resource, "process.executable.name").contains("worker"), "{name}");
+            let attributes = &logs.scope_logs[0].log_records[0].attributes;
+            assert!(text(attributes, "memory_leak_hunter.scope").contains("container"), "{name}");
+        }
+        let kill = &named("oom.kill").scope_logs[0].log_records[0];
+        assert!(text(&kill.attributes, "memory_leak_hunter.pid").contains("124"));
+        assert!(text(&kill.attributes, "memory_leak_hunter.stage").contains("leaking"));
+        assert!(!text(&kill.attributes, "memory_leak_hunter.velocity_bytes_per_second").contains("None"));
     }
 }

@@ -24,7 +24,7 @@ pub(super) enum Wake {
     /// It is to end.
     Stop,
     /// The kernel told something.
-    Told(Told),
+    Told(Box<Told>),
 }
 
 /// What may wait for the scout. One is a few hundred bytes.
@@ -42,7 +42,7 @@ impl Scout {
     /// Has the kernel tell what it tells by itself.
     pub(super) fn listen(&mut self, wish: &Listen, to: SyncSender<Wake>) {
         let metrics = Arc::clone(&self.metrics);
-        let sink: Sink = Box::new(move |told| match to.try_send(Wake::Told(told)) {
+        let sink: Sink = Box::new(move |told| match to.try_send(Wake::Told(Box::new(told))) {
             Ok(()) | Err(Full::Disconnected(_)) => {}
             Err(Full::Full(_)) => metrics.lost(Signal::Logs, Loss { stage: stage::CHANNEL, count: 1 }),
         });
@@ -66,7 +66,7 @@ impl Scout {
             match wakes.recv_timeout(wait) {
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Wake::Told(first)) => {
-                    if self.hear(first, wakes) {
+                    if self.hear(*first, wakes) {
                         continue;
                     }
                     return;
@@ -99,21 +99,27 @@ impl Scout {
     /// Takes what the kernel told, with all that waits behind it. False: it is time to stop.
     fn hear(&mut self, first: Told, wakes: &Receiver<Wake>) -> bool {
         let (mut kills, mut grew, mut goes_on) = (Vec::new(), HashMap::new(), true);
-        let waiting = std::iter::from_fn(|| wakes.try_recv().ok()).take(WAKES);
-        for wake in std::iter::once(Wake::Told(first)).chain(waiting) {
-            match wake {
-                Wake::Told(Told::Killed { at, reading }) => kills.push(Killed { at, reading }),
-                Wake::Told(Told::Grew(reading)) => {
+        let mut told = first;
+        for taken in 1.. {
+            match told {
+                Told::Killed { at, reading } => kills.push(Killed { at, reading }),
+                Told::Grew(reading) => {
                     grew.insert(key(&reading), reading);
                 }
-                Wake::Told(Told::Lost(count)) => self.lost(stage::RING, count),
-                Wake::Stop => goes_on = false,
+                Told::Lost(count) => self.lost(stage::RING, count),
+            }
+            // a kernel that never stops telling must not keep the passes from being made
+            match if taken < WAKES { wakes.try_recv().ok() } else { None } {
+                Some(Wake::Told(next)) => told = *next,
+                Some(Wake::Stop) => {
+                    goes_on = false;
+                    break;
+                }
+                None => break,
             }
         }
         // those that are watched are summed up exactly every second: a lagging count in between would tell less
-        for watched in self.judge.watched() {
-            grew.remove(watched);
-        }
+        grew.retain(|key, reading| reading.slack == 0 || !self.judge.watched().contains(key));
         let readings: Vec<_> = grew.into_values().collect();
         let (Ok(clock), Ok(at)) = (HostClock::read(), HostClock::now_boot()) else {
             self.metrics.errors(stage::SWEEP, 1);

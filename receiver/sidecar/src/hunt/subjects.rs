@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use mlh_detect::{About, ContainerKey, Detector, Exhaustion, Finding, FindingKind, ProcessKey};
+use mlh_targets::hierarchy::Unit;
 use mlh_targets::host::HostClock;
 use mlh_targets::process::ProcessReading;
-use mlh_targets::hierarchy::Unit;
 use mlh_targets::{cgroup, container, executable};
 
 use super::units::Units;
@@ -59,6 +59,8 @@ impl Subjects {
         }
         if let Some(unit) = container.and_then(|key| units.unit(key)) {
             place(&mut subject, unit, matches!(finding.about, About::Container(_)));
+        } else if subject.cgroup_path.is_none() {
+            subject.cgroup_path = units.path_of(&subject.reading);
         }
         subject.limit_path =
             exhaustion(&finding.kind).and_then(|end| end.limit.cgroup_id).and_then(|id| units.path(id));
@@ -79,7 +81,8 @@ impl Subjects {
             self.known.insert(key, learn(self.detail, reading, clock));
         }
         let subject = self.known.entry(key).or_insert_with(|| {
-            let reading = ProcessReading { pid: key.pid, start_ns: key.start_ns, ..ProcessReading::default() };
+            let reading =
+                ProcessReading { pid: key.pid, start_ns: key.start_ns, ..ProcessReading::default() };
             Subject { reading, ..Subject::default() }
         });
         if let Some(reading) = reading {
@@ -89,11 +92,7 @@ impl Subjects {
     }
 
     /// Remembers who speaks for the watched containers, after a full pass.
-    pub(super) fn remember(
-        &mut self,
-        detector: &Detector,
-        readings: &HashMap<ProcessKey, &ProcessReading>,
-    ) {
+    pub(super) fn remember(&mut self, detector: &Detector, readings: &HashMap<ProcessKey, &ProcessReading>) {
         let leader = |watched: mlh_detect::WatchedContainer| {
             let reading = readings.get(&watched.leader?)?;
             Some((watched.key, (*reading).clone()))

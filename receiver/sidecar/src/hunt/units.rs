@@ -119,6 +119,11 @@ impl Units {
         self.hierarchy.path(cgroup_id)
     }
 
+    /// The path of the cgroup that a process is in.
+    pub(super) fn path_of(&self, reading: &ProcessReading) -> Option<String> {
+        self.path(self.hierarchy.key_of(reading.cgroup_id, reading.memory_cgroup_id)?)
+    }
+
     /// Forgets those that nobody follows any more.
     pub(super) fn retain(&mut self, detector: &Detector) {
         self.seen.retain(|key, _| detector.follows(&About::Container(*key)));

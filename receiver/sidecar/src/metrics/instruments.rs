@@ -51,19 +51,12 @@ pub const ERROR_STAGES: [&str; 7] = [
     "proc_over_limit",
 ];
 
-// What the pipeline's parts call their losses.
-const PIPELINE_STAGES: [&str; 9] = [
-    stage::PIPELINE,
-    "batch",
-    "queue_full",
-    "retry_exhausted",
-    "refused",
-    "rejected",
-    "shutdown",
-    "file",
-    "debug",
-];
 const RECEIVER_STAGES: [&str; 4] = [stage::TABLE, stage::RATE_LIMIT, stage::CHANNEL, stage::RING];
+
+/// Where the pipeline, or one of its parts, loses something.
+fn pipeline_stages() -> impl Iterator<Item = &'static str> {
+    std::iter::once(stage::PIPELINE).chain(mlh_pipeline::component::stage::ALL)
+}
 
 struct HistogramShape {
     name: &'static str,
@@ -165,7 +158,7 @@ impl Instruments {
         }
         let receiver = RECEIVER_STAGES.map(|stage| (stage, Signal::Logs));
         let pipeline =
-            PIPELINE_STAGES.into_iter().flat_map(|stage| [(stage, Signal::Logs), (stage, Signal::Metrics)]);
+            pipeline_stages().flat_map(|stage| [(stage, Signal::Logs), (stage, Signal::Metrics)]);
         for (stage, signal) in receiver.into_iter().chain(pipeline) {
             let labels = [KeyValue::new("stage", stage), KeyValue::new("signal", signal.name())];
             self.dropped_events.add(0, &labels);
@@ -208,8 +201,12 @@ fn observe(meter: &Meter, observed: &Arc<Observed>) {
     meter
         .f64_observable_gauge("memory_leak_hunter_time_to_oom_seconds")
         .with_unit("s")
-        .with_description("Time until a growing container reaches its nearest memory limit, the shortest ones only")
-        .with_callback(move |observer| times.each_time_to_oom(|value, labels| observer.observe(value, labels)))
+        .with_description(
+            "Time until a growing container reaches its nearest memory limit, the shortest ones only",
+        )
+        .with_callback(move |observer| {
+            times.each_time_to_oom(|value, labels| observer.observe(value, labels))
+        })
         .build();
 }
 

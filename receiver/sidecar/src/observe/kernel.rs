@@ -1,7 +1,10 @@
 //! In the kernel, by the BPF sweep.
 
+use std::path::PathBuf;
+
 use mlh_bpf::cgroup::CgroupRow;
 use mlh_bpf::error::SweepError;
+use mlh_bpf::events::{self, EventOptions, KernelEvent, Listener, Scope};
 use mlh_bpf::messages::{self, Level};
 use mlh_bpf::pass::{Pass as Rows, ProcessRow, collect};
 use mlh_bpf::sweep::{SweepOptions, Sweeper, WatchedCgroup as Through};
@@ -9,7 +12,9 @@ use mlh_detect::{HostMemory, Pass};
 use mlh_targets::cgroup_reading::{CgroupMemory, CgroupReading};
 use mlh_targets::process::ProcessReading;
 
-use super::{BlindSpot, Listen, Observation, ObserveError, Observer, Options, Read, Sink, WatchedCgroup, observe};
+use super::{
+    BlindSpot, Listen, Observation, ObserveError, Observer, Options, Read, Sink, Told, WatchedCgroup, observe,
+};
 
 /// The stage of rows that could not be decoded.
 const DECODE: &str = crate::metrics::stage::DECODE;
@@ -18,7 +23,13 @@ pub(super) fn open(options: &Options) -> Result<Box<dyn Observer>, String> {
     messages::set_sink(log);
     let options = SweepOptions { btf_path: options.btf_path.clone() };
     let sweeper = Sweeper::open(&options).map_err(|error| error.to_string())?;
-    Ok(Box::new(KernelObserver { sweeper, bytes: Vec::new(), host: None }))
+    Ok(Box::new(KernelObserver {
+        sweeper,
+        listener: None,
+        bytes: Vec::new(),
+        host: None,
+        btf_path: options.btf_path,
+    }))
 }
 
 /// libbpf's messages are for those who debug: what matters of them is in the errors.
@@ -31,9 +42,11 @@ fn log(level: Level, text: &str) {
 
 struct KernelObserver {
     sweeper: Sweeper,
+    listener: Option<Listener>,
     /// A pass's bytes; the room is used again.
     bytes: Vec<u8>,
     host: Option<HostMemory>,
+    btf_path: Option<PathBuf>,
 }
 
 impl KernelObserver {
@@ -42,7 +55,7 @@ impl KernelObserver {
         pass: Pass,
         look: impl FnOnce(&mut Sweeper, &mut Vec<u8>) -> Result<(), SweepError>,
     ) -> Result<Observation, ObserveError> {
-        let Self { sweeper, bytes, host } = self;
+        let Self { sweeper, bytes, host, .. } = self;
         let read = || {
             look(sweeper, bytes).map_err(|error| ObserveError::Kernel(error.to_string()))?;
             Ok(collect(bytes, &sweeper.counters()))
@@ -59,14 +72,39 @@ impl Observer for KernelObserver {
     fn watched(&mut self, pids: &[u32], cgroups: &[WatchedCgroup]) -> Result<Observation, ObserveError> {
         let cgroups: Vec<Through> =
             cgroups.iter().map(|cgroup| Through { id: cgroup.id, through: cgroup.through }).collect();
+        if let Some(listener) = &self.listener
+            && let Err(error) = listener.watch(pids)
+        {
+            tracing::debug!(%error, "whose growth is told could not be changed");
+        }
         self.pass(Pass::Watched, |sweeper, bytes| {
             sweeper.watch(pids, &cgroups)?;
             sweeper.watched(bytes)
         })
     }
 
-    fn listen(&mut self, _wish: &Listen, _sink: Sink) -> Vec<BlindSpot> {
-        Vec::new()
+    fn listen(&mut self, wish: &Listen, mut sink: Sink) -> Vec<BlindSpot> {
+        // the one before must not tell as well
+        self.listener = None;
+        let options = EventOptions {
+            btf_path: self.btf_path.clone(),
+            oom_kills: true,
+            crossings: wish.crossings.map(|wish| events::Crossings {
+                threshold_pages: wish.threshold,
+                scope: if wish.watched_only { Scope::Watched } else { Scope::Host },
+            }),
+        };
+        match Listener::open(&options, move |event| sink(told(event))) {
+            Ok((listener, blind)) => {
+                self.listener = Some(listener);
+                blind.into_iter().map(|spot| BlindSpot { what: spot.what, reason: spot.reason }).collect()
+            }
+            Err(error) => {
+                let blind = |what| BlindSpot { what, reason: error.to_string() };
+                let crossings = wish.crossings.map(|_| blind(events::RSS_CROSSINGS));
+                std::iter::once(blind(events::OOM_KILLS)).chain(crossings).collect()
+            }
+        }
     }
 
     fn describe(&self) -> &'static str {
@@ -83,6 +121,14 @@ fn readings(rows: Rows) -> Read {
         readings: rows.processes.into_iter().map(reading).collect(),
         cgroups: rows.cgroups.into_iter().map(cgroup).collect(),
         errors,
+    }
+}
+
+fn told(event: KernelEvent) -> Told {
+    match event {
+        KernelEvent::OomKill { at, process } => Told::Killed { at, reading: reading(process) },
+        KernelEvent::Crossing { process, .. } => Told::Grew(reading(process)),
+        KernelEvent::Lost(count) => Told::Lost(count),
     }
 }
 

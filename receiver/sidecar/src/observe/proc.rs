@@ -43,9 +43,10 @@ impl Observer for ProcObserver {
     }
 
     fn listen(&mut self, wish: &Listen, _sink: Sink) -> Vec<BlindSpot> {
-        let reason = || "only the kernel's own tracepoints tell it, which need CAP_BPF and CAP_PERFMON".to_owned();
-        let crossings = wish.crossings.map(|_| BlindSpot { what: "growth at once", reason: reason() });
-        std::iter::once(BlindSpot { what: "OOM kills", reason: reason() }).chain(crossings).collect()
+        let reason =
+            || "only the kernel's own tracepoints tell it, which need CAP_BPF and CAP_PERFMON".to_owned();
+        let crossings = wish.crossings.map(|_| BlindSpot { what: "rss crossings", reason: reason() });
+        std::iter::once(BlindSpot { what: "oom kills", reason: reason() }).chain(crossings).collect()
     }
 
     fn describe(&self) -> &'static str {

@@ -1,0 +1,122 @@
+//! What all our BPF objects need: loading, finding their parts, and changing what their maps hold.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use libbpf_rs::{Iter, Link, MapCore as _, MapFlags, MapHandle, Object, ObjectBuilder, ProgramMut};
+use zerocopy::{Immutable, IntoBytes};
+
+use crate::error::SweepError;
+use crate::{cpus, kernel, messages};
+
+/// What was being done, and what libbpf said to it.
+pub(crate) type Failure = (&'static str, libbpf_rs::Error);
+
+pub(crate) fn failure(doing: &'static str, reason: impl Into<String>) -> Failure {
+    (doing, libbpf_rs::Error::from(io::Error::other(reason.into())))
+}
+
+/// Does what talks to libbpf, and turns its failures into errors that say what to do.
+pub(crate) fn explained<T>(
+    btf: Option<&Path>,
+    act: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, SweepError> {
+    let _guard = one_at_a_time();
+    messages::install();
+    messages::forget();
+    kernel::require_btf(btf)?;
+    act().map_err(|(doing, error)| kernel::explain(doing, &error))
+}
+
+/// Loads these programs of an object, with its constants set.
+pub(crate) fn load(
+    name: &str,
+    bytes: &[u8],
+    btf: Option<&Path>,
+    constants: &[(&str, &[u8])],
+    programs: &[&str],
+) -> Result<Object, Failure> {
+    let opening = |error| ("opening a program", error);
+    let mut builder = ObjectBuilder::default();
+    builder.name(name).map_err(opening)?;
+    if let Some(path) = btf {
+        builder.btf_custom_path(path).map_err(opening)?;
+    }
+    let mut object = builder.open_memory(bytes).map_err(opening)?;
+    let possible = cpus::possible().to_ne_bytes();
+    for mut map in object.maps_mut() {
+        let name = map.name().to_owned();
+        let cpus = (".rodata.cpus", &possible[..]);
+        for (_, value) in constants.iter().chain([&cpus]).filter(|(of, _)| name == **of) {
+            map.set_initial_value(value).map_err(opening)?;
+        }
+    }
+    for mut program in object.progs_mut() {
+        let wanted = programs.iter().any(|name| program.name() == *name);
+        program.set_autoload(wanted);
+    }
+    object.load().map_err(|error| ("loading a program", error))
+}
+
+pub(crate) fn program<'a>(object: &'a Object, name: &'static str) -> Result<ProgramMut<'a>, Failure> {
+    let found = object.progs_mut().find(|program| program.name() == name);
+    found.ok_or_else(|| failure("looking for a program", name))
+}
+
+pub(crate) fn handle(object: &Object, name: &'static str) -> Result<MapHandle, Failure> {
+    let map = object.maps().find(|map| map.name() == name);
+    let map = map.ok_or_else(|| failure("looking for a map", name))?;
+    MapHandle::try_from(&map).map_err(|error| ("looking for a map", error))
+}
+
+/// Runs an iterator that writes nothing.
+pub(crate) fn run_through(link: &Link) -> libbpf_rs::Result<()> {
+    let mut iterator = Iter::new(link)?;
+    loop {
+        match iterator.read(&mut [0; 64]) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            // the kernel yields after very many tasks, and expects to be asked again
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+pub(crate) fn io_error(doing: &'static str, error: &dyn std::fmt::Display) -> SweepError {
+    SweepError::Io { doing, reason: format!("{error:#}") }
+}
+
+pub(crate) fn within(asked: usize, max: usize, what: &'static str) -> Result<(), SweepError> {
+    if asked > max { Err(SweepError::TooManyWatched { asked, max, what }) } else { Ok(()) }
+}
+
+/// Makes the map, which holds `present`, hold `wanted`.
+pub(crate) fn change<K: Copy + Eq + Hash + IntoBytes + Immutable>(
+    map: &MapHandle,
+    present: &mut HashSet<K>,
+    wanted: &HashSet<K>,
+) -> Result<(), SweepError> {
+    let failed = |error| io_error("changing what is watched", &error);
+    let gone: Vec<K> = present.difference(wanted).copied().collect();
+    for key in gone {
+        map.delete(key.as_bytes()).map_err(failed)?;
+        present.remove(&key);
+    }
+    for key in wanted {
+        if !present.contains(key) {
+            map.update(key.as_bytes(), &[1], MapFlags::ANY).map_err(failed)?;
+            present.insert(*key);
+        }
+    }
+    Ok(())
+}
+
+/// libbpf's messages have one destination for the process: held while they are being gathered for one caller.
+pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static OPENING: Mutex<()> = Mutex::new(());
+    OPENING.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,109 @@
+//! The thread that sleeps until a ring holds something, and hands it on.
+
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::AsFd as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use libbpf_rs::{MapCore as _, MapFlags, MapHandle, RingBuffer, RingBufferBuilder};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::error::SweepError;
+use crate::events::Told;
+use crate::object::io_error;
+
+/// A ring, and the count of what did not fit into it.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) ring: MapHandle,
+    pub(crate) lost: MapHandle,
+}
+
+/// The running thread. Dropping it empties the rings once more and ends it.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    quit: Option<PipeWriter>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// `None` where there is nothing to wait for.
+    pub(crate) fn start(
+        sources: Vec<Source>,
+        sink: impl FnMut(Told<'_>) + Send + 'static,
+    ) -> Result<Option<Self>, SweepError> {
+        if sources.is_empty() {
+            return Ok(None);
+        }
+        let failed = |error: &dyn std::fmt::Display| io_error("listening to the kernel", error);
+        let (reader, quit) = io::pipe().map_err(|error| failed(&error))?;
+        // each ring has a callback of its own, and all run on the one thread
+        let sink = Arc::new(Mutex::new(sink));
+        let mut rings = RingBufferBuilder::new();
+        for source in &sources {
+            let sink = Arc::clone(&sink);
+            let tell = move |bytes: &[u8]| {
+                (sink.lock().unwrap_or_else(PoisonError::into_inner))(Told::Record(bytes));
+                0
+            };
+            rings.add(&source.ring, tell).map_err(|error| failed(&error))?;
+        }
+        let rings = rings.build().map_err(|error| failed(&error))?;
+        let lost = move |count| (sink.lock().unwrap_or_else(PoisonError::into_inner))(Told::Lost(count));
+        let thread = std::thread::Builder::new()
+            .name("mlh-events".to_owned())
+            .spawn(move || run(&sources, &rings, &reader, lost))
+            .map_err(|error| failed(&error))?;
+        Ok(Some(Self { quit: Some(quit), thread: Some(thread) }))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.quit.take());
+        if let Some(thread) = self.thread.take() {
+            // It panics only if the sink does, which has been reported by then.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(sources: &[Source], rings: &RingBuffer<'_>, quit: &PipeReader, mut lost: impl FnMut(u64)) {
+    let mut known = vec![0; sources.len()];
+    loop {
+        let quitting = wait(sources, quit);
+        // A failure could only come from a callback, and these do not fail.
+        let _ = rings.consume();
+        // After the rings: a loss means that one was full, and so that it has just been emptied.
+        for (source, known) in sources.iter().zip(&mut known) {
+            let now = count(&source.lost).unwrap_or(*known);
+            if now > *known {
+                lost(now - *known);
+                *known = now;
+            }
+        }
+        if quitting {
+            return;
+        }
+    }
+}
+
+/// Until a ring holds something, or the worker is to quit: then true.
+fn wait(sources: &[Source], quit: &PipeReader) -> bool {
+    let rings = sources.iter().map(|source| source.ring.as_fd());
+    let watched = std::iter::once(quit.as_fd()).chain(rings);
+    let mut descriptors: Vec<PollFd<'_>> = watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    match poll(&mut descriptors, PollTimeout::NONE) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        // for want of memory: the rings hold on meanwhile
+        Err(_) => std::thread::sleep(Duration::from_secs(1)),
+    }
+    descriptors.first().and_then(PollFd::any).unwrap_or(false)
+}
+
+fn count(lost: &MapHandle) -> Option<u64> {
+    let value = lost.lookup(&0_u32.to_ne_bytes(), MapFlags::ANY).ok().flatten()?;
+    Some(u64::from_ne_bytes(value.get(..8)?.try_into().ok()?))
+}
