@@ -10,7 +10,7 @@ use mlh_integration::memory_cgroup::mapped;
 use mlh_integration::otlp::{Record, records};
 use mlh_integration::scenario::{built, free_port, scenario};
 use mlh_integration::wait::until;
-use mlh_integration::{need, sidecar};
+use mlh_integration::{need, sidecar, web};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -29,7 +29,7 @@ fn accuses(record: &Record) -> bool {
 /// Guarantees: of five containers under a memory limit, the one whose program leaks and the one whose leaking workers
 /// are recycled before any of them is old are suspected and called leaking, as containers, with all that was promised
 /// of such a record; the bounded cache, the idle one, and the workers that share their tables are not accused of
-/// anything. The Collector's file and the log store's answers agree.
+/// anything. The Collector's file and the log store's answers agree, and a gauge tells the time left of the two.
 /// Needs: root, eBPF, podman and runc that work here, the test servers; about four minutes, most of them waiting.
 #[test]
 fn only_the_leaking_containers_are_named() {
@@ -85,6 +85,13 @@ fn only_the_leaking_containers_are_named() {
         sharing_was_tempting(&fork)?;
         recycling_was_hidden(&recycle)?;
 
+        until("the time left on the metrics page", Duration::from_secs(30), || {
+            let page = web::get(&format!("http://127.0.0.1:{port}/metrics"))?;
+            let left = |container: &Container| time_left(&page, container);
+            ensure!(calm.into_iter().all(|container| left(container).is_none()), "{page}");
+            Ok(left(&leak).zip(left(&recycle)).filter(|(one, other)| one.max(*other) < LIMIT / RATE))
+        })?;
+
         hunter.signal(Signal::SIGTERM)?;
         let status = hunter.end(Duration::from_secs(30))?;
         ensure!(status.success(), "after SIGTERM: {status}");
@@ -138,6 +145,12 @@ fn verdict(record: &Record, container: &Container) -> anyhow::Result<()> {
     let left = record.number("time_to_oom_s")?;
     ensure!(left > 0.0 && left < LIMIT / RATE, "{left} s are left of {} at most", LIMIT / RATE);
     Ok(())
+}
+
+/// Of a container, on a page of metrics.
+fn time_left(page: &str, container: &Container) -> Option<f64> {
+    let series = format!("memory_leak_hunter_time_to_oom_seconds{{target_container=\"{}\"}}", container.id);
+    sidecar::value(page, &series)
 }
 
 /// The test is worth something only if the sum over the workers rose far above what the container holds.
