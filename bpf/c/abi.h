@@ -50,7 +50,7 @@ enum mlh_lru {
 enum mlh_limit {
 	MLH_COMM_LEN = 16,
 	MLH_EXECUTABLE_LEN = 64,
-	MLH_CGROUP_NAME_LEN = 128,
+	MLH_CGROUP_NAME_LEN = 256,
 	/* 64 characters and a NUL, and what aligns. */
 	MLH_NODE_NAME_LEN = 72,
 	/* Entries in the map of watched processes. */
@@ -152,7 +152,7 @@ _Static_assert(sizeof(struct mlh_header) == 4, "header");
 _Static_assert(sizeof(struct mlh_pages) == 32, "pages");
 _Static_assert(sizeof(struct mlh_process) == 248, "process");
 _Static_assert(sizeof(struct mlh_thread) == 88, "thread");
-_Static_assert(sizeof(struct mlh_cgroup) == 304, "cgroup");
+_Static_assert(sizeof(struct mlh_cgroup) == 432, "cgroup");
 _Static_assert(sizeof(struct mlh_choice) == 16, "choice");
 _Static_assert(sizeof(struct mlh_crossings) == 16, "crossings");
 _Static_assert(sizeof(struct mlh_event) == 264, "event");

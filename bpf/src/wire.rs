@@ -43,7 +43,7 @@ pub mod cgroup_flag {
 /// `MLH_LRU_COUNT`.
 pub const LRU_COUNT: usize = 5;
 /// `MLH_CGROUP_NAME_LEN`.
-pub const CGROUP_NAME_LEN: usize = 128;
+pub const CGROUP_NAME_LEN: usize = 256;
 /// `MLH_NODE_NAME_LEN`.
 pub const NODE_NAME_LEN: usize = 72;
 /// `MLH_COMM_LEN`.

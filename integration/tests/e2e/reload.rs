@@ -182,6 +182,30 @@ fn what_cannot_run_is_refused() {
     });
 }
 
+/// Guarantees: a receiver that a reload disables leaves nothing in the kernel, and one that a reload enables hunts.
+/// Needs: root, eBPF.
+#[test]
+fn a_disabled_receiver_lets_go() {
+    scenario(|world| {
+        need::ebpf()?;
+        let port = free_port()?;
+        let config = sidecar::hunting("debug: {verbosity: basic}", port);
+        let mut hunter = sidecar::start(world, "sidecar", &config, port)?;
+        ensure!(sidecar::holds_bpf(hunter.pid())?, "it does not run on eBPF: {}", hunter.stderr());
+        world.write(
+            "sidecar.yaml",
+            &config.replace("collection_interval", "enabled: false, collection_interval"),
+        )?;
+        reload(&mut hunter, DONE)?;
+        ensure!(!sidecar::holds_bpf(hunter.pid())?, "it still holds BPF objects");
+        world.write("sidecar.yaml", &config)?;
+        reload(&mut hunter, DONE)?;
+        sweeps_on(&mut hunter, port, 1.0)?;
+        ensure!(sidecar::holds_bpf(hunter.pid())?, "it does not run on eBPF: {}", hunter.stderr());
+        Ok(())
+    });
+}
+
 /// Guarantees: signals that come together or during a reload are not lost: after many SIGHUP the sidecar runs, and one
 /// SIGTERM behind them ends it in order. A configuration that stands on the command line, and the built-in one, can be
 /// reloaded as well.

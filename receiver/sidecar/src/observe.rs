@@ -93,6 +93,11 @@ pub enum Told {
 /// Where what the kernel tells is handed to.
 pub type Sink = Box<dyn FnMut(Told) + Send>;
 
+/// [`BlindSpot::what`] where OOM kills are not told.
+pub const OOM_KILLS: &str = "OOM kills";
+/// [`BlindSpot::what`] where growth is told at the next sweep only, although it was asked for at once.
+pub const RSS_CROSSINGS: &str = "growth at once";
+
 /// What cannot be seen on this host, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlindSpot {

@@ -9,7 +9,7 @@ use mlh_targets::cgroup::Layout;
 use mlh_targets::host::{HostIdentity, MemoryTotals, Namespaces};
 use mlh_targets::sweep::{ProcSweep, ProcView};
 
-use crate::observe::{self, Options};
+use crate::observe::{self, BlindSpot, Crossings, Listen, Options};
 
 /// Where the kernel shows its type information.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -27,6 +27,8 @@ pub struct KernelSweep {
     pub took: Duration,
     /// Whether suspects are summed exactly.
     pub exact: bool,
+    /// What the kernel will not tell by itself.
+    pub blind: Vec<BlindSpot>,
 }
 
 /// What one pass through `/proc` gave.
@@ -93,11 +95,15 @@ impl Facts {
 fn try_kernel(options: &Options) -> Result<KernelSweep, String> {
     let mut observer = observe::open_kernel(options)?;
     let full = observer.full().map_err(|error| error.to_string())?;
+    // tried for a moment, and of nobody's growth
+    let crossings = Crossings { threshold: u64::from(u32::MAX), watched_only: true };
+    let blind = observer.listen(&Listen { crossings: Some(crossings) }, Box::new(drop));
     let own = observer.watched(&[std::process::id()], &[]).map_err(|error| error.to_string())?;
     Ok(KernelSweep {
         processes: full.readings.len(),
         took: full.took,
         exact: own.readings.iter().any(|reading| reading.slack == 0),
+        blind,
     })
 }
 

@@ -7,6 +7,7 @@ use mlh_targets::sweep::ProcView;
 
 use super::facts::{Facts, KernelSweep, ProcSweepFacts};
 use super::{Detection, Item, Mark, Report};
+use crate::observe::{OOM_KILLS, RSS_CROSSINGS};
 
 /// The first kernel with task iterators and with `CAP_BPF`.
 const FIRST_WITH_SWEEP: (u32, u32) = (5, 8);
@@ -31,6 +32,8 @@ pub(super) fn conclude(facts: &Facts) -> Report {
     items.extend(security(facts));
     items.push(pid_namespace(facts));
     items.push(kernel_sweep(&facts.kernel_sweep));
+    items.push(told(&facts.kernel_sweep, OOM_KILLS, "OOM kills", Mark::Off));
+    items.push(told(&facts.kernel_sweep, RSS_CROSSINGS, "growth at once", Mark::Unneeded));
     items.push(proc_sweep(&facts.proc_sweep));
     items.push(cgroups(facts.cgroups.as_ref()));
     items.push(memory(facts.memory));
@@ -172,7 +175,7 @@ fn pid_namespace(facts: &Facts) -> Item {
 fn kernel_sweep(tried: &Result<KernelSweep, String>) -> Item {
     let name = "sweep in the kernel";
     match tried {
-        Ok(KernelSweep { processes, took, exact }) => {
+        Ok(KernelSweep { processes, took, exact, .. }) => {
             let found = format!("{} in {:.2} ms", counted(*processes), took.as_secs_f64() * 1e3);
             let remedy = (!exact).then_some(
                 "memory of suspects cannot be summed exactly on this kernel: small leaks take longer to tell",
@@ -180,6 +183,22 @@ fn kernel_sweep(tried: &Result<KernelSweep, String>) -> Item {
             item(if *exact { Mark::Ok } else { Mark::Warn }, name, found, remedy)
         }
         Err(reason) => item(Mark::Off, name, reason.clone(), None),
+    }
+}
+
+/// What the kernel tells by itself between two sweeps; where it does not, `mark` says how much that matters.
+fn told(tried: &Result<KernelSweep, String>, what: &str, name: &str, mark: Mark) -> Item {
+    let missing = match tried {
+        Ok(kernel) => kernel.blind.iter().find(|spot| spot.what == what).map(|spot| spot.reason.clone()),
+        Err(_) => Some("needs the sweep in the kernel".to_owned()),
+    };
+    let lost = match what {
+        OOM_KILLS => "no record tells of a kill; that the process has exited is told",
+        _ => "`rss_source: tracepoint` changes nothing here",
+    };
+    match missing {
+        None => item(Mark::Ok, name, "told by the kernel", None),
+        Some(reason) => item(mark, name, reason, Some(lost)),
     }
 }
 

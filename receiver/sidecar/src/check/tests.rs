@@ -34,7 +34,12 @@ fn whole() -> Facts {
             swap_total: 1 << 30,
             swap_free: 1 << 29,
         }),
-        kernel_sweep: Ok(KernelSweep { processes: 120, took: Duration::from_micros(70), exact: true }),
+        kernel_sweep: Ok(KernelSweep {
+            processes: 120,
+            took: Duration::from_micros(70),
+            exact: true,
+            blind: vec![],
+        }),
         proc_sweep: Ok(ProcSweepFacts { view: ProcView::Own, processes: 120, unread: 0 }),
     }
 }
@@ -71,6 +76,8 @@ fn root_with_everything() {
 [ok]   unprivileged BPF     kernel.unprivileged_bpf_disabled = 2; the sweep does not depend on it
 [ok]   pid namespace        the host's: every process is visible
 [ok]   sweep in the kernel  120 processes in 0.07 ms
+[ok]   OOM kills            told by the kernel
+[ok]   growth at once       told by the kernel
 [ok]   sweep through /proc  120 processes
 [ok]   cgroups              v2, memory controller at /sys/fs/cgroup (v2)
 [ok]   memory               8192 MiB, 4096 MiB available; swap 1024 MiB, 512 MiB free
@@ -94,6 +101,23 @@ fn two_capabilities() {
         assert_eq!(found(&report, unneeded).mark, Mark::Unneeded, "{unneeded}");
     }
     assert!(report.items.iter().all(|item| item.mark != Mark::Off), "{report}");
+}
+
+/// Guarantees: where the kernel tells of no OOM kills, that is a feature which is off, with what follows from it; that it
+/// tells of no growth is not needed unless it is asked for.
+#[test]
+fn blind_spots() {
+    let report = report(|facts| {
+        let blind = |what| crate::observe::BlindSpot { what, reason: "no such tracepoint".into() };
+        let all = vec![blind(crate::observe::OOM_KILLS), blind(crate::observe::RSS_CROSSINGS)];
+        facts.kernel_sweep =
+            Ok(KernelSweep { processes: 9, took: Duration::from_millis(1), exact: true, blind: all });
+    });
+    assert!(report.can_run());
+    assert_eq!(found(&report, "OOM kills").mark, Mark::Off);
+    assert!(remedy(&report, "OOM kills").contains("no record tells of a kill"));
+    assert_eq!(found(&report, "growth at once").mark, Mark::Unneeded);
+    assert!(remedy(&report, "growth at once").contains("rss_source"));
 }
 
 /// Guarantees: a user with no capability runs through `/proc`, and for each of the two capabilities it says what
@@ -164,7 +188,8 @@ fn lockdown() {
 fn inside_namespaces() {
     let report = report(|facts| {
         facts.namespaces = Namespaces { pid_is_host: Some(false), user_is_host: Some(false) };
-        facts.kernel_sweep = Ok(KernelSweep { processes: 1, took: Duration::from_micros(5), exact: true });
+        facts.kernel_sweep =
+            Ok(KernelSweep { processes: 1, took: Duration::from_micros(5), exact: true, blind: vec![] });
         facts.proc_sweep = Ok(ProcSweepFacts { view: ProcView::Outer, processes: 5, unread: 0 });
     });
     assert!(report.can_run());
@@ -181,7 +206,8 @@ fn inside_namespaces() {
 #[test]
 fn smaller_losses() {
     let losses = report(|facts| {
-        facts.kernel_sweep = Ok(KernelSweep { processes: 9, took: Duration::from_millis(1), exact: false });
+        facts.kernel_sweep =
+            Ok(KernelSweep { processes: 9, took: Duration::from_millis(1), exact: false, blind: vec![] });
         facts.proc_sweep = Ok(ProcSweepFacts { view: ProcView::Own, processes: 9, unread: 3 });
         facts.cgroups = Some(Layout::default());
         facts.memory = None;

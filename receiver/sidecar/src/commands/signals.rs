@@ -1,6 +1,6 @@
 //! What the program is asked from outside while it runs.
 
-pub(super) use imp::Signals;
+use imp::{Reloads, Stops};
 
 /// A request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +9,34 @@ pub(super) enum Asked {
     Stop(&'static str),
     /// To read its configuration anew.
     Reload,
+}
+
+/// The requests since [`listen`](Self::listen). Several of one kind that nobody has asked for yet count as one, and none is
+/// lost.
+pub(super) struct Signals {
+    stops: Stops,
+    reloads: Reloads,
+}
+
+impl Signals {
+    /// From now on a signal no longer ends the process by itself.
+    pub(super) fn listen() -> Self {
+        Self { stops: Stops::listen(), reloads: Reloads::listen() }
+    }
+
+    /// The next request; stopping comes first.
+    pub(super) async fn next(&mut self) -> Asked {
+        tokio::select! {
+            biased;
+            signal = self.stops.next() => Asked::Stop(signal),
+            () = self.reloads.next() => Asked::Reload,
+        }
+    }
+
+    /// The name of the next signal that asks to stop. Other requests wait.
+    pub(super) async fn stop(&mut self) -> &'static str {
+        self.stops.next().await
+    }
 }
 
 /// Resolves with the name of the signal that asks a program without a configuration to end.
@@ -24,51 +52,36 @@ pub(super) async fn asked_to_stop() -> &'static str {
 mod imp {
     use tokio::signal::unix::{Signal, SignalKind, signal};
 
-    use super::Asked;
-
-    /// The signals since [`listen`](Self::listen). Several of one kind that nobody has asked for yet count as one, and
-    /// none is lost.
-    pub(in super::super) struct Signals {
-        stops: Stops,
-        reload: Option<Signal>,
-    }
-
-    struct Stops {
+    pub(super) struct Stops {
         terminate: Option<Signal>,
         interrupt: Option<Signal>,
     }
 
-    impl Signals {
-        /// From now on a signal no longer ends the process by itself.
-        pub(in super::super) fn listen() -> Self {
-            let stops = Stops {
+    impl Stops {
+        pub(super) fn listen() -> Self {
+            Self {
                 terminate: open(SignalKind::terminate(), "SIGTERM"),
                 interrupt: open(SignalKind::interrupt(), "SIGINT"),
-            };
-            Self { stops, reload: open(SignalKind::hangup(), "SIGHUP") }
-        }
-
-        /// The next request; stopping comes first.
-        pub(in super::super) async fn next(&mut self) -> Asked {
-            tokio::select! {
-                biased;
-                signal = self.stops.next() => Asked::Stop(signal),
-                () = arrival(&mut self.reload) => Asked::Reload,
             }
         }
 
-        /// The name of the next signal that asks to stop. Others wait.
-        pub(in super::super) async fn stop(&mut self) -> &'static str {
-            self.stops.next().await
-        }
-    }
-
-    impl Stops {
-        async fn next(&mut self) -> &'static str {
+        pub(super) async fn next(&mut self) -> &'static str {
             tokio::select! {
                 () = arrival(&mut self.terminate) => "SIGTERM",
                 () = arrival(&mut self.interrupt) => "SIGINT",
             }
+        }
+    }
+
+    pub(super) struct Reloads(Option<Signal>);
+
+    impl Reloads {
+        pub(super) fn listen() -> Self {
+            Self(open(SignalKind::hangup(), "SIGHUP"))
+        }
+
+        pub(super) async fn next(&mut self) {
+            arrival(&mut self.0).await;
         }
     }
 
@@ -91,28 +104,16 @@ mod imp {
 mod imp {
     use tokio::signal::windows::{CtrlC, ctrl_c};
 
-    use super::Asked;
+    pub(super) struct Stops(Option<CtrlC>);
 
-    /// Ctrl-C since [`listen`](Self::listen).
-    pub(in super::super) struct Signals {
-        stop: Option<CtrlC>,
-    }
-
-    impl Signals {
-        /// From now on Ctrl-C no longer ends the process by itself.
-        pub(in super::super) fn listen() -> Self {
-            let stop = ctrl_c().inspect_err(|error| tracing::warn!(%error, "Ctrl-C cannot be handled")).ok();
-            Self { stop }
+    impl Stops {
+        pub(super) fn listen() -> Self {
+            let stop = ctrl_c().inspect_err(|error| tracing::warn!(%error, "Ctrl-C cannot be handled"));
+            Self(stop.ok())
         }
 
-        /// The next request. There is none to reload here.
-        pub(in super::super) async fn next(&mut self) -> Asked {
-            Asked::Stop(self.stop().await)
-        }
-
-        /// The next request to stop.
-        pub(in super::super) async fn stop(&mut self) -> &'static str {
-            let arrived = match &mut self.stop {
+        pub(super) async fn next(&mut self) -> &'static str {
+            let arrived = match &mut self.0 {
                 Some(ctrl_c) => ctrl_c.recv().await,
                 None => None,
             };
@@ -120,6 +121,19 @@ mod imp {
                 Some(()) => "Ctrl-C",
                 None => std::future::pending().await,
             }
+        }
+    }
+
+    /// There is no request to reload here.
+    pub(super) struct Reloads;
+
+    impl Reloads {
+        pub(super) fn listen() -> Self {
+            Self
+        }
+
+        pub(super) async fn next(&mut self) {
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -157,8 +157,7 @@ impl Instruments {
             self.errors.add(0, &[KeyValue::new("stage", stage)]);
         }
         let receiver = RECEIVER_STAGES.map(|stage| (stage, Signal::Logs));
-        let pipeline =
-            pipeline_stages().flat_map(|stage| [(stage, Signal::Logs), (stage, Signal::Metrics)]);
+        let pipeline = pipeline_stages().flat_map(|stage| [(stage, Signal::Logs), (stage, Signal::Metrics)]);
         for (stage, signal) in receiver.into_iter().chain(pipeline) {
             let labels = [KeyValue::new("stage", stage), KeyValue::new("signal", signal.name())];
             self.dropped_events.add(0, &labels);

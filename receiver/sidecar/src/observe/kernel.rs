@@ -13,7 +13,8 @@ use mlh_targets::cgroup_reading::{CgroupMemory, CgroupReading};
 use mlh_targets::process::ProcessReading;
 
 use super::{
-    BlindSpot, Listen, Observation, ObserveError, Observer, Options, Read, Sink, Told, WatchedCgroup, observe,
+    BlindSpot, Listen, OOM_KILLS, Observation, ObserveError, Observer, Options, RSS_CROSSINGS, Read, Sink,
+    Told, WatchedCgroup, observe,
 };
 
 /// The stage of rows that could not be decoded.
@@ -97,12 +98,15 @@ impl Observer for KernelObserver {
         match Listener::open(&options, move |event| sink(told(event))) {
             Ok((listener, blind)) => {
                 self.listener = Some(listener);
-                blind.into_iter().map(|spot| BlindSpot { what: spot.what, reason: spot.reason }).collect()
+                blind
+                    .into_iter()
+                    .map(|spot| BlindSpot { what: name_of(spot.what), reason: spot.reason })
+                    .collect()
             }
             Err(error) => {
                 let blind = |what| BlindSpot { what, reason: error.to_string() };
-                let crossings = wish.crossings.map(|_| blind(events::RSS_CROSSINGS));
-                std::iter::once(blind(events::OOM_KILLS)).chain(crossings).collect()
+                let crossings = wish.crossings.map(|_| blind(RSS_CROSSINGS));
+                std::iter::once(blind(OOM_KILLS)).chain(crossings).collect()
             }
         }
     }
@@ -122,6 +126,10 @@ fn readings(rows: Rows) -> Read {
         cgroups: rows.cgroups.into_iter().map(cgroup).collect(),
         errors,
     }
+}
+
+fn name_of(what: &str) -> &'static str {
+    if what == events::OOM_KILLS { OOM_KILLS } else { RSS_CROSSINGS }
 }
 
 fn told(event: KernelEvent) -> Told {

@@ -4,7 +4,10 @@ use mlh_detect::{HostMemory, Pass};
 use mlh_targets::HostError;
 use mlh_targets::sweep::{ProcSweep, Readings};
 
-use super::{BlindSpot, Listen, Observation, ObserveError, Observer, Read, Sink, WatchedCgroup, observe};
+use super::{
+    BlindSpot, Listen, OOM_KILLS, Observation, ObserveError, Observer, RSS_CROSSINGS, Read, Sink,
+    WatchedCgroup, observe,
+};
 
 #[derive(Debug)]
 pub(super) struct ProcObserver {
@@ -45,8 +48,8 @@ impl Observer for ProcObserver {
     fn listen(&mut self, wish: &Listen, _sink: Sink) -> Vec<BlindSpot> {
         let reason =
             || "only the kernel's own tracepoints tell it, which need CAP_BPF and CAP_PERFMON".to_owned();
-        let crossings = wish.crossings.map(|_| BlindSpot { what: "rss crossings", reason: reason() });
-        std::iter::once(BlindSpot { what: "oom kills", reason: reason() }).chain(crossings).collect()
+        let crossings = wish.crossings.map(|_| BlindSpot { what: RSS_CROSSINGS, reason: reason() });
+        std::iter::once(BlindSpot { what: OOM_KILLS, reason: reason() }).chain(crossings).collect()
     }
 
     fn describe(&self) -> &'static str {
