@@ -1,4 +1,4 @@
-//! What this host allows, for the `check` command and for errors that say what to do.
+//! What this host allows, for errors that say what to do.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,10 +7,8 @@ use libbpf_rs::{Error, ErrorKind};
 use nix::sys::utsname::uname;
 
 use crate::error::SweepError;
-use crate::events::{Crossings, EventOptions, Listener, Scope};
 use crate::messages;
 use crate::object::io_error;
-use crate::sweep::{SweepOptions, Sweeper};
 
 /// Where the kernel shows its type information.
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -95,63 +93,6 @@ impl Capabilities {
         let needed = [Capability::Bpf, Capability::Perfmon];
         needed.into_iter().filter(|capability| !self.has(*capability)).map(Capability::name).collect()
     }
-}
-
-/// What this host offers to the sweep and to the listener.
-#[derive(Debug)]
-pub struct Kernel {
-    /// `uname -r`.
-    pub release: String,
-    /// Whether the kernel's type information can be read; else why not.
-    pub btf: Result<PathBuf, SweepError>,
-    /// Capabilities in effect.
-    pub capabilities: Capabilities,
-    /// Whether the sweep loads and a pass can be read, which was tried; else why not.
-    pub sweep: Result<(), SweepError>,
-    /// Whether a watched process's counters come out exact, which was tried on this one.
-    pub exact: bool,
-    /// Whether OOM kills can be told, which was tried; else why not.
-    pub oom_kills: Result<(), SweepError>,
-    /// Whether growth can be told as it happens, which was tried for a moment on no process; else why not.
-    pub rss_crossings: Result<(), SweepError>,
-}
-
-/// Looks at the host, and tries the sweep and the listener once.
-#[must_use]
-pub fn examine(options: &SweepOptions) -> Kernel {
-    let tried = try_sweep(options);
-    Kernel {
-        release: release(),
-        btf: require_btf(options.btf_path.as_deref()),
-        capabilities: Capabilities::of_this_process(),
-        exact: matches!(tried, Ok(true)),
-        sweep: tried.map(|_| ()),
-        oom_kills: try_events(options, true, None),
-        rss_crossings: try_events(
-            options,
-            false,
-            Some(Crossings { threshold_pages: u64::from(u32::MAX), scope: Scope::Watched }),
-        ),
-    }
-}
-
-fn try_events(
-    options: &SweepOptions,
-    oom_kills: bool,
-    crossings: Option<Crossings>,
-) -> Result<(), SweepError> {
-    let options = EventOptions { btf_path: options.btf_path.clone(), oom_kills, crossings };
-    Listener::open(&options, drop).map(drop)
-}
-
-/// Whether this process, watched, comes out with no slack.
-fn try_sweep(options: &SweepOptions) -> Result<bool, SweepError> {
-    let mut sweeper = Sweeper::open(options)?;
-    let mut bytes = Vec::new();
-    sweeper.watch(&[std::process::id()], &[])?;
-    sweeper.watched(&mut bytes)?;
-    let pass = crate::pass::collect(&bytes, &sweeper.counters());
-    Ok(pass.processes.iter().any(|process| process.slack == 0))
 }
 
 /// Refuses early, and with a better reason than libbpf would give.

@@ -303,16 +303,3 @@ fn custom_type_information_is_used() {
     let row = subject.row(&full(&mut Sweeper::open(&options).expect("the kernel's own")));
     assert_eq!(row.comm, "subject");
 }
-
-/// Guarantees: `examine` finds what the other tests use.
-/// Needs: eBPF.
-#[test]
-fn examine_reports_what_works() {
-    let Some(_) = sweeper() else { return };
-    let kernel = kernel::examine(&SweepOptions::default());
-    assert!(kernel.sweep.is_ok() && kernel.btf.is_ok(), "{kernel:?}");
-    assert!(kernel.exact, "{kernel:?}");
-    assert!(kernel.oom_kills.is_ok() && kernel.rss_crossings.is_ok(), "{kernel:?}");
-    assert!(kernel.capabilities.missing_for_sweep().is_empty());
-    assert!(!kernel.release.is_empty());
-}
