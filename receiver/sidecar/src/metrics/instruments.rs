@@ -204,7 +204,7 @@ fn observe(meter: &Meter, observed: &Arc<Observed>) {
             "Time until a growing container reaches its nearest memory limit, the shortest ones only",
         )
         .with_callback(move |observer| {
-            times.each_time_to_oom(|value, labels| observer.observe(value, labels))
+            times.each_time_to_oom(|value, labels| observer.observe(value, labels));
         })
         .build();
 }
