@@ -11,7 +11,7 @@ pub struct CgroupRow {
     pub id: u64,
     /// The same of its parent; 0: this is the root.
     pub parent: u64,
-    /// Name of its directory, its which the kernel keeps to 255 bytes; empty for the root.
+    /// Name of its directory, which the kernel keeps to 255 bytes; empty for the root.
     pub name: String,
     /// In the v2 hierarchy; else in that of v1's memory controller.
     pub unified: bool,

@@ -150,26 +150,24 @@ impl Pass {
     }
 }
 
-/// The cgroups of a pass, each once.
+/// The cgroups of a pass, each once. Ids are unique in one hierarchy only: the roots of both are 1, for example.
 #[derive(Default)]
 struct Cgroups {
     records: Vec<CgroupRecord>,
-    index: HashMap<u64, usize>,
+    /// By id, and whether it is of v2.
+    index: HashMap<(u64, bool), usize>,
 }
 
 impl Cgroups {
-    /// The kernel's map of what it has written forgets: of several rows the last is kept. But ids are unique in one hierarchy
-    /// only, and what has memory is not given up for its namesake in the other.
+    /// The kernel's map of what it has written forgets: of several rows the last is kept.
     fn add(&mut self, record: CgroupRecord) {
-        match self.index.entry(record.id) {
+        match self.index.entry((record.id, record.flags & cgroup_flag::UNIFIED != 0)) {
             Entry::Vacant(vacant) => {
                 vacant.insert(self.records.len());
                 self.records.push(record);
             }
             Entry::Occupied(at) => {
-                if let Some(kept) = self.records.get_mut(*at.get())
-                    && kept.flags & cgroup_flag::MEMORY <= record.flags & cgroup_flag::MEMORY
-                {
+                if let Some(kept) = self.records.get_mut(*at.get()) {
                     *kept = record;
                 }
             }

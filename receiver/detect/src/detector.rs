@@ -14,14 +14,16 @@ use crate::track::{Measure, Surroundings, Track};
 pub struct Ongoing {
     /// Of whom.
     pub about: About,
-    /// Of a container: the process in it that grew most.
-    pub leader: Option<ProcessKey>,
+    /// Of a process: the container it runs in.
+    pub container: Option<ContainerKey>,
     /// How far.
     pub stage: Stage,
     /// The newest slope.
     pub trend: Trend,
     /// Seconds until the nearest limit is reached, where there is one.
     pub exhaustion_s: Option<f64>,
+    /// A risk has been told.
+    pub told: bool,
 }
 
 /// A container that the next watched pass must hold.
@@ -29,8 +31,10 @@ pub struct Ongoing {
 pub struct WatchedContainer {
     /// Which one.
     pub key: ContainerKey,
-    /// The process in it that grew most: the way to it.
+    /// The process in it that grew most.
     pub leader: Option<ProcessKey>,
+    /// The process in it that has lived longest: it is the likeliest to be still there, and so the way to it.
+    pub through: Option<ProcessKey>,
 }
 
 /// The process of a container that stands for it.
@@ -39,6 +43,7 @@ struct Leader {
     key: ProcessKey,
     grown: u64,
     charged: u64,
+    oldest: ProcessKey,
 }
 
 /// Follows every process and container of a host. The memory it needs for one is bounded and does not depend on time.
@@ -116,18 +121,25 @@ impl Detector {
         let grown_around = |back| container.filter(|track| track.is_exact())?.grown_over(back);
         let around = Surroundings {
             room: container.and_then(Track::room).or_else(|| sweep.host.map(Room::of_host)),
-            // a container's end is told of the container, not of each process in it
-            horizon: container.is_none().then_some(self.rules.oom_horizon),
+            // a container's end is told of the container, not of each process in it; but one that is calm tells nothing
+            horizon: container
+                .is_none_or(|track| track.stage() == Stage::Calm)
+                .then_some(self.rules.oom_horizon),
             grown_around: &grown_around,
         };
         let subject = Subject {
             key: sample.key,
             born: Duration::from_nanos(sample.key.start_ns),
             measure,
+            container: sample.container,
             exact: true,
+            watchable: true,
             threshold: self.rules.growth_threshold,
         };
         findings.extend(self.processes.observe(sweep, &subject, &around).into_iter().map(finding));
+        if sweep.pass == Pass::Told {
+            self.processes.watch_as_well(sample.key);
+        }
         if sweep.pass == Pass::Full
             && let Some(key) = sample.container
         {
@@ -161,7 +173,9 @@ impl Detector {
                 born().map_or(sweep.at, Duration::from_nanos)
             },
             measure: Measure { memory: sample.memory, slack: sample.slack, image: 0 },
+            container: None,
             exact: !sample.upper_bound,
+            watchable: sample.watchable && !sample.upper_bound,
             threshold: self.rules.growth_threshold,
         };
         findings.extend(self.containers.observe(sweep, &subject, &around).into_iter().map(finding));
@@ -171,13 +185,15 @@ impl Detector {
     fn lead(&mut self, container: ContainerKey, sample: &Sample) {
         let grown = self.processes.track(&sample.key).map_or(0, Track::grown);
         let charged = sample.memory.charged();
-        let candidate = Leader { key: sample.key, grown, charged };
+        let candidate = Leader { key: sample.key, grown, charged, oldest: sample.key };
         self.leaders
             .entry(container)
             .and_modify(|leader| {
+                let oldest = [leader.oldest, sample.key].into_iter().min_by_key(|key| key.start_ns);
                 if (grown, charged) > (leader.grown, leader.charged) {
                     *leader = candidate;
                 }
+                leader.oldest = oldest.unwrap_or(sample.key);
             })
             .or_insert(candidate);
     }
@@ -248,8 +264,14 @@ impl Detector {
 
     /// The containers the next [`Pass::Watched`] must hold; as with processes, one that is missing is gone.
     pub fn watched_containers(&self) -> impl Iterator<Item = WatchedContainer> {
-        let leader = |key: &ContainerKey| WatchedContainer { key: *key, leader: self.leader(*key) };
-        self.containers.watched().iter().map(leader)
+        self.containers.watched().iter().map(|key| {
+            let leader = self.leaders.get(key);
+            WatchedContainer {
+                key: *key,
+                leader: leader.map(|leader| leader.key),
+                through: leader.map(|leader| leader.oldest),
+            }
+        })
     }
 
     /// How long after the last pass the watched ones should be looked at again; `None` when there are none.
@@ -261,14 +283,20 @@ impl Detector {
 
     /// All open suspicions and verdicts, in no order.
     pub fn ongoing(&self) -> impl Iterator<Item = Ongoing> {
-        let processes = self.processes.cases().map(|(key, track)| (About::Process(key), None, track));
-        let containers = self.containers.cases().map(|(key, track)| {
-            let leader = self.leaders.get(&key).map(|leader| leader.key);
-            (About::Container(key), leader, track)
-        });
-        processes.chain(containers).filter_map(|(about, leader, track)| {
+        let processes =
+            self.processes.cases().map(|(key, container, track)| (About::Process(key), container, track));
+        let containers =
+            self.containers.cases().map(|(key, container, track)| (About::Container(key), container, track));
+        processes.chain(containers).filter_map(|(about, container, track)| {
             let (trend, _) = track.open_case()?;
-            Some(Ongoing { about, leader, stage: track.stage(), trend, exhaustion_s: track.exhaustion_s() })
+            Some(Ongoing {
+                about,
+                container,
+                stage: track.stage(),
+                trend,
+                exhaustion_s: track.exhaustion_s(),
+                told: track.told().is_some(),
+            })
         })
     }
 

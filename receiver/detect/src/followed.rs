@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use crate::finding::{FindingKind, Stage};
-use crate::sample::{Pass, Sweep};
+use crate::sample::{ContainerKey, Pass, Sweep};
 use crate::track::{Measure, Surroundings, Track, cadence};
 use crate::watch::Watch;
 
@@ -16,8 +16,12 @@ pub(crate) struct Subject<K> {
     /// When it began, on the clock of the sweeps.
     pub(crate) born: Duration,
     pub(crate) measure: Measure,
+    /// Of a process: the container it runs in.
+    pub(crate) container: Option<ContainerKey>,
     /// Not only an upper bound.
     pub(crate) exact: bool,
+    /// A watched pass can see it.
+    pub(crate) watchable: bool,
     /// Growth that makes a record, bytes.
     pub(crate) threshold: u64,
 }
@@ -26,12 +30,13 @@ pub(crate) struct Subject<K> {
 struct One {
     track: Track,
     watch: Watch,
+    container: Option<ContainerKey>,
+    watchable: bool,
 }
 
 impl One {
-    /// An upper bound is a sum over a full pass: a watched pass has none.
     fn is_watched(&self) -> bool {
-        self.track.is_exact() && (self.watch.looks() || self.track.stage() > Stage::Calm)
+        self.watchable && (self.watch.looks() || self.track.stage() > Stage::Calm)
     }
 
     fn cadence(&self, at: Duration) -> Duration {
@@ -74,6 +79,16 @@ impl<K: Copy + Eq + Hash + Ord> Followed<K> {
             }
             return Vec::new();
         };
+        (one.container, one.watchable) = (subject.container, subject.watchable);
+        if sweep.pass == Pass::Told {
+            if one.track.stage() == Stage::Calm {
+                one.watch.told(at, charged, measure.slack);
+            }
+            if one.watch.looks() {
+                one.track.follow(at);
+            }
+            return one.track.told_growth(at, measure, subject.threshold).into_iter().collect();
+        }
         let mut findings = one.track.observe(at, measure, subject.exact, around);
         if full {
             findings.extend(one.track.growth(at, measure, subject.threshold));
@@ -102,7 +117,8 @@ impl<K: Copy + Eq + Hash + Ord> Followed<K> {
         if watch.looks() {
             track.follow(at);
         }
-        self.all.insert(subject.key, One { track, watch });
+        let Subject { container, watchable, .. } = *subject;
+        self.all.insert(subject.key, One { track, watch, container, watchable });
     }
 
     /// Takes out those who are said to have ended, or whom this pass should have seen.
@@ -114,7 +130,7 @@ impl<K: Copy + Eq + Hash + Ord> Followed<K> {
                 let missing = |key: &&K| self.all.get(key).is_some_and(gone);
                 self.watched.iter().filter(missing).copied().collect()
             }
-            Pass::Partial => Vec::new(),
+            Pass::Partial | Pass::Told => Vec::new(),
         };
         missing
             .iter()
@@ -127,12 +143,22 @@ impl<K: Copy + Eq + Hash + Ord> Followed<K> {
     pub(crate) fn choose_watched(&mut self, pass: Pass) {
         let wanted = |key: &K| self.all.get(key).is_some_and(One::is_watched);
         match pass {
+            // may come a thousand times a second: whoever begins to be looked at joins, and nobody is compared
+            Pass::Told => {}
             Pass::Watched => self.watched.retain(wanted),
             Pass::Full | Pass::Partial => {
                 let mut all: Vec<_> = self.all.iter().filter(|(_, one)| one.is_watched()).collect();
                 all.sort_by_key(|(key, one)| (Reverse((one.track.stage(), one.track.grown())), **key));
                 self.watched = all.into_iter().take(self.max_watched).map(|(key, _)| *key).collect();
             }
+        }
+    }
+
+    /// Has one that a pass between two sweeps spoke of watched from now on, if there is reason and room.
+    pub(crate) fn watch_as_well(&mut self, key: K) {
+        let wanted = self.all.get(&key).is_some_and(One::is_watched);
+        if wanted && self.watched.len() < self.max_watched && !self.watched.contains(&key) {
+            self.watched.push(key);
         }
     }
 
@@ -145,8 +171,9 @@ impl<K: Copy + Eq + Hash + Ord> Followed<K> {
     }
 
     /// Those with an open case.
-    pub(crate) fn cases(&self) -> impl Iterator<Item = (K, &Track)> {
-        self.all.iter().map(|(key, one)| (*key, &one.track)).filter(|(_, track)| track.stage() > Stage::Calm)
+    pub(crate) fn cases(&self) -> impl Iterator<Item = (K, Option<ContainerKey>, &Track)> {
+        let all = self.all.iter().map(|(key, one)| (*key, one.container, &one.track));
+        all.filter(|(_, _, track)| track.stage() > Stage::Calm)
     }
 
     pub(crate) fn track(&self, key: &K) -> Option<&Track> {

@@ -80,6 +80,8 @@ pub struct ContainerSample {
     pub room: Option<Room>,
     /// No memory cgroup counts for it: this is the sum of its processes, in which shared pages stand several times.
     pub upper_bound: bool,
+    /// Whether a watched pass can see it. Not so what is worked out from all that a full pass saw.
+    pub watchable: bool,
 }
 
 /// How much may still be had before a limit is reached.
@@ -154,6 +156,9 @@ pub enum Pass {
     Watched,
     /// Some processes, by another's choice, as in a trace: absence means nothing.
     Partial,
+    /// Processes of which the kernel told between two passes that each has grown by the threshold. That is all that
+    /// is taken from it: its values are of other moments and of another exactness than those of the sweeps.
+    Told,
 }
 
 /// One pass over the host.

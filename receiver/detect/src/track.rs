@@ -127,7 +127,8 @@ impl Track {
     /// Seconds until the nearest limit is reached, for an open case.
     pub(crate) fn exhaustion_s(&self) -> Option<f64> {
         let case = self.case.as_ref()?;
-        self.room.map(|room| exhaustion(room, &case.trend).expected_s).filter(|seconds| seconds.is_finite())
+        let trend = self.slope_since(case.onset).unwrap_or(case.trend);
+        self.room.map(|room| exhaustion(room, &trend).expected_s).filter(|seconds| seconds.is_finite())
     }
 
     /// The slope of the open case, and when its stage began.
@@ -206,6 +207,21 @@ impl Track {
         }
         let since = std::mem::replace(&mut self.baseline_at, at);
         self.baseline = charged.saturating_add(measure.slack);
+        Some(FindingKind::Growth { grown, since })
+    }
+
+    /// A growth record, when the kernel has told that the process grew by the threshold. What it told is exact, and
+    /// becomes the baseline: counters that lag need not catch up with it first.
+    pub(crate) fn told_growth(
+        &mut self,
+        at: Duration,
+        measure: &Measure,
+        threshold: u64,
+    ) -> Option<FindingKind> {
+        let charged = measure.memory.charged();
+        let grown = charged.saturating_sub(self.baseline).max(threshold);
+        self.baseline = charged.saturating_add(measure.slack);
+        let since = std::mem::replace(&mut self.baseline_at, at);
         Some(FindingKind::Growth { grown, since })
     }
 

@@ -55,6 +55,14 @@ impl Watch {
         }
     }
 
+    /// The kernel told that a process without a case has grown by the threshold.
+    pub(crate) fn told(&mut self, at: Duration, charged: u64, slack: u64) {
+        if (self.until.is_none() && at >= self.rest_until) || self.glance {
+            self.begin(at, charged);
+            self.slack = slack;
+        }
+    }
+
     fn begin(&mut self, at: Duration, charged: u64) {
         self.until = Some(at + LOOK);
         self.reference = charged;

@@ -54,6 +54,7 @@ fn run_with(detector: &mut Detector, world: &World<'_>, seconds: f64) -> Vec<Fin
             slack: 0,
             room: world.limit.map(room),
             upper_bound: world.upper_bound,
+            watchable: true,
         }];
         if pass == Pass::Watched {
             samples.retain(|sample| detector.watched().contains(&sample.key));
@@ -265,4 +266,41 @@ fn a_container_that_ends() {
     assert!(ended.iter().any(|f| f.about == About::Container(CONTAINER)), "{ended:?}");
     assert!(!detector.follows(&About::Container(CONTAINER)));
     assert_eq!(detector.ongoing().count(), 0);
+}
+
+/// Guarantees: what the kernel tells of growth between two sweeps is told at once, whatever the counters of the sweeps lag,
+/// and has the process looked at; it makes no case by itself and forgets nothing.
+#[test]
+fn growth_that_the_kernel_told_of() {
+    const LAG: u64 = 96 << 20;
+    let mut detector = Detector::new(Rules::default());
+    let sample = |bytes: f64, slack| Sample {
+        key: process(100, 0.0),
+        memory: Memory { anon: bytes as u64, ..Memory::default() },
+        slack,
+        image: 1,
+        ..Sample::default()
+    };
+    let mut at = |seconds: u64, pass, bytes, slack| {
+        let samples = [sample(bytes, slack)];
+        detector.sweep(&Sweep { samples: &samples, ..Sweep::empty(Duration::from_secs(seconds), pass) })
+    };
+    assert_eq!(at(1000, Pass::Full, 10.0 * MIB, LAG), []);
+    for second in 1..=5 {
+        let told = at(1000 + second, Pass::Told, (10.0 + second as f64) * MIB, 0);
+        let [Finding { kind: FindingKind::Growth { grown, .. }, .. }] = told[..] else { panic!("{told:?}") };
+        assert_eq!(grown, 1 << 20, "what was told is the baseline of the next");
+    }
+    assert_eq!(at(1030, Pass::Full, 10.0 * MIB, LAG), [], "counters that lag are no news");
+    assert_eq!(detector.watched(), [process(100, 0.0)]);
+}
+
+/// Guarantees: where the container shows no growth, its leaking process tells of the limit itself.
+#[test]
+fn a_calm_container_leaves_the_risk_to_its_process() {
+    let view = |at: f64| View { processes: vec![(process(100, 0.0), at * MIB, 0.0)], counted: 300.0 * MIB };
+    let findings = run(&view, Some(500.0 * MIB), 200.0);
+    let about: Vec<_> =
+        findings.iter().filter(|f| matches!(f.kind, FindingKind::OomRisk(_))).map(|f| f.about).collect();
+    assert_eq!(about.first(), Some(&About::Process(process(100, 0.0))));
 }

@@ -143,6 +143,12 @@ impl Hierarchy {
         Some(if path.is_empty() { "/".to_owned() } else { path })
     }
 
+    /// The key of the cgroup around a cgroup. `None` for the topmost one.
+    #[must_use]
+    pub fn parent(&self, key: u64) -> Option<u64> {
+        self.nodes.get(&key).map(|node| node.parent).filter(|parent| *parent != 0)
+    }
+
     /// The unit that a cgroup belongs to: the innermost cgroup around it (itself included) that is named after a
     /// container, else the innermost service, else the innermost with a memory limit of its own. `None` where there
     /// is no such: what runs there is judged by itself.

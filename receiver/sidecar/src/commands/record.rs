@@ -172,6 +172,7 @@ impl<W: Write> Recorder<W> {
         );
         Ok(())
     }
+
     /// Writes the kills that were told since the last time.
     fn hear(&mut self) -> anyhow::Result<()> {
         for told in self.ears.told.try_iter() {

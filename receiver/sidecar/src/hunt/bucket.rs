@@ -24,18 +24,39 @@ impl Bucket {
 
     /// How many of `wanted` events may pass at the time `at`, on any clock that does not go back.
     pub(super) fn take(&mut self, at: Duration, wanted: usize) -> usize {
+        self.fill(at);
+        let granted = (self.tokens.max(0.0) as usize).min(wanted);
+        self.tokens -= granted as f64;
+        granted
+    }
+
+    /// These events pass in any case, at the cost of those that come in the next second.
+    pub(super) fn charge(&mut self, at: Duration, events: usize) {
+        self.fill(at);
+        self.tokens = (self.tokens - events as f64).max(-self.per_second);
+    }
+
+    fn fill(&mut self, at: Duration) {
         let elapsed = at.saturating_sub(self.at).as_secs_f64();
         self.at = self.at.max(at);
         self.tokens = (self.tokens + elapsed * self.per_second).min(self.per_second);
-        let granted = (self.tokens as usize).min(wanted);
-        self.tokens -= granted as f64;
-        granted
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Guarantees: what passes in any case is paid for by what comes after it, and never for longer than a second.
+    #[test]
+    fn charges_are_paid_for() {
+        let mut bucket = Bucket::new(10);
+        bucket.charge(Duration::from_secs(5), 4);
+        assert_eq!(bucket.take(Duration::from_secs(5), 25), 6);
+        bucket.charge(Duration::from_secs(5), 1000);
+        assert_eq!(bucket.take(Duration::from_millis(5900), 25), 0);
+        assert_eq!(bucket.take(Duration::from_millis(6500), 25), 5);
+    }
 
     /// Guarantees: never more than the rate allows in any second after the first, and all of it when it is asked
     /// for; a clock that goes back grants nothing extra.

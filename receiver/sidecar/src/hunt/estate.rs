@@ -41,10 +41,40 @@ impl Estate {
         Self { judge: Judge::new(bench), ears: Ears::new(), eyes: None }
     }
 
-    /// For an heir with other settings. What was opened in another way than `options` will not do, and is given up.
-    pub(super) fn adapt(mut self, bench: &Bench, options: &Options) -> Self {
+    /// For an heir with other settings. What was opened with other options will not do: it is given up, and opened anew
+    /// here, as the judge has to know beforehand whether the processes will be those that it knows.
+    pub(super) fn adapt(self, bench: &Bench, options: &Options) -> Self {
+        self.adapt_by(bench, options, Eyes::open)
+    }
+
+    fn adapt_by(
+        mut self,
+        bench: &Bench,
+        options: &Options,
+        open: impl FnOnce(&Options) -> Result<Eyes, ObserveError>,
+    ) -> Self {
+        const KEPT: &str = "what is known of processes and containers is kept";
         self.judge.reconfigure(bench);
-        self.eyes = self.eyes.filter(|eyes| eyes.options == *options);
+        if self.eyes.as_ref().is_some_and(|eyes| eyes.options == *options) {
+            tracing::info!("{KEPT}");
+            return self;
+        }
+        let before = self.eyes.take().map(|eyes| eyes.observer.describe());
+        // who goes on from here tries again, and tells why it fails
+        self.eyes = open(options).ok();
+        let now = self.eyes.as_ref().map(|eyes| eyes.observer.describe());
+        // start times differ by the way of looking, and with them who is who
+        if now.is_none() || now != before {
+            let [before, now] = [before, now].map(|way| way.unwrap_or("not at all"));
+            tracing::info!(
+                before,
+                now,
+                "processes are seen in another way: what was known of them is forgotten"
+            );
+            self.judge.forget(bench);
+        } else {
+            tracing::info!("{KEPT}");
+        }
         self
     }
 }
@@ -88,6 +118,7 @@ impl Estates {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::ops::Range;
     use std::sync::mpsc::Sender;
     use std::time::{Duration, SystemTime};
 
@@ -100,8 +131,11 @@ pub(super) mod tests {
     use crate::observe::{BlindSpot, Observation, Sink, WatchedCgroup};
     use crate::semconv;
 
-    /// Sees nothing, and says what it was asked to do.
-    pub(in super::super) struct Blind(pub(in super::super) Sender<Did>);
+    /// Sees nothing, in a way of its own, and says what it was asked to do.
+    struct Blind {
+        did: Sender<Did>,
+        way: &'static str,
+    }
 
     #[derive(Debug, Clone, Copy, PartialEq)]
     pub(in super::super) enum Did {
@@ -112,7 +146,7 @@ pub(super) mod tests {
     impl Observer for Blind {
         fn full(&mut self) -> Result<Observation, ObserveError> {
             // whoever planted it may not wait for every pass
-            let _ = self.0.send(Did::Pass);
+            let _ = self.did.send(Did::Pass);
             Err(ObserveError::Kernel("it is blind".to_owned()))
         }
 
@@ -121,12 +155,12 @@ pub(super) mod tests {
         }
 
         fn listen(&mut self, wish: &Listen, _: Sink) -> Vec<BlindSpot> {
-            let _ = self.0.send(Did::Listen(*wish));
+            let _ = self.did.send(Did::Listen(*wish));
             Vec::new()
         }
 
         fn describe(&self) -> &'static str {
-            "not at all"
+            self.way
         }
     }
 
@@ -141,19 +175,31 @@ pub(super) mod tests {
         }
     }
 
+    fn eyes(did: Sender<Did>, way: &'static str) -> Eyes {
+        Eyes { options: Options::default(), observer: Box::new(Blind { did, way }), listening: None }
+    }
+
     /// One that looks through a [`Blind`] observer.
     pub(in super::super) fn estate(did: Sender<Did>) -> Estate {
-        let eyes = Eyes { options: Options::default(), observer: Box::new(Blind(did)), listening: None };
-        Estate { eyes: Some(eyes), ..Estate::new(&bench(1)) }
+        Estate { eyes: Some(eyes(did, "blindly")), ..Estate::new(&bench(1)) }
+    }
+
+    fn other() -> Options {
+        Options { btf_path: Some("/btf".into()), ..Options::default() }
     }
 
     /// Name and event id of what the judge says of a process that has grown by 2 MiB at each sweep, every 15 s, and by
     /// some `more`.
-    fn records(judge: &mut Judge, sweeps: std::ops::Range<u64>, more: u64) -> Vec<(String, String)> {
+    fn records(judge: &mut Judge, sweeps: Range<u64>, more: u64) -> Vec<(String, String)> {
+        records_of(judge, 0, sweeps, more)
+    }
+
+    /// The same of one that started at `start_ns`.
+    fn records_of(judge: &mut Judge, start_ns: u64, sweeps: Range<u64>, more: u64) -> Vec<(String, String)> {
         let mut found = Vec::new();
         for sweep in sweeps {
             let anon = (sweep << 21) + more;
-            let readings = [ProcessReading { pid: 1, anon, ..ProcessReading::default() }];
+            let readings = [ProcessReading { pid: 1, start_ns, anon, ..ProcessReading::default() }];
             let at = Duration::from_secs(100 + sweep * 15);
             let seen = Seen { readings: &readings, ..Seen::empty(at, Pass::Full) };
             let outcome = judge.pass(&seen, &HostClock::starting_at(SystemTime::UNIX_EPOCH));
@@ -171,10 +217,8 @@ pub(super) mod tests {
         records.iter().filter(|(found, _)| found.ends_with(name)).count()
     }
 
-    /// Guarantees: under another configuration the judge goes on with what it knows: a suspicion is not told again
-    /// and becomes the verdict, no event id repeats, and the new threshold holds.
-    #[test]
-    fn the_judge_goes_on() {
+    /// A judge who has just come to suspect the process, what it said, and the sweeps that it has seen.
+    fn suspicious() -> (Judge, Vec<(String, String)>, u64) {
         let mut judge = Judge::new(&bench(512));
         let (mut before, mut sweeps) = (Vec::new(), 0);
         while count(&before, "leak.suspected") == 0 {
@@ -182,11 +226,19 @@ pub(super) mod tests {
             sweeps += 1;
             assert!(sweeps < 20, "no suspicion: {before:?}");
         }
+        (judge, before, sweeps)
+    }
+
+    /// Guarantees: under another configuration the judge goes on with what it knows: a suspicion is not told again
+    /// and becomes the verdict, no event id repeats, and the new threshold holds.
+    #[test]
+    fn the_judge_goes_on() {
+        let (judge, before, sweeps) = suspicious();
         assert_eq!(count(&before, "leak.detected"), 0, "{before:?}");
 
         let heir = |judge, threshold| {
-            let estate = Estate { judge, ..Estate::new(&bench(1)) };
-            estate.adapt(&bench(threshold), &Options::default()).judge
+            let (did, _receiver) = std::sync::mpsc::channel();
+            Estate { judge, ..estate(did) }.adapt(&bench(threshold), &Options::default()).judge
         };
         let mut judge = heir(judge, 512);
         let at_once = records(&mut judge, sweeps - 1..sweeps, 2 << 20);
@@ -199,13 +251,46 @@ pub(super) mod tests {
         assert_eq!(names, ["memory_leak_hunter.leak.detected"]);
     }
 
-    /// Guarantees: the observer goes to the heir who would have opened it the same way, and is given up otherwise.
+    /// Guarantees: when the host is seen in another way from now on, or nobody knows in which, what was known of
+    /// processes is forgotten: nothing is told of them, growth counts from the first sight, and no event id repeats. When
+    /// it is seen in the same way, what is known stays.
+    #[test]
+    fn another_way_of_looking_begins_anew() {
+        for (way, forgotten) in [(Some("blindly"), false), (Some("otherwise"), true), (None, true)] {
+            let (judge, before, sweeps) = suspicious();
+            let (did, _receiver) = std::sync::mpsc::channel();
+            let heir = Estate { judge, ..estate(did.clone()) }.adapt_by(&bench(512), &other(), |_| {
+                way.map(|way| eyes(did, way)).ok_or_else(|| ObserveError::Kernel("no eyes".to_owned()))
+            });
+            assert_eq!(heir.eyes.map(|eyes| eyes.observer.describe()), way);
+            let mut judge = heir.judge;
+            assert_eq!(judge.standing().suspects, u64::from(!forgotten), "{way:?}");
+            if forgotten {
+                let after = records_of(&mut judge, 1, sweeps - 2..sweeps, 0);
+                let names: Vec<_> = after.iter().map(|(name, _)| name.as_str()).collect();
+                assert_eq!(names, ["memory_leak_hunter.rss.growth"], "{way:?}");
+                assert!(before.iter().all(|(_, id)| *id != after[0].1), "{after:?} in {before:?}");
+            } else {
+                let after = records_of(&mut judge, 1, sweeps..sweeps + 1, 0);
+                assert_eq!(count(&after, "leak.cleared"), 1, "{after:?}");
+            }
+        }
+    }
+
+    /// Guarantees: the observer goes to the heir who would have opened it the same way; for another it is given up, and
+    /// another opened after that.
     #[test]
     fn the_observer_goes_to_who_can_use_it() {
-        let other = Options { btf_path: Some("/btf".into()), ..Options::default() };
-        for (options, kept) in [(Options::default(), true), (other, false)] {
-            let (passes, _receiver) = std::sync::mpsc::channel();
-            assert_eq!(estate(passes).adapt(&bench(1), &options).eyes.is_some(), kept, "{options:?}");
+        for (options, kept) in [(Options::default(), true), (other(), false)] {
+            let (did, receiver) = std::sync::mpsc::channel();
+            let mut opened = None;
+            let heir = estate(did).adapt_by(&bench(1), &options, |options| {
+                opened = Some((options.clone(), receiver.try_recv()));
+                Err(ObserveError::Kernel("no eyes".to_owned()))
+            });
+            assert_eq!(heir.eyes.is_some(), kept, "{options:?}");
+            let given_up = Err(std::sync::mpsc::TryRecvError::Disconnected);
+            assert_eq!(opened, (!kept).then_some((options, given_up)));
         }
     }
 

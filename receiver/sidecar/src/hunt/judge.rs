@@ -78,8 +78,10 @@ impl Seen<'_> {
 /// What came of a pass.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// One record each, verdicts first.
+    /// One record each, verdicts first, growth last.
     pub records: Vec<ResourceLogs>,
+    /// How many of them tell of more than growth.
+    pub grave: usize,
     /// Records that `max_events_per_second` held back.
     pub dropped: u64,
     /// Growth findings, held back or not.
@@ -146,7 +148,7 @@ impl Judge {
         let pids: Vec<u32> = self.detector.watched().iter().map(|key| key.pid).collect();
         let watched = |container: WatchedContainer| WatchedCgroup {
             id: container.key.0,
-            through: container.leader.map_or(0, |leader| leader.pid),
+            through: container.through.map_or(0, |process| process.pid),
         };
         let cgroups: Vec<_> = self.detector.watched_containers().map(watched).collect();
         observer.watched(&pids, &cgroups)
@@ -167,7 +169,12 @@ impl Judge {
         });
         let growth = findings.iter().filter(|f| matches!(f.kind, FindingKind::Growth { .. })).count();
         findings.sort_by_key(|finding| rank(&finding.kind));
-        let granted = self.bucket.as_mut().map_or(findings.len(), |b| b.take(seen.at, findings.len()));
+        // a verdict is given once: it is charged for, and never held back
+        let grave = findings.len() - growth;
+        let granted = self.bucket.as_mut().map_or(findings.len(), |bucket| {
+            bucket.charge(seen.at, grave);
+            grave + bucket.take(seen.at, growth)
+        });
         let dropped = findings.len() - granted;
 
         let full = seen.pass == Pass::Full;
@@ -188,12 +195,19 @@ impl Judge {
                 self.encoder.encode(finding, &subject, &times)
             })
             .collect();
-        self.subjects.retain(&self.detector);
-        self.units.retain(&self.detector);
+        if seen.pass != Pass::Told {
+            self.subjects.retain(&self.detector);
+            self.units.retain(&self.detector);
+        }
 
         let unfollowed = self.detector.unfollowed() - self.unfollowed;
         self.unfollowed += unfollowed;
-        Outcome { records, dropped: dropped as u64, growth: growth as u64, unfollowed }
+        Outcome { records, grave, dropped: dropped as u64, growth: growth as u64, unfollowed }
+    }
+
+    /// Whether it is known in which container this process runs, or that it runs in none.
+    pub(crate) fn places(&mut self, reading: &ProcessReading) -> bool {
+        reading.memory_cgroup_id.is_none_or(|id| self.units.knows(id))
     }
 
     fn victim(&mut self, killed: &Killed) -> OomVictim {
@@ -228,14 +242,15 @@ impl Judge {
     pub fn standing(&self) -> Standing {
         let mut standing = Standing::default();
         let leaks: Vec<_> = self.detector.ongoing().filter(|case| case.stage == Stage::Leaking).collect();
-        let told: HashSet<String> = leaks.iter().filter_map(|case| self.container_of(&case.about)).collect();
+        let leaking: HashSet<About> = leaks.iter().map(|case| case.about).collect();
         for case in &leaks {
             let (container, executable) = match &case.about {
                 About::Container(key) => (self.container_of(&case.about), self.subjects.leader_name(*key)),
                 About::Process(key) => {
                     let Some(subject) = self.subjects.known(key) else { continue };
                     // the container's own velocity holds that of its processes
-                    if subject.container_id.as_ref().is_some_and(|id| told.contains(id)) {
+                    if case.container.is_some_and(|container| leaking.contains(&About::Container(container)))
+                    {
                         continue;
                     }
                     (subject.container_id.clone(), Some(subject.name()))
@@ -250,7 +265,11 @@ impl Judge {
         }
         for case in self.detector.ongoing() {
             standing.suspects += u64::from(case.stage < Stage::Leaking);
-            if let (Some(container), Some(seconds)) = (self.container_of(&case.about), case.exhaustion_s) {
+            // what a suspect will come to is told when it is urgent, and not before
+            let is_told = case.stage == Stage::Leaking || case.told;
+            if let (true, Some(container), Some(seconds)) =
+                (is_told, self.container_of(&case.about), case.exhaustion_s)
+            {
                 standing.times_to_oom.push(TimeToOom { container, seconds });
             }
         }
@@ -263,6 +282,14 @@ impl Judge {
         let About::Container(key) = about else { return None };
         let unit = self.units.unit(*key)?;
         Some(unit.container_id.as_ref().map_or(unit.path.as_str(), |id| id.as_str()).to_owned())
+    }
+
+    /// Forgets the processes and containers, and says nothing of it. What bounds the records and tells them apart stays.
+    pub(super) fn forget(&mut self, bench: &Bench) {
+        self.detector = Detector::new(rules(bench));
+        self.subjects = Subjects::new(bench.detail);
+        self.units = Units::default();
+        self.unfollowed = 0;
     }
 }
 

@@ -166,7 +166,7 @@ impl Hunter {
     }
 
     /// Watches this host, from where the receiver before this one left off. Loading the probes takes a while, so that is
-    /// done in the thread.
+    /// done in the thread, unless it decides what may be kept.
     fn scout(&self, out: mpsc::Sender<ResourceLogs>) -> (SyncSender<Wake>, Work) {
         let (context, metrics) = (self.context.clone(), Arc::clone(&self.blueprint.metrics));
         let options = Options { btf_path: self.blueprint.settings.btf_path.clone(), ..Options::default() };
@@ -174,10 +174,7 @@ impl Hunter {
         let listen = self.listen();
         let bench = self.bench(mlh_targets::host::HostIdentity::read().page_size, Detail::Live);
         let Estate { judge, ears, eyes } = match self.blueprint.estates.take(&self.context.id) {
-            Some(estate) => {
-                tracing::info!("what is known of processes and containers is kept");
-                estate.adapt(&bench, &options)
-            }
+            Some(estate) => estate.adapt(&bench, &options),
             None => Estate::new(&bench),
         };
         let wake = ears.wake.clone();

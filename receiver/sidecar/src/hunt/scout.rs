@@ -16,7 +16,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::judge::{Judge, Killed, Outcome, Seen};
 use super::schedule::Schedule;
 use crate::metrics::{Metrics, stage};
-use crate::observe::{Listen, Observation, Observer, Sink, Told, key};
+use crate::observe::{Listen, Observation, ObserveError, Observer, Sink, Told, key};
 
 /// What wakes the scout before its next pass is due.
 #[derive(Debug)]
@@ -29,6 +29,9 @@ pub(super) enum Wake {
 
 /// What may wait for the scout. One is a few hundred bytes.
 pub(super) const WAKES: usize = 4096;
+
+/// Places in the channel that growth records leave to verdicts.
+const RESERVED: usize = 64;
 
 pub(super) struct Scout {
     pub(super) observer: Box<dyn Observer>,
@@ -66,10 +69,13 @@ impl Scout {
             match wakes.recv_timeout(wait) {
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Wake::Told(first)) => {
-                    if self.hear(*first, wakes) {
+                    if !self.hear(*first, wakes) {
+                        return;
+                    }
+                    // a kernel that never stops telling must not keep the passes from being made
+                    if began.elapsed() < now.saturating_add(wait) {
                         continue;
                     }
-                    return;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -77,16 +83,14 @@ impl Scout {
             if pass == Pass::Full {
                 schedule.swept(last);
             }
-            match self.judge.look(self.observer.as_mut(), pass) {
-                Ok(observation) => {
-                    self.judge(pass, &observation);
+            match self.sweep(pass) {
+                Ok(processes) => {
                     if !std::mem::replace(&mut greeted, true) {
-                        tracing::info!(processes = observation.readings.len(), "the first sweep is done");
+                        tracing::info!(processes, "the first sweep is done");
                     }
                     healthy = true;
                 }
                 Err(error) => {
-                    self.metrics.errors(stage::SWEEP, 1);
                     // a host that cannot be swept says so once, not every second
                     if std::mem::take(&mut healthy) {
                         tracing::warn!(%error, "a pass over the processes failed; trying again at the next one");
@@ -94,6 +98,16 @@ impl Scout {
                 }
             }
         }
+    }
+
+    /// Makes a pass, judges it, and says how many processes it saw.
+    fn sweep(&mut self, pass: Pass) -> Result<usize, ObserveError> {
+        let observation = self
+            .judge
+            .look(self.observer.as_mut(), pass)
+            .inspect_err(|_| self.metrics.errors(stage::SWEEP, 1))?;
+        self.judge(pass, &observation);
+        Ok(observation.readings.len())
     }
 
     /// Takes what the kernel told, with all that waits behind it. False: it is time to stop.
@@ -108,7 +122,7 @@ impl Scout {
                 }
                 Told::Lost(count) => self.lost(stage::RING, count),
             }
-            // a kernel that never stops telling must not keep the passes from being made
+            // and what is heard is judged soon
             match if taken < WAKES { wakes.try_recv().ok() } else { None } {
                 Some(Wake::Told(next)) => told = *next,
                 Some(Wake::Stop) => {
@@ -118,16 +132,20 @@ impl Scout {
                 None => break,
             }
         }
-        // those that are watched are summed up exactly every second: a lagging count in between would tell less
-        grew.retain(|key, reading| reading.slack == 0 || !self.judge.watched().contains(key));
+        // a container that was made, and killed in, since the last sweep is known only now
+        if kills.iter().any(|killed| !self.judge.places(&killed.reading))
+            && let Err(error) = self.sweep(Pass::Full)
+        {
+            tracing::debug!(%error, "the pass after a kill failed");
+        }
         let readings: Vec<_> = grew.into_values().collect();
         let (Ok(clock), Ok(at)) = (HostClock::read(), HostClock::now_boot()) else {
             self.metrics.errors(stage::SWEEP, 1);
             return goes_on;
         };
-        let seen = Seen { readings: &readings, kills: &kills, ..Seen::empty(at, Pass::Partial) };
+        let seen = Seen { readings: &readings, kills: &kills, ..Seen::empty(at, Pass::Told) };
         let outcome = self.judge.pass(&seen, &clock);
-        self.deliver(outcome, Pass::Partial, readings.len() + kills.len());
+        self.deliver(outcome, Pass::Told, readings.len() + kills.len());
         goes_on
     }
 
@@ -158,7 +176,7 @@ impl Scout {
         self.lost(stage::RATE_LIMIT, outcome.dropped);
         self.lost(stage::TABLE, outcome.unfollowed);
         // nothing changes between two full sweeps without a record, and counting walks over every process
-        if pass == Pass::Full || !outcome.records.is_empty() {
+        if pass == Pass::Full || outcome.grave > 0 {
             let standing = self.judge.standing();
             self.metrics.set_watch(
                 standing.suspects,
@@ -167,7 +185,11 @@ impl Scout {
                 standing.times_to_oom,
             );
         }
-        for record in outcome.records {
+        for (index, record) in outcome.records.into_iter().enumerate() {
+            if index >= outcome.grave && self.out.capacity() <= RESERVED {
+                self.lost(stage::CHANNEL, 1);
+                continue;
+            }
             match self.out.try_send(record) {
                 Ok(()) | Err(TrySendError::Closed(_)) => {}
                 Err(TrySendError::Full(_)) => self.lost(stage::CHANNEL, 1),

@@ -138,7 +138,13 @@ fn place(subject: &mut Subject, unit: &Unit, whole: bool) {
         subject.cgroup_path = Some(unit.path.clone());
     }
     if whole {
-        subject.reading.memory_cgroup_id = Some(unit.cgroup_id);
+        // one that stands in the v2 tree beside a v1 memory controller has no memory cgroup
+        let beside_v1 = unit.key != unit.cgroup_id;
+        let one_tree = subject.reading.cgroup_id == subject.reading.memory_cgroup_id;
+        if beside_v1 || one_tree {
+            subject.reading.cgroup_id = Some(unit.cgroup_id);
+        }
+        subject.reading.memory_cgroup_id = (!beside_v1).then_some(unit.cgroup_id);
     }
 }
 

@@ -38,7 +38,7 @@ impl Units {
     ) -> Samples {
         match pass {
             Pass::Full => self.hierarchy.full(cgroups),
-            Pass::Watched | Pass::Partial => self.hierarchy.some(cgroups),
+            Pass::Watched | Pass::Partial | Pass::Told => self.hierarchy.some(cgroups),
         }
         let processes: Vec<Sample> = readings
             .iter()
@@ -48,7 +48,7 @@ impl Units {
         let containers = match pass {
             Pass::Full => self.all(&processes, swap_free),
             // a cgroup that is counted for has its id as its key
-            Pass::Watched | Pass::Partial => cgroups
+            Pass::Watched | Pass::Partial | Pass::Told => cgroups
                 .iter()
                 .filter(|cgroup| cgroup.memory.is_some())
                 .filter_map(|cgroup| self.exact(ContainerKey(cgroup.id), swap_free))
@@ -67,12 +67,31 @@ impl Units {
                 *slack = slack.saturating_add(process.slack);
             }
         }
-        sums.into_iter()
+        let mut samples: HashMap<ContainerKey, ContainerSample> = sums
+            .into_iter()
             .map(|(key, (memory, slack))| {
-                let counted = self.exact(key, swap_free);
-                counted.unwrap_or(ContainerSample { key, memory, slack, room: None, upper_bound: true })
+                let summed =
+                    ContainerSample { key, memory, slack, room: None, upper_bound: true, watchable: false };
+                (key, self.exact(key, swap_free).unwrap_or(summed))
             })
-            .collect()
+            .collect();
+        self.leave_out_nested(&mut samples);
+        samples.into_values().collect()
+    }
+
+    /// A cgroup counts for all below it. What a container inside of another holds is told of the inner one alone: the
+    /// outer one would leak whenever it does.
+    fn leave_out_nested(&mut self, samples: &mut HashMap<ContainerKey, ContainerSample>) {
+        let counted: Vec<(ContainerKey, Memory)> =
+            samples.values().filter(|sample| !sample.upper_bound).map(|s| (s.key, s.memory)).collect();
+        for (inner, memory) in counted {
+            let around = self.hierarchy.parent(inner.0).and_then(|parent| self.hierarchy.unit_of(parent));
+            let outer = around.and_then(|unit| samples.get_mut(&ContainerKey(unit.key)));
+            if let Some(outer) = outer.filter(|outer| !outer.upper_bound) {
+                outer.memory = difference(&outer.memory, &memory);
+                outer.watchable = false;
+            }
+        }
     }
 
     /// What a container's own cgroup counts. `None` where it is no container, or nothing is counted.
@@ -97,6 +116,7 @@ impl Units {
             slack: counted.slack,
             room,
             upper_bound: false,
+            watchable: true,
         })
     }
 
@@ -105,8 +125,14 @@ impl Units {
         let cgroup = self.hierarchy.key_of(reading.cgroup_id, reading.memory_cgroup_id)?;
         let unit = self.hierarchy.unit_of(cgroup)?;
         let key = ContainerKey(unit.key);
-        self.seen.entry(key).or_insert(unit);
+        // a container that was met while it was being set up has got its names since
+        self.seen.insert(key, unit);
         Some(key)
+    }
+
+    /// Whether a pass has told of this memory cgroup.
+    pub(super) fn knows(&self, memory_cgroup_id: u64) -> bool {
+        self.hierarchy.key_of(None, Some(memory_cgroup_id)).is_some()
     }
 
     /// What a container is called.
@@ -130,11 +156,88 @@ impl Units {
     }
 }
 
+fn difference(a: &Memory, b: &Memory) -> Memory {
+    Memory {
+        anon: a.anon.saturating_sub(b.anon),
+        swap: a.swap.saturating_sub(b.swap),
+        shmem: a.shmem.saturating_sub(b.shmem),
+        file: a.file.saturating_sub(b.file),
+    }
+}
+
 fn sum(a: &Memory, b: &Memory) -> Memory {
     Memory {
         anon: a.anon.saturating_add(b.anon),
         swap: a.swap.saturating_add(b.swap),
         shmem: a.shmem.saturating_add(b.shmem),
         file: a.file.saturating_add(b.file),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlh_targets::cgroup_reading::CgroupMemory;
+
+    use super::*;
+
+    const ID: &str = "4f1e0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab";
+
+    fn cgroup(id: u64, parent: u64, name: &str, anon: u64) -> CgroupReading {
+        let memory = CgroupMemory { usage: anon, anon, ..CgroupMemory::default() };
+        CgroupReading {
+            id,
+            parent,
+            unified: true,
+            name: name.to_owned(),
+            memory: Some(memory),
+            node_name: String::new(),
+        }
+    }
+
+    fn reading(pid: u32, cgroup: u64, anon: u64) -> ProcessReading {
+        ProcessReading {
+            pid,
+            anon,
+            cgroup_id: Some(cgroup),
+            memory_cgroup_id: Some(cgroup),
+            ..ProcessReading::default()
+        }
+    }
+
+    /// Guarantees: what a container in a service holds is told of the container alone, though the service's cgroup counts
+    /// it as well; what is worked out from a full pass is not asked of a watched one.
+    #[test]
+    fn nested_containers_count_once() {
+        let cgroups = [
+            cgroup(1, 0, "", 100),
+            cgroup(2, 1, "shop.service", 90),
+            cgroup(3, 2, &format!("libpod-payload-{ID}"), 70),
+        ];
+        let readings = [reading(10, 2, 20), reading(11, 3, 70)];
+        let mut units = Units::default();
+        let Samples { processes, mut containers } = units.samples(Pass::Full, None, &readings, &cgroups);
+        containers.sort_by_key(|sample| sample.key);
+        let told: Vec<_> = containers.iter().map(|s| (s.key.0, s.memory.anon, s.watchable)).collect();
+        assert_eq!(told, [(2, 20, false), (3, 70, true)]);
+        assert_eq!(
+            processes.iter().map(|s| s.container).collect::<Vec<_>>(),
+            [Some(ContainerKey(2)), Some(ContainerKey(3))]
+        );
+        assert!(containers.iter().all(|sample| !sample.upper_bound));
+    }
+
+    /// Guarantees: where no memory controller counts, a container is the sum of its processes, and says so.
+    #[test]
+    fn sums_where_nothing_counts() {
+        let mut container = cgroup(3, 1, &format!("docker-{ID}.scope"), 0);
+        container.memory = None;
+        let cgroups = [cgroup(1, 0, "", 0), container];
+        let readings = [reading(10, 3, 20), reading(11, 3, 70)];
+        let mut units = Units::default();
+        let samples = units.samples(Pass::Full, None, &readings, &cgroups).containers;
+        assert_eq!(samples.len(), 1);
+        assert_eq!((samples[0].memory.anon, samples[0].upper_bound, samples[0].watchable), (90, true, false));
+        let name = units.unit(samples[0].key).and_then(|unit| unit.container_id.clone());
+        assert_eq!(name.map(|id| id.to_string()).as_deref(), Some(ID));
     }
 }

@@ -26,11 +26,11 @@ pub mod stage {
     pub const DECODE: &str = "decode";
     /// The metrics could not be collected.
     pub const COLLECT: &str = "collect";
-    /// A process was passed over because as many as there may be are followed already.
+    /// A process or container was passed over because as many as there may be are followed already.
     pub const TABLE: &str = "table";
-    /// A record was over `max_events_per_second`.
+    /// A record of growth was over `max_events_per_second`.
     pub const RATE_LIMIT: &str = "rate_limit";
-    /// The channel between the sweeps and the pipeline was full.
+    /// One of the scout's channels was full: the one to the pipeline, or the one by which it hears the kernel.
     pub const CHANNEL: &str = "channel";
     /// The kernel's buffer was full.
     pub const RING: &str = "ring";
@@ -40,8 +40,8 @@ pub mod stage {
 
 /// Where errors are counted from the start.
 ///
-/// Those of `/proc` stand at zero as well where the kernel is asked instead.
-pub const ERROR_STAGES: [&str; 7] = [
+/// Those of `/proc` and of the cgroup files stand at zero as well where the kernel is asked instead.
+pub const ERROR_STAGES: [&str; 11] = [
     stage::SWEEP,
     stage::DECODE,
     stage::COLLECT,
@@ -49,6 +49,10 @@ pub const ERROR_STAGES: [&str; 7] = [
     "proc_malformed",
     "proc_io",
     "proc_over_limit",
+    "cgroup_denied",
+    "cgroup_malformed",
+    "cgroup_io",
+    "cgroup_over_limit",
 ];
 
 const RECEIVER_STAGES: [&str; 4] = [stage::TABLE, stage::RATE_LIMIT, stage::CHANNEL, stage::RING];
@@ -191,7 +195,7 @@ fn observe(meter: &Meter, observed: &Arc<Observed>) {
     let velocities = Arc::clone(observed);
     meter
         .f64_observable_gauge("memory_leak_hunter_leak_velocity_bytes_per_second")
-        .with_description("How fast suspects and leaks grow, the fastest ones only")
+        .with_description("How fast leaks grow, the fastest ones only")
         .with_callback(move |observer| {
             velocities.each_velocity(|value, labels| observer.observe(value, labels));
         })
@@ -201,7 +205,8 @@ fn observe(meter: &Meter, observed: &Arc<Observed>) {
         .f64_observable_gauge("memory_leak_hunter_time_to_oom_seconds")
         .with_unit("s")
         .with_description(
-            "Time until a growing container reaches its nearest memory limit, the shortest ones only",
+            "Time until a container that leaks or is told to be at risk reaches its nearest memory limit, \
+             the shortest ones only",
         )
         .with_callback(move |observer| {
             times.each_time_to_oom(|value, labels| observer.observe(value, labels));

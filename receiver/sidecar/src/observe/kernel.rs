@@ -27,6 +27,7 @@ pub(super) fn open(options: &Options) -> Result<Box<dyn Observer>, String> {
     Ok(Box::new(KernelObserver {
         sweeper,
         listener: None,
+        idle: true,
         bytes: Vec::new(),
         host: None,
         btf_path: options.btf_path,
@@ -44,6 +45,8 @@ fn log(level: Level, text: &str) {
 struct KernelObserver {
     sweeper: Sweeper,
     listener: Option<Listener>,
+    /// Nobody has been watched since the last full pass.
+    idle: bool,
     /// A pass's bytes; the room is used again.
     bytes: Vec<u8>,
     host: Option<HostMemory>,
@@ -51,6 +54,15 @@ struct KernelObserver {
 }
 
 impl KernelObserver {
+    /// Whose growth the tracepoint tells, where it tells that of the watched only.
+    fn tell_of(&self, pids: &[u32]) {
+        if let Some(listener) = &self.listener
+            && let Err(error) = listener.watch(pids)
+        {
+            tracing::debug!(%error, "whose growth is told could not be changed");
+        }
+    }
+
     fn pass(
         &mut self,
         pass: Pass,
@@ -67,17 +79,18 @@ impl KernelObserver {
 
 impl Observer for KernelObserver {
     fn full(&mut self) -> Result<Observation, ObserveError> {
+        // when nobody is to be watched any more there are only full passes
+        if std::mem::replace(&mut self.idle, true) {
+            self.tell_of(&[]);
+        }
         self.pass(Pass::Full, Sweeper::full)
     }
 
     fn watched(&mut self, pids: &[u32], cgroups: &[WatchedCgroup]) -> Result<Observation, ObserveError> {
         let cgroups: Vec<Through> =
             cgroups.iter().map(|cgroup| Through { id: cgroup.id, through: cgroup.through }).collect();
-        if let Some(listener) = &self.listener
-            && let Err(error) = listener.watch(pids)
-        {
-            tracing::debug!(%error, "whose growth is told could not be changed");
-        }
+        self.idle = false;
+        self.tell_of(pids);
         self.pass(Pass::Watched, |sweeper, bytes| {
             sweeper.watch(pids, &cgroups)?;
             sweeper.watched(bytes)
@@ -183,5 +196,50 @@ fn cgroup(row: CgroupRow) -> CgroupReading {
             total_max: memory.total_max,
         }),
         node_name: row.node_name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::observe::{Choice, Crossings};
+
+    /// Guarantees: the tracepoint tells growth of the watched beyond the next full pass, and of nobody any more when there
+    /// has been another full pass and no watched one between.
+    ///
+    /// Needs: eBPF with `CAP_BPF` and `CAP_PERFMON` (else it is skipped, or fails with `MLH_REQUIRE_EBPF=1`).
+    #[test]
+    fn who_is_watched_no_more_is_told_no_more() {
+        const GROWTH: usize = 64 << 20;
+        for (full_passes, is_told) in [(1, true), (2, false)] {
+            let mut observer = match crate::observe::open(&Options::default()).unwrap() {
+                (observer, Choice::Kernel) => observer,
+                (_, choice) => {
+                    assert!(std::env::var_os("MLH_REQUIRE_EBPF").is_none_or(|v| v != "1"), "{choice}");
+                    eprintln!("SKIPPED: {choice}");
+                    return;
+                }
+            };
+            let (sender, told) = channel();
+            let crossings = Some(Crossings { threshold: 256, watched_only: true });
+            let sink = Box::new(move |told| drop(sender.send(told)));
+            assert_eq!(observer.listen(&Listen { crossings }, sink), []);
+            let me = std::process::id();
+            let watched = observer.watched(&[me], &[]).unwrap();
+            let before = watched.readings[0].anon;
+            for _ in 0..full_passes {
+                observer.full().unwrap();
+            }
+            std::hint::black_box(vec![1_u8; GROWTH]);
+            // what the kernel has to tell by then is still told
+            drop(observer);
+            let by_growth = |told: Told| match told {
+                Told::Grew(reading) => reading.anon > before + (GROWTH / 2) as u64,
+                _ => false,
+            };
+            assert_eq!(told.iter().any(by_growth), is_told, "after {full_passes} full passes");
+        }
     }
 }

@@ -113,7 +113,7 @@ impl Coverage {
         match pass {
             Pass::Full => Some(Self::Full),
             Pass::Watched => Some(Self::Watched),
-            Pass::Partial => None,
+            Pass::Partial | Pass::Told => None,
         }
     }
 }

@@ -52,8 +52,8 @@ impl<I> Thinned<I> {
             Some(Pass::Full) => pass.t + early >= self.due,
             Some(Pass::Watched) => false,
             // some processes only: wait for the others, but not for ever
-            Some(Pass::Partial) | None if pass.readings.is_empty() || pass.t < self.due => false,
-            Some(Pass::Partial) | None => {
+            Some(Pass::Partial | Pass::Told) | None if pass.readings.is_empty() || pass.t < self.due => false,
+            Some(Pass::Partial | Pass::Told) | None => {
                 let complete = self.expected.iter().all(|key| self.recent.contains_key(key));
                 complete || pass.t >= self.due + self.interval / 2
             }

@@ -70,7 +70,7 @@ impl<W: Write> TraceWriter<W> {
         }))?;
         match observation.pass {
             Pass::Full => self.hierarchy.full(&observation.cgroups),
-            Pass::Watched | Pass::Partial => self.hierarchy.some(&observation.cgroups),
+            Pass::Watched | Pass::Partial | Pass::Told => self.hierarchy.some(&observation.cgroups),
         }
         for reading in &observation.cgroups {
             let line = self.cgroup(t, reading);
