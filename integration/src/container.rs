@@ -104,6 +104,8 @@ impl Rootfs {
     fn podman(&self) -> Command {
         let mut command = Command::new(&self.podman);
         command
+            // what it starts notes an OOM kill in a file in the folder that it was started in
+            .current_dir(&self.world)
             .arg("--root")
             .arg(self.world.join("podman/store"))
             .arg("--runroot")

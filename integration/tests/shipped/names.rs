@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use mlh_integration::scenario::repository;
+use mlh_integration::scenario::{free_port, repository, scenario};
+use mlh_integration::{sidecar, web};
 
 use crate::dashboard::queries_to;
 use crate::{files, text_of};
@@ -25,24 +26,25 @@ fn quoted(source: &str) -> BTreeSet<String> {
     words.filter(|word| !word.contains(char::is_whitespace)).map(str::to_owned).collect()
 }
 
+/// What a file of the receiver's rooms holds, or all files of a folder in order, but for their tests.
 fn source(name: &str) -> anyhow::Result<String> {
-    let path = repository().join("receiver/sidecar/src").join(name);
-    if path.is_file() {
-        return Ok(std::fs::read_to_string(path)?);
-    }
-    let mut paths: Vec<_> =
-        std::fs::read_dir(&path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
-    paths.sort();
-    paths.iter().filter(|path| !path.ends_with("tests.rs")).map(|path| read(path)).collect()
+    text_below(&repository().join("receiver").join(name))
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
-    Ok(std::fs::read_to_string(path)?)
+fn text_below(path: &Path) -> anyhow::Result<String> {
+    if path.is_file() {
+        return std::fs::read_to_string(path).with_context(|| path.display().to_string());
+    }
+    let entries = std::fs::read_dir(path).with_context(|| path.display().to_string())?;
+    let mut paths: Vec<_> = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    paths.sort();
+    let ours = paths.iter().filter(|path| path.file_stem().is_some_and(|name| name != "tests"));
+    ours.map(|path| text_below(path)).collect()
 }
 
 /// The metrics as Prometheus knows them: a counter ends in `_total`, a histogram is stored in parts.
 fn metrics() -> anyhow::Result<BTreeSet<String>> {
-    let registered = quoted(&source("metrics")?);
+    let registered = quoted(&source("sidecar/src/metrics")?);
     let endings = ["", "_total", "_bucket", "_count", "_sum"];
     let ours = registered.iter().filter(|name| name.starts_with(PREFIX));
     Ok(ours.flat_map(|name| endings.map(|ending| format!("{name}{ending}"))).collect())
@@ -70,7 +72,7 @@ fn metrics_exist() -> anyhow::Result<()> {
 /// Guarantees: rules and dashboard group by labels that the sidecar's metrics, or Prometheus itself, give them.
 #[test]
 fn labels_exist() -> anyhow::Result<()> {
-    let mut known = quoted(&(source("metrics.rs")? + &source("metrics")?));
+    let mut known = quoted(&(source("sidecar/src/metrics.rs")? + &source("sidecar/src/metrics")?));
     known.extend(["job", "instance", "le"].map(str::to_owned));
     let text = text_of("prometheus/rules.yaml")? + &queries_to("prometheus")?.join("\n");
     let groups: Vec<&str> = text.split(" by (").skip(1).filter_map(|rest| rest.split(')').next()).collect();
@@ -102,7 +104,7 @@ fn documented_metrics_exist() -> anyhow::Result<()> {
 
 /// Attributes and event names.
 fn attributes() -> anyhow::Result<BTreeSet<String>> {
-    let ours = quoted(&source("semconv.rs")?);
+    let ours = quoted(&source("sidecar/src/semconv.rs")?);
     Ok(ours.into_iter().filter(|name| name.starts_with("memory_leak_hunter.")).collect())
 }
 
@@ -110,7 +112,7 @@ fn attributes() -> anyhow::Result<BTreeSet<String>> {
 /// are; where Loki turns dots into underscores, so do they.
 #[test]
 fn attributes_and_kinds_exist() -> anyhow::Result<()> {
-    let spelt = quoted(&source("semconv.rs")?);
+    let spelt = quoted(&source("sidecar/src/semconv.rs")?);
     let attributes = attributes()?;
     let underscored: BTreeSet<String> = attributes.iter().map(|name| name.replace('.', "_")).collect();
     let logql = files("queries", "logql")?.into_iter().map(|(_, query)| query);
@@ -140,19 +142,60 @@ fn kinds_exist(query: &str, spelt: &BTreeSet<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Guarantees: the runbook's tables name every stage at which the sidecar counts a loss or an error.
+/// The stages spelt out where a room lists them, in constants whose names end in `_STAGES`.
+fn listed_stages(room: &str) -> anyhow::Result<BTreeSet<String>> {
+    let text = source(room)?;
+    let lists = text.split("_STAGES: [").skip(1).filter_map(|rest| rest.split("];").next());
+    Ok(lists.flat_map(quoted).collect())
+}
+
+/// Every stage at which a loss or an error may be counted, by the source.
+fn stages() -> anyhow::Result<BTreeSet<String>> {
+    let receiver = source("sidecar/src/metrics/instruments.rs")?;
+    let (_, rest) = receiver.split_once("pub mod stage {").context("no stages of the receiver")?;
+    let (receiver, _) = rest.split_once("\n}").context("stages without an end")?;
+    let pipeline = quoted(&source("pipeline/src/component/stage.rs")?);
+    let host = listed_stages("targets/src")?;
+    for (room, found) in [("pipeline", &pipeline), ("host", &host)] {
+        ensure!(found.len() >= 8, "{room}: {found:?}");
+    }
+    Ok(quoted(receiver).into_iter().chain(pipeline).chain(host).collect())
+}
+
+fn are_all_stages(found: &BTreeSet<String>) -> anyhow::Result<()> {
+    let stages = stages()?;
+    let odd: Vec<_> = found.symmetric_difference(&stages).collect();
+    ensure!(odd.is_empty(), "missing, or no stage: {odd:?}");
+    Ok(())
+}
+
+/// Guarantees: the runbook's tables explain every stage at which the sidecar counts a loss or an error, and none that
+/// there is not.
 #[test]
 fn every_stage_is_explained() -> anyhow::Result<()> {
-    let (source, runbook) = (source("metrics/instruments.rs")?, text_of("RUNBOOK.md")?);
-    let (_, rest) = source.split_once("pub mod stage {").context("no stages")?;
-    let (stages, rest) = rest.split_once("\n}").context("stages without an end")?;
-    let (lists, _) = rest.split_once("struct HistogramShape").context("no lists of stages")?;
-    let stages: BTreeSet<String> = quoted(stages).into_iter().chain(quoted(lists)).collect();
-    ensure!(stages.len() > 15, "{stages:?}");
-    for stage in stages {
-        ensure!(runbook.contains(&format!("`{stage}`")), "{stage} is not explained");
-    }
-    Ok(())
+    let runbook = text_of("RUNBOOK.md")?;
+    let rows = runbook.lines().filter_map(|line| line.strip_prefix("| `")?.split('|').next());
+    let explained: BTreeSet<String> = rows
+        .flat_map(|names| names.split([',', '`', ' ']).filter(|name| !name.is_empty()))
+        .map(str::to_owned)
+        .collect();
+    are_all_stages(&explained)
+}
+
+/// Guarantees: every stage, also those where only another way of looking can fail, stands on the metrics page from
+/// the start, so that a rate sees the first loss.
+#[test]
+fn every_stage_stands_at_zero() {
+    scenario(|world| {
+        let port = free_port()?;
+        let mut hunter =
+            sidecar::start(world, "sidecar", &sidecar::hunting("debug: {verbosity: basic}", port), port)?;
+        let page = web::get(&format!("http://127.0.0.1:{port}/metrics"))?;
+        let labels = page.split("stage=\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let standing: BTreeSet<String> = labels.map(str::to_owned).collect();
+        hunter.lives()?;
+        are_all_stages(&standing)
+    });
 }
 
 /// Guarantees: every variable that the shipped configurations read is in the README's table.
