@@ -24,7 +24,7 @@ test: setup-test ## everything; PARTS="tests end-to-end" for some of it, as root
 lint: setup-test ## format, clippy, documentation, shell scripts, dependencies
 	@scripts/test lint
 
-bench: build ## the overhead against its goals, as root; PARTS="pass start storm idle", MINUTES=10 for the last
+bench: build ## the overhead against its goals, as root; PARTS="pass cgroups start storm crossings oom idle", MINUTES=10 for the last
 	@MINUTES=$(MINUTES) cargo bench --quiet --locked -p mlh-integration --bench overhead -- $(PARTS)
 
 clean: ## remove what was built; the cache of test servers stays
