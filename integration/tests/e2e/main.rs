@@ -17,4 +17,5 @@ mod neighbours;
 mod oom;
 mod reload;
 mod shipped;
+mod tracepoint;
 mod unprivileged;
