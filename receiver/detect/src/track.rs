@@ -287,13 +287,19 @@ impl Track {
         findings
     }
 
-    /// Whether the memory is this process's own doing, and not only pages mapped that others hold already.
+    /// Whether the memory is this process's own doing, and not only pages mapped that others hold already. The container
+    /// must have grown beside it all along: a jump at the beginning, such as a table that is filled before it is shared,
+    /// or counters that were not up to date yet, says nothing of what came after.
     fn is_own(&self, evidence: &Evidence, around: &Surroundings<'_>) -> bool {
         let grown = evidence.shape.grown;
-        let may_be_shared = self.memory.shmem as f64 >= SHARED_SHARE * grown;
+        if (self.memory.shmem as f64) < SHARED_SHARE * grown {
+            return true;
+        }
         let back = Duration::from_secs_f64((self.seen.as_secs_f64() - evidence.onset.at_s).max(0.0));
-        !may_be_shared
-            || (around.grown_around)(back).is_none_or(|around| around as f64 >= GROWN_AROUND * grown)
+        [1, 2, 4].into_iter().all(|part| {
+            let needed = GROWN_AROUND * grown / f64::from(part);
+            (around.grown_around)(back / part).is_none_or(|around| around as f64 >= needed)
+        })
     }
 
     /// Tells that the limit is near, and again each time it has come much nearer.

@@ -304,3 +304,23 @@ fn a_calm_container_leaves_the_risk_to_its_process() {
         findings.iter().filter(|f| matches!(f.kind, FindingKind::OomRisk(_))).map(|f| f.about).collect();
     assert_eq!(about.first(), Some(&About::Process(process(100, 0.0))));
 }
+
+/// Guarantees: that the container grew by a jump in the beginning, or seems to have because its counters were late, does not
+/// make its workers guilty who map more and more of what is there.
+#[test]
+fn a_jump_at_the_beginning_accuses_nobody() {
+    for jump in [11.0, 15.0, 30.0, 60.0] {
+        let view = move |at: f64| View {
+            processes: (0..4)
+                .map(|n| (process(100 + n, 1.0), 1.0 * MIB, (at * 0.4 * MIB).min(96.0 * MIB)))
+                .collect(),
+            counted: if at < jump { 0.5 * MIB } else { 98.0 * MIB },
+        };
+        let findings = run(&view, None, 240.0);
+        let accused: Vec<_> =
+            findings.iter().filter(|f| matches!(f.kind, FindingKind::Detected(_))).collect();
+        assert!(accused.is_empty(), "a jump at {jump} s: {accused:?}");
+        let suspected = findings.iter().filter(|f| is_case(f)).count();
+        assert!(jump > 20.0 || suspected == 0, "a jump at {jump} s: {suspected} suspicions");
+    }
+}

@@ -2,6 +2,7 @@
 //! while the process lives: when it has exited, `/proc` has nothing left to tell.
 
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
 use mlh_detect::{About, ContainerKey, Detector, Exhaustion, Finding, FindingKind, ProcessKey};
 use mlh_targets::hierarchy::Unit;
@@ -56,6 +57,7 @@ impl Subjects {
             && let Some(reading) = self.leaders.get(&key)
         {
             subject.reading.clone_from(reading);
+            subject.created = Some(created(reading, clock));
         }
         if let Some(unit) = container.and_then(|key| units.unit(key)) {
             place(&mut subject, unit, matches!(finding.about, About::Container(_)));
@@ -148,8 +150,12 @@ fn place(subject: &mut Subject, unit: &Unit, whole: bool) {
     }
 }
 
+fn created(reading: &ProcessReading, clock: &HostClock) -> SystemTime {
+    clock.to_epoch(Duration::from_nanos(reading.start_ns))
+}
+
 fn learn(detail: Detail, reading: &ProcessReading, clock: &HostClock) -> Subject {
-    let created = Some(clock.to_epoch(std::time::Duration::from_nanos(reading.start_ns)));
+    let created = Some(created(reading, clock));
     let mut subject = Subject { reading: reading.clone(), created, ..Subject::default() };
     // a pid that has been given to another process since, or a /proc of another pid namespace, would tell of a stranger
     if detail == Detail::Recorded || !reading.is_at_its_pid() {
