@@ -233,24 +233,24 @@ impl Detector {
 
     /// Ends the tracks of those who have exited: they are said to have, or this pass should have seen them.
     fn bury(&mut self, sweep: &Sweep<'_>, findings: &mut Vec<Finding>) {
-        let exited = |about, leader, track: &Track, kind| Finding {
+        let exited = |about, leader, container, track: &Track, kind| Finding {
             at: sweep.at,
             about,
             memory: track.memory(),
             leader,
-            container: None,
+            container,
             upper_bound: !track.is_exact(),
             kind,
         };
-        for (key, mut track) in self.processes.take_gone(sweep, sweep.exits) {
+        for (key, container, mut track) in self.processes.take_gone(sweep, sweep.exits) {
             if let Some(kind) = track.close(Cleared::Exited) {
-                findings.push(exited(About::Process(key), None, &track, kind));
+                findings.push(exited(About::Process(key), None, container, &track, kind));
             }
         }
-        for (key, mut track) in self.containers.take_gone(sweep, &[]) {
+        for (key, _, mut track) in self.containers.take_gone(sweep, &[]) {
             let leader = self.leaders.remove(&key).map(|leader| leader.key);
             if let Some(kind) = track.close(Cleared::Exited) {
-                findings.push(exited(About::Container(key), leader, &track, kind));
+                findings.push(exited(About::Container(key), leader, None, &track, kind));
             }
         }
     }

@@ -122,7 +122,11 @@ impl<K: Copy + Eq + Hash + Ord> Followed<K> {
     }
 
     /// Takes out those who are said to have ended, or whom this pass should have seen.
-    pub(crate) fn take_gone(&mut self, sweep: &Sweep<'_>, ended: &[K]) -> Vec<(K, Track)> {
+    pub(crate) fn take_gone(
+        &mut self,
+        sweep: &Sweep<'_>,
+        ended: &[K],
+    ) -> Vec<(K, Option<ContainerKey>, Track)> {
         let gone = |one: &One| one.track.seen() < sweep.at;
         let missing: Vec<K> = match sweep.pass {
             Pass::Full => self.all.iter().filter(|(_, one)| gone(one)).map(|(key, _)| *key).collect(),
@@ -135,7 +139,7 @@ impl<K: Copy + Eq + Hash + Ord> Followed<K> {
         missing
             .iter()
             .chain(ended)
-            .filter_map(|key| self.all.remove(key).map(|one| (*key, one.track)))
+            .filter_map(|key| self.all.remove(key).map(|one| (*key, one.container, one.track)))
             .collect()
     }
 

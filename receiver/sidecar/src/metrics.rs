@@ -3,13 +3,13 @@
 //! What is exported is defined in `metrics/instruments.rs`; here it is moved and collected. Everything stands at
 //! zero from the first collection, so that a rate over the first event is not lost.
 
+mod ended;
 mod instruments;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -29,6 +29,7 @@ pub use watch::{TOP_VELOCITIES, TimeToOom, Velocity};
 
 use crate::records::{HostIdentity, OwnPod};
 use crate::semconv;
+use ended::Ended;
 use instruments::Instruments;
 
 /// The one store.
@@ -38,7 +39,8 @@ pub struct Metrics {
     reader: SharedReader,
     instruments: Instruments,
     observed: Arc<Observed>,
-    lost: AtomicU64,
+    ended: Ended,
+    lost: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     started: u64,
 }
 
@@ -91,7 +93,15 @@ impl Metrics {
         let observed = Arc::new(Observed::default());
         let instruments = Instruments::new(&provider, &observed);
         let started = crate::records::epoch_nanos(SystemTime::now());
-        Self { _provider: provider, reader, instruments, observed, lost: AtomicU64::new(0), started }
+        Self {
+            _provider: provider,
+            reader,
+            instruments,
+            observed,
+            ended: Ended::default(),
+            lost: Mutex::default(),
+            started,
+        }
     }
 
     /// Findings and samples that went through the hunt.
@@ -133,10 +143,10 @@ impl Metrics {
         replace(&self.observed.times_to_oom, watch::soonest(times));
     }
 
-    /// What was lost since the start, at all stages: log records and data points.
+    /// What was lost since the start, by stage and signal: log records and data points.
     #[must_use]
-    pub fn lost_in_all(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+    pub fn losses(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Everything, as it stands now, cumulative since the start.
@@ -148,6 +158,7 @@ impl Metrics {
         self.reader.collect(&mut collected)?;
         let mut request = ExportMetricsServiceRequest::from(&collected);
         instruments::add_empty_histograms(&mut request, self.started);
+        self.ended.mark(&mut request, crate::records::epoch_nanos(SystemTime::now()));
         Ok(request)
     }
 }
@@ -195,7 +206,9 @@ impl MetricReader for SharedReader {
 
 impl Telemetry for Metrics {
     fn lost(&self, signal: Signal, loss: Loss) {
-        self.lost.fetch_add(loss.count, Ordering::Relaxed);
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        *lost.entry((loss.stage, signal.name())).or_default() += loss.count;
+        drop(lost);
         let labels = [KeyValue::new("stage", loss.stage), KeyValue::new("signal", signal.name())];
         self.instruments.dropped_events.add(loss.count, &labels);
     }

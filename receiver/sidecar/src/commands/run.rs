@@ -62,9 +62,14 @@ impl Program<'_> {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
         let exit = self.serve(running, &mut signals).await;
         // the log of single losses is held back where there are many; here is the sum
-        match self.parts.metrics.lost_in_all() {
-            0 => tracing::info!("stopped"),
-            items => tracing::warn!(items, "stopped; so many items were lost in all"),
+        let lost = self.parts.metrics.losses();
+        if lost.is_empty() {
+            tracing::info!("stopped");
+        } else {
+            let items: u64 = lost.values().sum();
+            let each = lost.iter().map(|((stage, signal), items)| format!("{items} {signal} ({stage})"));
+            let by_stage = each.collect::<Vec<_>>().join(", ");
+            tracing::warn!(items, by_stage, "stopped; this was lost since the start");
         }
         exit
     }

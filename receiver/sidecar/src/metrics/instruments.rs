@@ -62,6 +62,11 @@ fn pipeline_stages() -> impl Iterator<Item = &'static str> {
     std::iter::once(stage::PIPELINE).chain(mlh_pipeline::component::stage::ALL)
 }
 
+const LEAK_VELOCITY: &str = "memory_leak_hunter_leak_velocity_bytes_per_second";
+const TIME_TO_OOM: &str = "memory_leak_hunter_time_to_oom_seconds";
+/// Gauges whose series end when what they tell of does, each with its unit.
+pub(super) const PASSING: [(&str, &str); 2] = [(LEAK_VELOCITY, ""), (TIME_TO_OOM, "s")];
+
 struct HistogramShape {
     name: &'static str,
     unit: &'static str,
@@ -194,7 +199,7 @@ fn observe(meter: &Meter, observed: &Arc<Observed>) {
         .build();
     let velocities = Arc::clone(observed);
     meter
-        .f64_observable_gauge("memory_leak_hunter_leak_velocity_bytes_per_second")
+        .f64_observable_gauge(LEAK_VELOCITY)
         .with_description("How fast leaks grow, the fastest ones only")
         .with_callback(move |observer| {
             velocities.each_velocity(|value, labels| observer.observe(value, labels));
@@ -202,7 +207,7 @@ fn observe(meter: &Meter, observed: &Arc<Observed>) {
         .build();
     let times = Arc::clone(observed);
     meter
-        .f64_observable_gauge("memory_leak_hunter_time_to_oom_seconds")
+        .f64_observable_gauge(TIME_TO_OOM)
         .with_unit("s")
         .with_description(
             "Time until a container that leaks or is told to be at risk reaches its nearest memory limit, \

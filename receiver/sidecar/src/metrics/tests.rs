@@ -45,7 +45,11 @@ fn series(metrics: &Metrics) -> BTreeMap<String, f64> {
             None => panic!("no value"),
         };
         match metric.data.as_ref().unwrap() {
-            Data::Gauge(gauge) => gauge.data_points.iter().for_each(|p| add(&p.attributes, number(&p.value))),
+            Data::Gauge(gauge) => {
+                // a point that tells of the end of a series is no series
+                let points = gauge.data_points.iter().filter(|point| point.flags == 0);
+                points.for_each(|p| add(&p.attributes, number(&p.value)));
+            }
             Data::Sum(sum) => {
                 assert!(sum.is_monotonic);
                 sum.data_points.iter().for_each(|p| add(&p.attributes, number(&p.value)));
@@ -105,7 +109,8 @@ fn what_is_counted_moves() {
     metrics.delivered(Signal::Logs, &ComponentId::parse("otlp_grpc/far").unwrap(), 7);
     metrics.set_watch(2, 1, vec![], vec![]);
 
-    assert_eq!(metrics.lost_in_all(), 11);
+    let lost = [(("queue_full", "metrics"), 6), (("rate_limit", "logs"), 5)];
+    assert_eq!(metrics.losses(), lost.into());
     let after = series(&metrics);
     let moved: Vec<(&str, f64)> = after
         .iter()
@@ -319,4 +324,39 @@ fn the_names_in_prometheus() {
         "unfreed_memory_bytes",
     ];
     assert_eq!(names, expected.map(|name| format!("memory_leak_hunter_{name}")));
+}
+
+/// Guarantees: when a container's series ends, that is told to those who keep the last value, three times in case a request
+/// is lost, and no longer; one that comes back is a series again.
+#[test]
+fn the_end_of_a_series_is_told() {
+    let metrics = metrics();
+    let standing = |there: bool| {
+        let time = TimeToOom { container: "4f1e".to_owned(), seconds: 90.0 };
+        let (velocities, times) = (vec![velocity(Some("4f1e"), "api", 8.0)], vec![time]);
+        if there {
+            metrics.set_watch(0, 1, velocities, times);
+        } else {
+            metrics.set_watch(0, 0, vec![], vec![]);
+        }
+    };
+    let flags = |name: &str| -> Vec<u32> {
+        let all = collected(&metrics);
+        let gauges = all.iter().filter(|metric| metric.name.ends_with(name)).filter_map(|m| match &m.data {
+            Some(Data::Gauge(gauge)) => Some(gauge.data_points.clone()),
+            _ => None,
+        });
+        gauges.flatten().map(|point| point.flags).collect()
+    };
+    for name in ["leak_velocity_bytes_per_second", "time_to_oom_seconds"] {
+        standing(true);
+        assert_eq!(flags(name), [0]);
+        standing(false);
+        for _ in 0..3 {
+            assert_eq!(flags(name), [1], "{name}");
+        }
+        assert_eq!(flags(name), [] as [u32; 0]);
+        standing(true);
+        assert_eq!(flags(name), [0]);
+    }
 }

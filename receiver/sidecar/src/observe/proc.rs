@@ -46,8 +46,7 @@ impl Observer for ProcObserver {
     }
 
     fn listen(&mut self, wish: &Listen, _sink: Sink) -> Vec<BlindSpot> {
-        let reason =
-            || "only the kernel's own tracepoints tell it, which need CAP_BPF and CAP_PERFMON".to_owned();
+        let reason = || "it comes with the sweep in the kernel, which is not in use here".to_owned();
         let crossings = wish.crossings.map(|_| BlindSpot { what: RSS_CROSSINGS, reason: reason() });
         std::iter::once(BlindSpot { what: OOM_KILLS, reason: reason() }).chain(crossings).collect()
     }

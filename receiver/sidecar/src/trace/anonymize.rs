@@ -45,6 +45,11 @@ impl Anonymizer {
         }
     }
 
+    /// What identifies a program: the same in every trace of a host, it would tell which is which.
+    pub(super) fn hide_image(&self, image: u64) -> u64 {
+        self.0.hash_one(image).max(1)
+    }
+
     /// The id of a cgroup. The kernel's own are numbers that tell nothing; one that was made from a path would let
     /// that path be guessed.
     pub(super) fn hide_cgroup_id(&self, id: u64) -> u64 {

@@ -81,6 +81,7 @@ impl<W: Write> TraceWriter<W> {
             if let Some(hide) = &self.hide {
                 line.comm = line.comm.map(|name| hide.hide(&name));
                 line.exe = line.exe.map(|path| hide.hide(&path));
+                line.image = line.image.map(|image| hide.hide_image(image));
                 line.cgroup_id = line.cgroup_id.map(|id| hide.hide_cgroup_id(id));
                 line.memory_cgroup_id = line.memory_cgroup_id.map(|id| hide.hide_cgroup_id(id));
             }
