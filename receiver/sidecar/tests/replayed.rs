@@ -101,7 +101,7 @@ fn a_container_leaks_while_its_workers_are_recycled() {
 #[test]
 fn a_trace_goes_through_the_pipeline() {
     let folder = tempfile::tempdir().unwrap();
-    let (trace, events) = (folder.path().join("trace.jsonl"), folder.path().join("events.jsonl"));
+    let trace = folder.path().join("trace.jsonl");
     let mut lines =
         String::from("{\"kind\":\"host\",\"schema\":1,\"t\":0,\"epoch\":1764032400.0,\"page_size\":4096}\n");
     for t in 0..600 {
@@ -113,8 +113,35 @@ fn a_trace_goes_through_the_pipeline() {
         .unwrap();
     }
     fs::write(&trace, lines).unwrap();
+    let found = |line: &str| line.contains("leak_detected") && line.contains("\"pid\":4242");
+    let told = judged(&trace, "", found);
+    assert!(told.lines().any(found), "{told}");
+}
+
+/// Guarantees: `oom_horizon` decides how long before a limit is reached the receiver tells of it first.
+#[test]
+fn the_horizon_is_the_users() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace.jsonl");
+    fs::write(&trace, recycled_workers()).unwrap();
+    let first_left = |settings: &str| -> f64 {
+        let told = judged(&trace, settings, |line| line.contains("\"oom_kill\""));
+        // the program was ended in the middle of a line, perhaps
+        let mut events = told.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let risk = events.find(|event| event["event_data"]["kernel"]["event_type"] == "oom_risk");
+        let risk = risk.unwrap_or_else(|| panic!("no risk: {told}"));
+        risk["event_data"]["custom"]["time_to_oom_s"].as_str().unwrap().parse().unwrap()
+    };
+    let (default, short) = (first_left(""), first_left(", oom_horizon: 2m"));
+    assert!(default > 200.0 && short <= 120.0, "{default} s by default, {short} s within 2 minutes");
+}
+
+/// What the receiver says of a trace, up to a line that `enough` knows, or what came in a minute.
+fn judged(trace: &Path, settings: &str, enough: impl Fn(&str) -> bool) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let events = folder.path().join("events.jsonl");
     let config = format!(
-        "receivers: {{memory_leak_hunter: {{replay: '{}'}}}}\nexporters: {{file: {{path: '{}'}}}}\n\
+        "receivers: {{memory_leak_hunter: {{replay: '{}'{settings}}}}}\nexporters: {{file: {{path: '{}'}}}}\n\
          service: {{pipelines: {{logs: {{receivers: [memory_leak_hunter], exporters: [file]}}}}}}\n",
         trace.display(),
         events.display()
@@ -124,17 +151,12 @@ fn a_trace_goes_through_the_pipeline() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let found = || {
-        fs::read_to_string(&events)
-            .unwrap_or_default()
-            .lines()
-            .any(|line| line.contains("leak_detected") && line.contains("\"pid\":4242"))
-    };
+    let told = || fs::read_to_string(&events).unwrap_or_default();
     let begin = Instant::now();
-    while !found() && begin.elapsed() < Duration::from_secs(60) {
+    while !told().lines().any(&enough) && begin.elapsed() < Duration::from_secs(60) {
         sleep(Duration::from_millis(100));
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(found(), "{}", fs::read_to_string(&events).unwrap_or_default());
+    told()
 }

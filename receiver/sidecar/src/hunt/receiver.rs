@@ -321,11 +321,13 @@ mod tests {
         };
         let tracepoint = "rss_source: tracepoint\nrss_growth_threshold: 7";
         let crossings = Some(Crossings { threshold: 7, watched_only: false });
+        let suspects = "rss_source: tracepoint\nrss_tracepoint_scope: suspects";
         for (yaml, asked) in [
             ("rss_check_interval: 1h", vec![Listen { crossings: None }]),
             ("collection_interval: 5s", Vec::new()),
             (tracepoint, vec![Listen { crossings }]),
             (tracepoint, Vec::new()),
+            (suspects, vec![Listen { crossings: Some(Crossings { threshold: 256, watched_only: true }) }]),
         ] {
             let statuses = run(&factory, yaml, || assert_eq!(pass(), asked, "{yaml}")).await;
             assert_eq!(statuses, [Status::Ok], "{yaml}");
