@@ -1,7 +1,7 @@
 //! What this host allows, for errors that say what to do.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use libbpf_rs::{Error, ErrorKind};
 use nix::sys::utsname::uname;
@@ -13,62 +13,19 @@ use crate::object::io_error;
 /// Where the kernel shows its type information.
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
-/// A capability that some feature needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Capability {
-    /// Loads BPF programs.
-    Bpf,
-    /// Lets BPF programs read kernel memory.
-    Perfmon,
-    /// Includes both on every kernel.
-    SysAdmin,
-    /// Shows kernel addresses.
-    Syslog,
-    /// Opens /proc entries of other users' processes.
-    SysPtrace,
-    /// Raises resource limits.
-    SysResource,
-}
-
-impl Capability {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Bpf, Self::Perfmon, Self::SysAdmin, Self::Syslog, Self::SysPtrace, Self::SysResource];
-
-    /// Its name in `capabilities(7)`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bpf => "CAP_BPF",
-            Self::Perfmon => "CAP_PERFMON",
-            Self::SysAdmin => "CAP_SYS_ADMIN",
-            Self::Syslog => "CAP_SYSLOG",
-            Self::SysPtrace => "CAP_SYS_PTRACE",
-            Self::SysResource => "CAP_SYS_RESOURCE",
-        }
-    }
-
-    /// Its number in `linux/capability.h`.
-    fn bit(self) -> u32 {
-        match self {
-            Self::SysPtrace => 19,
-            Self::SysAdmin => 21,
-            Self::SysResource => 24,
-            Self::Syslog => 34,
-            Self::Perfmon => 38,
-            Self::Bpf => 39,
-        }
-    }
-}
+/// What the sweep needs: it loads BPF programs, and lets them read kernel memory. Names and numbers as in
+/// `linux/capability.h`.
+const NEEDED: [(&str, u32); 2] = [("CAP_BPF", 39), ("CAP_PERFMON", 38)];
+/// `CAP_SYS_ADMIN`, which includes both on every kernel.
+const SYS_ADMIN: u32 = 21;
 
 /// The capabilities in effect for this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Capabilities(u64);
+struct Capabilities(u64);
 
 impl Capabilities {
     /// Those of this process; none where /proc cannot be read.
-    #[must_use]
-    pub fn of_this_process() -> Self {
+    fn of_this_process() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         Self::from_status(&status).unwrap_or_default()
     }
@@ -78,30 +35,26 @@ impl Capabilities {
         u64::from_str_radix(bits.trim(), 16).ok().map(Self)
     }
 
-    /// Whether this one is in effect.
-    #[must_use]
-    pub fn has(self, capability: Capability) -> bool {
-        self.0 & (1 << capability.bit()) != 0
+    fn has(self, bit: u32) -> bool {
+        self.0 & (1 << bit) != 0
     }
 
     /// Names of those that the sweep lacks; empty: it has what it needs.
-    #[must_use]
-    pub fn missing_for_sweep(self) -> Vec<&'static str> {
-        if self.has(Capability::SysAdmin) {
+    fn missing_for_sweep(self) -> Vec<&'static str> {
+        if self.has(SYS_ADMIN) {
             return Vec::new();
         }
-        let needed = [Capability::Bpf, Capability::Perfmon];
-        needed.into_iter().filter(|capability| !self.has(*capability)).map(Capability::name).collect()
+        NEEDED.into_iter().filter(|(_, bit)| !self.has(*bit)).map(|(name, _)| name).collect()
     }
 }
 
 /// Refuses early, and with a better reason than libbpf would give.
-pub(crate) fn require_btf(custom: Option<&Path>) -> Result<PathBuf, SweepError> {
+pub(crate) fn require_btf(custom: Option<&Path>) -> Result<(), SweepError> {
     // The iterator is looked up in the kernel's own, whatever the relocations use.
     for path in [Some(Path::new(BTF_PATH)), custom].into_iter().flatten() {
         File::open(path).map_err(|reason| SweepError::NoBtf { path: path.into(), reason })?;
     }
-    Ok(custom.unwrap_or(Path::new(BTF_PATH)).into())
+    Ok(())
 }
 
 /// Turns libbpf's error and what it printed into the error that says what to do.
@@ -157,7 +110,6 @@ mod tests {
         assert_eq!(of("0000008000000000").missing_for_sweep(), ["CAP_PERFMON"]);
         assert_eq!(of("000000c000000000").missing_for_sweep(), [""; 0]);
         assert_eq!(of("0000000000200000").missing_for_sweep(), [""; 0]);
-        assert!(of("0000000400000000").has(Capability::Syslog));
         assert_eq!(Capabilities::from_status("CapEff:\tnonsense"), None);
         assert_eq!(Capabilities::from_status(""), None);
     }
