@@ -1,0 +1,46 @@
+//! Systems other than Linux: there is nothing to look into.
+
+use std::path::PathBuf;
+
+use crate::modules::{Module, Modules, ModulesError};
+use crate::trace::{Frame, Trace};
+use crate::unwind::Captured;
+
+pub(crate) fn modules(pid: u32) -> Result<Modules, ModulesError> {
+    Err(ModulesError { pid, reason: "needs Linux".to_owned() })
+}
+
+pub(crate) fn reachable_path(_: &Module, _: u32) -> Option<PathBuf> {
+    None
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shelf;
+
+#[derive(Debug)]
+pub(crate) struct Stacks;
+
+impl Stacks {
+    pub(crate) fn new(_: u32, _: usize, _: &Shelf) -> Self {
+        Self
+    }
+
+    #[expect(clippy::unused_self, reason = "as on Linux")]
+    pub(crate) fn refresh(&mut self, _: &Modules) {}
+
+    #[expect(clippy::unused_self, reason = "as on Linux")]
+    pub(crate) fn is_stale(&self) -> bool {
+        false
+    }
+
+    #[expect(clippy::unused_self, reason = "as on Linux")]
+    pub(crate) fn trace(&mut self, captured: &Captured<'_>) -> Trace {
+        let frame = Frame { address: captured.ip, module: "[unknown]".to_owned(), ..Frame::default() };
+        Trace {
+            frames: vec![frame],
+            hash: 0,
+            culprit: Some(0),
+            incomplete: Some("unwinding needs Linux".to_owned()),
+        }
+    }
+}
