@@ -10,13 +10,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for name in ["growth", "oom", "rss"] {
+    for name in ["growth", "oom", "rss", "alloc"] {
+        let mut arguments = vec!["-Wall", "-Wextra", "-Werror", "-Ic/compat"];
+        if name == "alloc" {
+            // atomic operations that give back what was there before: kernel 5.12
+            arguments.push("-mcpu=v3");
+        }
         let mut builder = libbpf_cargo::SkeletonBuilder::new();
         builder
             .source(format!("c/{name}.bpf.c"))
             .obj(out.join(format!("{name}.bpf.o")))
             .reference_obj(true)
-            .clang_args(["-Wall", "-Wextra", "-Werror"]);
+            .clang_args(arguments);
         // the layout of all records is proven by the types of one object
         let built = match name {
             "growth" => builder.build_and_generate(out.join("growth.skel.rs")),

@@ -15,6 +15,13 @@ enum mlh_kind {
 	MLH_KIND_CGROUP = 3,
 	MLH_KIND_OOM_KILL = 4,
 	MLH_KIND_CROSSING = 5,
+	MLH_KIND_STACK = 6,
+	MLH_KIND_MAPPING = 7,
+	MLH_KIND_BLOCK = 8,
+	MLH_KIND_FORKED = 9,
+	MLH_KIND_EXECUTED = 10,
+	MLH_KIND_EXITED = 11,
+	MLH_KIND_LOADED_CODE = 12,
 };
 
 /* How the memory counters of a row were kept and read. */
@@ -59,6 +66,10 @@ enum mlh_limit {
 	MLH_WATCHED_CGROUPS_MAX = 1024,
 	/* On a host with more possible CPUs nothing is summed exactly. */
 	MLH_CPUS_MAX = 1024,
+	/* Processes whose allocations can be observed at once. */
+	MLH_TARGETS_MAX = 1024,
+	/* Bytes of a stack that are copied at most. */
+	MLH_STACK_MAX = 16384,
 };
 
 struct mlh_header {
@@ -148,6 +159,207 @@ struct mlh_crossings {
 	__u32 reserved;
 };
 
+/*
+ * The cookie of an allocation probe, from the lowest bit: operation 5, shape 4, role 3, three arguments of 3 each (or a register
+ * of 4), emulated 1, distance to the return address in words of 8 bytes 10, slot 32.
+ */
+enum mlh_cookie {
+	MLH_COOKIE_SHAPE = 5,
+	MLH_COOKIE_ROLE = 9,
+	MLH_COOKIE_FIRST = 12,
+	MLH_COOKIE_SECOND = 15,
+	MLH_COOKIE_THIRD = 18,
+	MLH_COOKIE_EMULATED = 21,
+	MLH_COOKIE_DISTANCE = 22,
+	MLH_COOKIE_SLOT = 32,
+};
+
+/* What is found at a probe. */
+enum mlh_shape {
+	MLH_SHAPE_SIZE,		/* size */
+	MLH_SHAPE_ARRAY,	/* count, size */
+	MLH_SHAPE_RESIZE,	/* pointer, size */
+	MLH_SHAPE_RESIZE_ARRAY,	/* pointer, count, size */
+	MLH_SHAPE_OUT,		/* out, size */
+	MLH_SHAPE_FREE,		/* pointer */
+	MLH_SHAPE_GLIBC_MADE,
+	MLH_SHAPE_GLIBC_FREED,	/* register */
+	MLH_SHAPE_MAP,
+	MLH_SHAPE_UNMAP,
+	MLH_SHAPE_REMAP,
+	MLH_SHAPE_BREAK,
+	MLH_SHAPE_ADVISE,
+	MLH_SHAPE_LOADED_CODE,
+	MLH_SHAPE_NOTHING,	/* only to measure what a hit costs */
+};
+
+/* When a probe is hit. */
+enum mlh_role {
+	MLH_ROLE_ENTRY,
+	MLH_ROLE_ENTRY_ONLY,
+	MLH_ROLE_RETURN_SITE,
+	MLH_ROLE_AFTER_SYSCALL,
+	MLH_ROLE_REACHED,
+};
+
+/* Numbers of operations that the programs themselves name. */
+enum mlh_operation {
+	MLH_OPERATION_FREE = 10,
+	MLH_OPERATION_OTEL_ALLOC = 22,
+	MLH_OPERATION_OTEL_FREE = 23,
+};
+
+/* Where an operation was called from. `ip` 0: the sum of those that did not fit. */
+struct mlh_call_site {
+	__u64 ip;
+	__u32 slot;
+	__u32 depth;		/* bytes of stack in use there; the largest number where the stack is none that the kernel knows */
+};
+
+/* A copy of a stack; what was copied of it follows. */
+struct mlh_stack {
+	struct mlh_header header;
+	__u8 operation;
+	__u8 truncated;		/* there was more */
+	__u16 reserved;
+	__u64 at_ns;		/* CLOCK_BOOTTIME, as everywhere */
+	struct mlh_call_site site;
+	__u64 ip;
+	__u64 sp;
+	__u64 bp;
+	__u32 pid;		/* in the reader's pid namespace, as everywhere */
+	__u32 length;		/* of the copy; the row may be longer */
+};
+
+/* A change of the address space, as the system call has it. */
+struct mlh_mapping {
+	struct mlh_header header;
+	__u8 operation;
+	__u8 serves;		/* an allocation that is counted by itself */
+	__u16 reserved;
+	__u64 at_ns;
+	struct mlh_call_site site;
+	__u64 address;		/* mremap: the old one; brk: the new end */
+	__u64 length;
+	__u64 new_address;	/* mremap alone */
+	__u64 new_length;
+	__u32 kind;		/* PROT_*, or MADV_* */
+	__u32 flags;
+	__u64 rss_pages;
+	__u32 pid;
+	__u32 reserved_too;
+};
+
+/* One allocation or deallocation. */
+struct mlh_block {
+	struct mlh_header header;
+	__u8 operation;
+	__u8 freed;
+	__u16 reserved;
+	__u64 at_ns;
+	struct mlh_call_site site;
+	__u64 address;
+	__u64 size;
+	__u64 rss_pages;
+	__u32 weight;
+	__u32 pid;
+};
+
+/* What became of a process, and notices of the dynamic linker. */
+struct mlh_turn {
+	struct mlh_header header;
+	__u32 slot;
+	__u64 at_ns;
+	__u32 next;		/* the new slot, of an exec */
+	__u32 pid;		/* the child's, of a fork */
+};
+
+/* Tables: a live block. */
+struct mlh_block_key {
+	__u64 address;
+	__u32 slot;
+	__u32 reserved;
+};
+
+struct mlh_live {
+	__u64 size;
+	__u64 born_ns;
+	__u64 ip;
+	__u32 depth;
+	__u32 weight;
+	__u32 operation;
+	__u32 reserved;
+};
+
+/* Tables: what a call site has done. */
+struct mlh_sums {
+	__u64 allocated;
+	__u64 allocated_bytes;
+	__u64 allocated_squares; /* of sampled blocks alone; saturating; likewise below */
+	__u64 freed;
+	__u64 freed_bytes;
+	__u64 freed_squares;
+};
+
+struct mlh_totals {
+	struct mlh_sums exact;
+	struct mlh_sums sampled;
+	__u64 last_ns;
+	__u64 hits;		/* decide when its stack is copied */
+	__u64 copied;		/* stacks */
+};
+
+/* Of one CPU, since the programs were loaded. */
+struct mlh_alloc_counters {
+	__u64 emulated_hits;
+	__u64 stepped_hits;
+	__u64 returns;
+	__u64 handler_ns;
+	__u64 tracked;
+	__u64 untracked;
+	__u64 too_small;
+	__u64 sampled_out;
+	__u64 failed;
+	__u64 unknown_frees;
+	__u64 table_full;
+	__u64 call_sites_full;
+	__u64 abandoned;
+	__u64 rate_limited;
+	__u64 largest;
+};
+
+/* A process under observation, by its thread group id in the initial pid namespace. */
+struct mlh_target {
+	__u32 slot;
+	__u32 pid;
+};
+
+/* A caller that only passes on. */
+struct mlh_wrapper_key {
+	__u64 returns_to;
+	__u32 slot;
+	__u32 reserved;
+};
+
+/* From userspace, before loading: which allocations are tracked and told. */
+struct mlh_alloc_config {
+	__u64 min_size;
+	__u64 large_size;
+	__u64 interval_ns;	/* between two records of blocks; 0: no limit */
+	__u32 sampling_rate;
+	__u32 debug;
+	__u32 emit;
+	__u32 reserved;
+};
+
+/* From userspace, for the iterator that takes a process under observation, and what it answers. */
+struct mlh_admission {
+	__u32 pid;		/* in the reader's pid namespace */
+	__u32 slot;
+	__u32 host_pid;		/* 0: no such process, or it is ending */
+	__u32 reserved;
+};
+
 _Static_assert(sizeof(struct mlh_header) == 4, "header");
 _Static_assert(sizeof(struct mlh_pages) == 32, "pages");
 _Static_assert(sizeof(struct mlh_process) == 248, "process");
@@ -156,5 +368,19 @@ _Static_assert(sizeof(struct mlh_cgroup) == 432, "cgroup");
 _Static_assert(sizeof(struct mlh_choice) == 16, "choice");
 _Static_assert(sizeof(struct mlh_crossings) == 16, "crossings");
 _Static_assert(sizeof(struct mlh_event) == 264, "event");
+_Static_assert(sizeof(struct mlh_call_site) == 16, "call site");
+_Static_assert(sizeof(struct mlh_stack) == 64, "stack");
+_Static_assert(sizeof(struct mlh_mapping) == 88, "mapping");
+_Static_assert(sizeof(struct mlh_block) == 64, "block");
+_Static_assert(sizeof(struct mlh_turn) == 24, "turn");
+_Static_assert(sizeof(struct mlh_block_key) == 16, "block key");
+_Static_assert(sizeof(struct mlh_live) == 40, "live");
+_Static_assert(sizeof(struct mlh_sums) == 48, "sums");
+_Static_assert(sizeof(struct mlh_totals) == 120, "totals");
+_Static_assert(sizeof(struct mlh_alloc_counters) == 120, "counters");
+_Static_assert(sizeof(struct mlh_target) == 8, "target");
+_Static_assert(sizeof(struct mlh_wrapper_key) == 16, "wrapper");
+_Static_assert(sizeof(struct mlh_alloc_config) == 40, "configuration");
+_Static_assert(sizeof(struct mlh_admission) == 16, "admission");
 
 #endif

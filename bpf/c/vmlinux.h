@@ -32,7 +32,14 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 enum {
+	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
+	BPF_EXIST = 2,
+};
+enum {
+	BPF_RB_AVAIL_DATA = 0,
+	BPF_RB_NO_WAKEUP = 1,
+	BPF_RB_FORCE_WAKEUP = 2,
 };
 enum {
 	PF_KTHREAD = 0x00200000,
@@ -56,6 +63,10 @@ enum cgroup_subsys_id {
 typedef struct {
 	long counter;
 } atomic_long_t;
+
+typedef struct {
+	int counter;
+} atomic_t;
 
 struct xa_node {
 	unsigned char shift;
@@ -182,6 +193,7 @@ struct percpu_counter {
 struct mm_struct {
 	struct task_struct *owner; /* absent without a memory controller */
 	unsigned long total_vm;
+	unsigned long start_stack;
 	atomic_long_t pgtables_bytes;
 	struct file *exe_file;
 	struct percpu_counter rss_stat[4]; /* 6.2 and later */
@@ -200,6 +212,7 @@ struct sched_entity {
 };
 
 struct signal_struct {
+	atomic_t live;
 	int nr_threads;
 	unsigned long long sum_sched_runtime;
 };
@@ -232,6 +245,14 @@ struct task_struct {
 	char comm[16];
 	struct css_set *cgroups;
 	struct signal_struct *signal;
+};
+
+struct thread_struct___x86 {
+	unsigned long fsbase;
+};
+
+struct task_struct___x86 {
+	struct thread_struct___x86 thread;
 };
 
 struct task_rss_stat {

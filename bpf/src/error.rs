@@ -28,12 +28,14 @@ pub enum SweepError {
         memlock: bool,
     },
     /// This kernel lacks the task iterator, a tracepoint, or a field that is read.
-    #[error("this kernel ({release}) does not offer what is needed: {what}; Linux 5.8 or later is")]
+    #[error("this kernel ({release}) does not offer what is needed: {what}; Linux {since} or later does")]
     Unsupported {
         /// `uname -r`.
         release: String,
         /// What is missing.
         what: String,
+        /// The version that has it.
+        since: &'static str,
     },
     /// The kernel's verifier refuses a program.
     #[error(

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use libbpf_rs::MapHandle;
+use nix::poll::PollTimeout;
 
 use crate::error::SweepError;
 use crate::object::{change, within};
@@ -127,7 +128,7 @@ impl Listener {
         let watched = probes.iter_mut().find_map(|probe| probe.watched.take());
         let sources = probes.iter_mut().filter_map(|probe| probe.source.take()).collect();
         let counters = counters();
-        let worker = Worker::start(sources, move |told| {
+        let worker = Worker::start(sources, PollTimeout::NONE, move |told| {
             sink(match told {
                 Told::Record(bytes) => read(bytes, &counters),
                 Told::Lost(count) => KernelEvent::Lost(count),

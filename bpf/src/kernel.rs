@@ -65,7 +65,7 @@ pub(crate) fn explain(doing: &'static str, error: &Error) -> SweepError {
     if let Some(line) =
         find("failed to resolve CO-RE relocation").or(find("failed to find kernel BTF type ID"))
     {
-        return SweepError::Unsupported { release: release(), what: line.trim().to_owned() };
+        return SweepError::Unsupported { release: release(), what: line.trim().to_owned(), since: "5.8" };
     }
     if find("PROG LOAD LOG --").is_some() {
         return SweepError::Verifier { log: said.join("\n") };
@@ -82,12 +82,12 @@ pub(crate) fn explain(doing: &'static str, error: &Error) -> SweepError {
     }
 }
 
-fn release() -> String {
+pub(crate) fn release() -> String {
     uname().map_or_else(|_: nix::Error| String::new(), |name| name.release().to_string_lossy().into_owned())
 }
 
 /// Unknown releases count as new.
-fn is_older_than(release: &str, than: (u32, u32)) -> bool {
+pub(crate) fn is_older_than(release: &str, than: (u32, u32)) -> bool {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < than,

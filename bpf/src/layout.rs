@@ -3,6 +3,12 @@
 
 use std::mem::{offset_of, size_of};
 
+use crate::alloc::cookie::{bits, role, shape};
+use crate::alloc::point::Operation;
+use crate::alloc::wire::{
+    self as alloc, Admission, AllocConfig, BlockKey, BlockRecord, CallSiteKey, CountersEntry, LiveEntry,
+    MappingRecord, StackRecord, SumsEntry, TargetEntry, TotalsEntry, TurnRecord, WrapperKey,
+};
 use crate::wire::{
     self, CgroupRecord, Choice, CrossingsConfig, EventRecord, Header, Pages, ProcessRecord, ThreadRecord,
     cgroup_flag, flag, kind,
@@ -40,6 +46,79 @@ same_layout!(CgroupRecord, mlh_cgroup, {
 same_layout!(EventRecord, mlh_event, { header, reserved, at_ns, process });
 same_layout!(Choice, mlh_choice, { number, watched_only, cgroups });
 same_layout!(CrossingsConfig, mlh_crossings, { threshold, watched_only, reserved });
+
+same_layout!(CallSiteKey, mlh_call_site, { ip, slot, depth });
+same_layout!(StackRecord, mlh_stack, {
+    header, operation, truncated, reserved, at_ns, site, ip, sp, bp, pid, length,
+});
+same_layout!(MappingRecord, mlh_mapping, {
+    header, operation, serves, reserved, at_ns, site, address, length, new_address, new_length, kind, flags, rss_pages,
+    pid, reserved_too,
+});
+same_layout!(BlockRecord, mlh_block, {
+    header, operation, freed, reserved, at_ns, site, address, size, rss_pages, weight, pid,
+});
+same_layout!(TurnRecord, mlh_turn, { header, slot, at_ns, next, pid });
+same_layout!(BlockKey, mlh_block_key, { address, slot, reserved });
+same_layout!(LiveEntry, mlh_live, { size, born_ns, ip, depth, weight, operation, reserved });
+same_layout!(SumsEntry, mlh_sums, {
+    allocated, allocated_bytes, allocated_squares, freed, freed_bytes, freed_squares,
+});
+same_layout!(TotalsEntry, mlh_totals, { exact, sampled, last_ns, hits, copied });
+same_layout!(CountersEntry, mlh_alloc_counters, {
+    emulated_hits, stepped_hits, returns, handler_ns, tracked, untracked, too_small, sampled_out, failed,
+    unknown_frees, table_full, call_sites_full, abandoned, rate_limited, largest,
+});
+same_layout!(TargetEntry, mlh_target, { slot, pid });
+same_layout!(WrapperKey, mlh_wrapper_key, { returns_to, slot, reserved });
+same_layout!(AllocConfig, mlh_alloc_config, {
+    min_size, large_size, interval_ns, sampling_rate, debug, emit, reserved,
+});
+same_layout!(Admission, mlh_admission, { pid, slot, host_pid, reserved });
+
+const _: () = {
+    use types::{mlh_cookie, mlh_kind, mlh_limit, mlh_operation, mlh_role, mlh_shape};
+    assert!(alloc::kind::STACK as u32 == mlh_kind::MLH_KIND_STACK.0);
+    assert!(alloc::kind::MAPPING as u32 == mlh_kind::MLH_KIND_MAPPING.0);
+    assert!(alloc::kind::BLOCK as u32 == mlh_kind::MLH_KIND_BLOCK.0);
+    assert!(alloc::kind::FORKED as u32 == mlh_kind::MLH_KIND_FORKED.0);
+    assert!(alloc::kind::EXECUTED as u32 == mlh_kind::MLH_KIND_EXECUTED.0);
+    assert!(alloc::kind::EXITED as u32 == mlh_kind::MLH_KIND_EXITED.0);
+    assert!(alloc::kind::LOADED_CODE as u32 == mlh_kind::MLH_KIND_LOADED_CODE.0);
+    assert!(alloc::TARGETS_MAX as u32 == mlh_limit::MLH_TARGETS_MAX.0);
+    assert!(alloc::STACK_MAX as u32 == mlh_limit::MLH_STACK_MAX.0);
+    assert!(bits::SHAPE == mlh_cookie::MLH_COOKIE_SHAPE.0);
+    assert!(bits::ROLE == mlh_cookie::MLH_COOKIE_ROLE.0);
+    assert!(bits::FIRST == mlh_cookie::MLH_COOKIE_FIRST.0);
+    assert!(bits::SECOND == mlh_cookie::MLH_COOKIE_SECOND.0);
+    assert!(bits::THIRD == mlh_cookie::MLH_COOKIE_THIRD.0);
+    assert!(bits::EMULATED == mlh_cookie::MLH_COOKIE_EMULATED.0);
+    assert!(bits::DISTANCE == mlh_cookie::MLH_COOKIE_DISTANCE.0);
+    assert!(bits::SLOT == mlh_cookie::MLH_COOKIE_SLOT.0);
+    assert!(shape::SIZE as u32 == mlh_shape::MLH_SHAPE_SIZE.0);
+    assert!(shape::ARRAY as u32 == mlh_shape::MLH_SHAPE_ARRAY.0);
+    assert!(shape::RESIZE as u32 == mlh_shape::MLH_SHAPE_RESIZE.0);
+    assert!(shape::RESIZE_ARRAY as u32 == mlh_shape::MLH_SHAPE_RESIZE_ARRAY.0);
+    assert!(shape::OUT as u32 == mlh_shape::MLH_SHAPE_OUT.0);
+    assert!(shape::FREE as u32 == mlh_shape::MLH_SHAPE_FREE.0);
+    assert!(shape::GLIBC_MADE as u32 == mlh_shape::MLH_SHAPE_GLIBC_MADE.0);
+    assert!(shape::GLIBC_FREED as u32 == mlh_shape::MLH_SHAPE_GLIBC_FREED.0);
+    assert!(shape::MAP as u32 == mlh_shape::MLH_SHAPE_MAP.0);
+    assert!(shape::UNMAP as u32 == mlh_shape::MLH_SHAPE_UNMAP.0);
+    assert!(shape::REMAP as u32 == mlh_shape::MLH_SHAPE_REMAP.0);
+    assert!(shape::BREAK as u32 == mlh_shape::MLH_SHAPE_BREAK.0);
+    assert!(shape::ADVISE as u32 == mlh_shape::MLH_SHAPE_ADVISE.0);
+    assert!(shape::LOADED_CODE as u32 == mlh_shape::MLH_SHAPE_LOADED_CODE.0);
+    assert!(shape::NOTHING as u32 == mlh_shape::MLH_SHAPE_NOTHING.0);
+    assert!(role::ENTRY as u32 == mlh_role::MLH_ROLE_ENTRY.0);
+    assert!(role::ENTRY_ONLY as u32 == mlh_role::MLH_ROLE_ENTRY_ONLY.0);
+    assert!(role::RETURN_SITE as u32 == mlh_role::MLH_ROLE_RETURN_SITE.0);
+    assert!(role::AFTER_SYSCALL as u32 == mlh_role::MLH_ROLE_AFTER_SYSCALL.0);
+    assert!(role::REACHED as u32 == mlh_role::MLH_ROLE_REACHED.0);
+    assert!(Operation::Free as u32 == mlh_operation::MLH_OPERATION_FREE.0);
+    assert!(Operation::OtelAlloc as u32 == mlh_operation::MLH_OPERATION_OTEL_ALLOC.0);
+    assert!(Operation::OtelFree as u32 == mlh_operation::MLH_OPERATION_OTEL_FREE.0);
+};
 
 const _: () = {
     use types::{mlh_cgroup_flag, mlh_flag, mlh_kind, mlh_limit, mlh_lru};

@@ -15,6 +15,8 @@ pub mod pass;
 
 pub mod cgroup;
 
+pub mod alloc;
+
 #[cfg(all(target_os = "linux", feature = "kernel"))]
 mod layout;
 

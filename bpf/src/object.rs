@@ -6,7 +6,9 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use libbpf_rs::{Iter, Link, MapCore as _, MapFlags, MapHandle, Object, ObjectBuilder, ProgramMut};
+use libbpf_rs::{
+    Iter, Link, MapCore as _, MapFlags, MapHandle, Object, ObjectBuilder, OpenMapMut, ProgramMut,
+};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::error::SweepError;
@@ -39,6 +41,18 @@ pub(crate) fn load(
     constants: &[(&str, &[u8])],
     programs: &[&str],
 ) -> Result<Object, Failure> {
+    load_with(name, bytes, btf, constants, programs, |_| Ok(()))
+}
+
+/// As [`load`], with maps that are changed before.
+pub(crate) fn load_with(
+    name: &str,
+    bytes: &[u8],
+    btf: Option<&Path>,
+    constants: &[(&str, &[u8])],
+    programs: &[&str],
+    mut change: impl FnMut(&mut OpenMapMut<'_>) -> libbpf_rs::Result<()>,
+) -> Result<Object, Failure> {
     let opening = |error| ("opening a program", error);
     let mut builder = ObjectBuilder::default();
     builder.name(name).map_err(opening)?;
@@ -53,6 +67,7 @@ pub(crate) fn load(
         for (_, value) in constants.iter().chain([&cpus]).filter(|(of, _)| name == **of) {
             map.set_initial_value(value).map_err(opening)?;
         }
+        change(&mut map).map_err(opening)?;
     }
     for mut program in object.progs_mut() {
         let wanted = programs.iter().any(|name| program.name() == *name);

@@ -110,6 +110,8 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
+    use nix::poll::PollTimeout;
+
     use super::*;
     use crate::events::Told;
     use crate::records::{Row, rows};
@@ -166,13 +168,14 @@ mod tests {
         let watched = probe.watched.take().unwrap();
         watched.update(&own.to_ne_bytes(), &[1], MapFlags::ANY).unwrap();
         let (sender, receiver) = channel();
-        let _worker = Worker::start(probe.source.take().into_iter().collect(), move |told| {
-            if let Told::Record(bytes) = told
-                && let Some(Ok(Row::Crossing(event))) = rows(bytes).next()
-            {
-                let _ = sender.send(event.process);
-            }
-        });
+        let _worker =
+            Worker::start(probe.source.take().into_iter().collect(), PollTimeout::NONE, move |told| {
+                if let Told::Record(bytes) = told
+                    && let Some(Ok(Row::Crossing(event))) = rows(bytes).next()
+                {
+                    let _ = sender.send(event.process);
+                }
+            });
         for _ in 0..2 {
             std::hint::black_box(vec![1_u8; 16 << 20]);
         }

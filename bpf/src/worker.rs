@@ -30,8 +30,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// `None` where there is nothing to wait for.
+    ///
+    /// `tick`: how often it comes by though nobody wakes it; [`PollTimeout::NONE`]: never.
     pub(crate) fn start(
         sources: Vec<Source>,
+        tick: PollTimeout,
         sink: impl FnMut(Told<'_>) + Send + 'static,
     ) -> Result<Option<Self>, SweepError> {
         if sources.is_empty() {
@@ -54,7 +57,7 @@ impl Worker {
         let lost = move |count| (sink.lock().unwrap_or_else(PoisonError::into_inner))(Told::Lost(count));
         let thread = std::thread::Builder::new()
             .name("mlh-events".to_owned())
-            .spawn(move || run(&sources, &rings, &reader, lost))
+            .spawn(move || run(&sources, &rings, &reader, tick, lost))
             .map_err(|error| failed(&error))?;
         Ok(Some(Self { quit: Some(quit), thread: Some(thread) }))
     }
@@ -70,10 +73,16 @@ impl Drop for Worker {
     }
 }
 
-fn run(sources: &[Source], rings: &RingBuffer<'_>, quit: &PipeReader, mut lost: impl FnMut(u64)) {
+fn run(
+    sources: &[Source],
+    rings: &RingBuffer<'_>,
+    quit: &PipeReader,
+    tick: PollTimeout,
+    mut lost: impl FnMut(u64),
+) {
     let mut known = vec![0; sources.len()];
     loop {
-        let quitting = wait(sources, quit);
+        let quitting = wait(sources, quit, tick);
         // A failure could only come from a callback, and these do not fail.
         let _ = rings.consume();
         // After the rings: a loss means that one was full, and so that it has just been emptied.
@@ -90,12 +99,12 @@ fn run(sources: &[Source], rings: &RingBuffer<'_>, quit: &PipeReader, mut lost: 
     }
 }
 
-/// Until a ring holds something, or the worker is to quit: then true.
-fn wait(sources: &[Source], quit: &PipeReader) -> bool {
+/// Until a ring holds something, the tick is over, or the worker is to quit: then true.
+fn wait(sources: &[Source], quit: &PipeReader, tick: PollTimeout) -> bool {
     let rings = sources.iter().map(|source| source.ring.as_fd());
     let watched = std::iter::once(quit.as_fd()).chain(rings);
     let mut descriptors: Vec<PollFd<'_>> = watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-    match poll(&mut descriptors, PollTimeout::NONE) {
+    match poll(&mut descriptors, tick) {
         Ok(_) | Err(Errno::EINTR) => {}
         // for want of memory: the rings hold on meanwhile
         Err(_) => std::thread::sleep(Duration::from_secs(1)),

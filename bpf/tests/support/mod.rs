@@ -2,6 +2,7 @@
 // Not every test uses all of it.
 #![allow(dead_code)]
 
+pub(crate) mod allocator;
 pub(crate) mod cgroup;
 
 use std::fs;
@@ -155,6 +156,12 @@ impl Subject {
         writeln!(self.input, "{line}").expect("the subject listens");
         let status = self.child.wait().expect("it ends");
         assert!(!status.success(), "it survived");
+    }
+
+    /// Has it end, which is a success.
+    pub(crate) fn exits(&mut self) {
+        writeln!(self.input, "exit").expect("the subject listens");
+        assert!(self.child.wait().expect("it ends").success());
     }
 
     /// It goes on for a moment after its answer, and takes memory: only once its main thread sleeps, or is gone, does it

@@ -1,0 +1,106 @@
+//! Placing probes: one link for many of them where the kernel can do that, else one each.
+
+use std::path::Path;
+
+use libbpf_rs::{Link, Object, UprobeMultiOpts, UprobeOpts};
+
+use super::program::Way;
+use crate::object::{self, Failure};
+
+/// What runs at a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Trap {
+    /// When it is reached.
+    Hit,
+    /// When it is reached, and when the function that begins there returns.
+    HitAndReturn,
+}
+
+/// Where, and what the program is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) offset: u64,
+    pub(crate) cookie: u64,
+}
+
+/// Places all of them, or none.
+pub(crate) fn place(
+    object: &Object,
+    way: Way,
+    trap: Trap,
+    pid: u32,
+    image: &Path,
+    spots: &[Spot],
+) -> Result<Vec<Link>, Failure> {
+    match (way, trap) {
+        (Way::Session, Trap::HitAndReturn) => many(object, "session", pid, image, spots, Form::Session),
+        (Way::Session | Way::Multi, Trap::Hit) => many(object, "hit_multi", pid, image, spots, Form::Entry),
+        // the way back first: an entry without one would never end
+        (Way::Multi, Trap::HitAndReturn) => {
+            let mut links = many(object, "return_multi", pid, image, spots, Form::Return)?;
+            links.extend(many(object, "hit_multi", pid, image, spots, Form::Entry)?);
+            Ok(links)
+        }
+        (Way::Single, Trap::Hit) => each(object, "hit_single", pid, image, spots, false),
+        (Way::Single, Trap::HitAndReturn) => {
+            let mut links = each(object, "return_single", pid, image, spots, true)?;
+            links.extend(each(object, "hit_single", pid, image, spots, false)?);
+            Ok(links)
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Entry,
+    Return,
+    Session,
+}
+
+fn many(
+    object: &Object,
+    program: &'static str,
+    pid: u32,
+    image: &Path,
+    spots: &[Spot],
+    form: Form,
+) -> Result<Vec<Link>, Failure> {
+    let options = UprobeMultiOpts {
+        offsets: spots.iter().map(|spot| offset_of(*spot)).collect::<Result<_, _>>()?,
+        cookies: spots.iter().map(|spot| spot.cookie).collect(),
+        retprobe: form == Form::Return,
+        session: form == Form::Session,
+        ..UprobeMultiOpts::default()
+    };
+    let program = object::program(object, program)?;
+    let link = program.attach_uprobe_multi_with_opts(number(pid)?, image, "", options).map_err(placing)?;
+    Ok(vec![link])
+}
+
+fn each(
+    object: &Object,
+    program: &'static str,
+    pid: u32,
+    image: &Path,
+    spots: &[Spot],
+    retprobe: bool,
+) -> Result<Vec<Link>, Failure> {
+    let (program, pid) = (object::program(object, program)?, number(pid)?);
+    let one = |spot: &Spot| {
+        let options = UprobeOpts { cookie: spot.cookie, retprobe, ..UprobeOpts::default() };
+        program.attach_uprobe_with_opts(pid, image, offset_of(*spot)?, options).map_err(placing)
+    };
+    spots.iter().map(one).collect()
+}
+
+fn placing(error: libbpf_rs::Error) -> Failure {
+    ("placing probes", error)
+}
+
+pub(crate) fn number(pid: u32) -> Result<i32, Failure> {
+    i32::try_from(pid).map_err(|_| object::failure("placing probes", "no pid is so large"))
+}
+
+fn offset_of(spot: Spot) -> Result<usize, Failure> {
+    usize::try_from(spot.offset).map_err(|_| object::failure("placing probes", "no file is so large"))
+}

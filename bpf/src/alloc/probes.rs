@@ -1,0 +1,461 @@
+//! Loading the allocation probes, placing them, reading what they know, and taking them out again.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use libbpf_rs::{Link, MapCore as _, MapFlags, MapHandle, Object, UsdtOpts};
+use nix::poll::PollTimeout;
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+use super::cookie;
+use super::decode::decode;
+use super::heard::{AllocCounters, CallSite, Heard, HitCosts, LiveBlock, Slot, Totals};
+use super::links::{self, Spot, Trap};
+use super::point::{Point, Role, Wrapper};
+use super::program::{self, Found, Way};
+use super::subject;
+use super::tables::{self, Tables};
+use super::wire::{Admission, TARGETS_MAX, TargetEntry, WrapperKey};
+use crate::error::SweepError;
+use crate::events::Told;
+use crate::narrow;
+use crate::object::{self, Failure, failure, io_error, within};
+use crate::worker::{Source, Worker};
+
+/// How often the ring is emptied though it is far from full, milliseconds.
+const TICK_MS: u16 = 100;
+/// A slot is an index above this many bits of generations.
+const GENERATION_BITS: u32 = 8;
+/// The provider of the OpenTelemetry memory profiling contract.
+const OTEL_PROVIDER: &str = "otel_memory";
+
+/// What is decided in the kernel. Fixed once loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllocOptions {
+    /// Type information of the running kernel; `None`: where the kernel shows it.
+    pub btf_path: Option<PathBuf>,
+    /// Every allocation, whatever its size, in a table that evicts nothing.
+    pub debug: bool,
+    /// Bytes; smaller allocations are not tracked. Without effect in debug mode.
+    pub min_allocation_size: u64,
+    /// Bytes; from here on every allocation is tracked, below one in `sampling_rate`.
+    pub large_allocation_size: u64,
+    /// One in so many medium allocations. 1: all.
+    pub sampling_rate: u32,
+    /// Entries of the table that forgets what was not used for longest. Without effect in debug mode.
+    pub max_tracked_allocations: u32,
+    /// Tell of every tracked block ([`Heard::Block`]).
+    pub emit: bool,
+    /// So many of these a second, 0: no limit.
+    pub max_events_per_second: u32,
+}
+
+/// What became of the probes that were to be placed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// Probes that are in place.
+    pub placed: usize,
+    /// Placed by one link for all of them (uprobe.multi).
+    pub multi: bool,
+    /// Those that are not, with the reason.
+    pub refused: Vec<(Point, String)>,
+}
+
+/// The probes of one investigation. Dropping it takes all of them out.
+#[derive(Debug)]
+pub struct Probes {
+    /// By the slot's index.
+    members: HashMap<u32, Member>,
+    // nothing may be told any more when the worker empties the ring for the last time
+    _turns: Vec<Link>,
+    _worker: Option<Worker>,
+    tables: Tables,
+    targets: MapHandle,
+    threads: MapHandle,
+    wrappers: MapHandle,
+    has_wrappers: MapHandle,
+    /// Of the last process that was admitted.
+    last_index: u32,
+    found: Found,
+    // what the handles above belong to; dropped last
+    object: Object,
+}
+
+/// A process under observation.
+#[derive(Debug)]
+struct Member {
+    /// The address space to which the links belong.
+    slot: Slot,
+    pid: u32,
+    host_pid: u32,
+    links: Vec<Link>,
+    /// Device, inode and offset of what is in place.
+    placed: HashSet<(u64, u64, u64)>,
+    wrappers: HashSet<WrapperKey>,
+}
+
+impl Probes {
+    /// Loads the programs; nothing is attached yet. `sink` is called on a thread of its own; while it blocks, the ring fills.
+    ///
+    /// The first time in a process it also measures what hits cost: some 100 ms.
+    ///
+    /// # Errors
+    /// The kernel refuses: the error says what to do.
+    pub fn load(
+        options: &AllocOptions,
+        mut sink: impl FnMut(Heard) + Send + 'static,
+    ) -> Result<Self, SweepError> {
+        let (object, found) = program::load(options)?;
+        let (turns, source, handles) = object::explained(options.btf_path.as_deref(), || {
+            let attach = |name| {
+                object::program(&object, name)?.attach().map_err(|error| ("listening to processes", error))
+            };
+            let handle = |name| object::handle(&object, name);
+            Ok((
+                ["forked", "executed", "exited"].into_iter().map(attach).collect::<Result<_, _>>()?,
+                Source { ring: handle("events")?, lost: handle(".data.lost")? },
+                (
+                    Tables::of(&object)?,
+                    handle("targets")?,
+                    handle("threads")?,
+                    handle("wrappers")?,
+                    handle(".data.wrappers")?,
+                ),
+            ))
+        })?;
+        let worker = Worker::start(vec![source], PollTimeout::from(TICK_MS), move |told| {
+            sink(match told {
+                Told::Record(bytes) => decode(bytes),
+                Told::Lost(count) => Heard::Lost(count),
+            });
+        })?;
+        let (tables, targets, threads, wrappers, has_wrappers) = handles;
+        Ok(Self {
+            members: HashMap::new(),
+            _turns: turns,
+            _worker: worker,
+            tables,
+            targets,
+            threads,
+            wrappers,
+            has_wrappers,
+            last_index: 0,
+            found,
+            object,
+        })
+    }
+
+    /// Takes a process (its thread group, by pid in the reader's pid namespace) under observation. Nothing is seen of it until
+    /// probes are attached. One that is under observation already keeps its slot.
+    ///
+    /// # Errors
+    /// No such process, too many, or the kernel refuses.
+    pub fn admit(&mut self, pid: u32) -> Result<Slot, SweepError> {
+        let present = |member: &&Member| member.pid == pid;
+        if let Some(slot) = self.members.values().find(present).and_then(|member| self.current(member)) {
+            return Ok(slot);
+        }
+        within(self.members.len() + 1, TARGETS_MAX, "processes")?;
+        subject::require_observable(pid)?;
+        let index = self.last_index + 1;
+        if index >= 1 << (u32::BITS - GENERATION_BITS) {
+            return Err(io_error("admitting a process", &"too many were admitted before it"));
+        }
+        let slot = Slot(index << GENERATION_BITS);
+        let host_pid = object::explained(None, || look_up(&self.object, pid, slot))?
+            .ok_or_else(|| io_error("admitting a process", &format!("there is no process {pid}")))?;
+        self.last_index = index;
+        let member = Member {
+            slot,
+            pid,
+            host_pid,
+            links: Vec::new(),
+            placed: HashSet::new(),
+            wrappers: HashSet::new(),
+        };
+        self.members.insert(index, member);
+        Ok(slot)
+    }
+
+    /// The address space that a process has now; `None`: it has ended.
+    fn current(&self, member: &Member) -> Option<Slot> {
+        let value = self.targets.lookup(&member.host_pid.to_ne_bytes(), MapFlags::ANY).ok().flatten()?;
+        let (entry, _) = TargetEntry::read_from_prefix(&value).ok()?;
+        (entry.slot >> GENERATION_BITS == member.slot.0 >> GENERATION_BITS).then_some(Slot(entry.slot))
+    }
+
+    /// The member of whom `slot` is the present address space. The probes of one that is gone are taken out.
+    fn member(&mut self, slot: Slot) -> Result<&mut Member, SweepError> {
+        let gone = || io_error("placing probes", &"the process has ended or runs another program");
+        let index = slot.0 >> GENERATION_BITS;
+        let current = self.members.get(&index).and_then(|member| self.current(member));
+        let member = self.members.get_mut(&index).filter(|_| current == Some(slot)).ok_or_else(gone)?;
+        if member.slot != slot {
+            member.slot = slot;
+            member.links.clear();
+            member.placed.clear();
+        }
+        Ok(member)
+    }
+
+    /// Places probes in a file that the process of `slot` maps. `image` must open it. What is in place already stays as it is.
+    ///
+    /// # Errors
+    /// None of them can be placed.
+    pub fn attach(&mut self, slot: Slot, image: &Path, points: &[Point]) -> Result<Attached, SweepError> {
+        let way = self.found.way;
+        let member = self.member(slot)?;
+        let (pid, file) = (member.pid, identity(image)?);
+        let mut attached = Attached { multi: way != Way::Single, ..Attached::default() };
+        let mut wanted: HashMap<Trap, Vec<(Spot, Point)>> = HashMap::new();
+        let mut seen = HashSet::new();
+        for point in points {
+            let key = (file.0, file.1, point.offset);
+            if member.placed.contains(&key) {
+                attached.placed += 1;
+                continue;
+            }
+            match spot(slot, point, pid) {
+                Ok(_) if !seen.insert(point.offset) => {
+                    attached.refused.push((*point, "another probe goes to the same place".to_owned()));
+                }
+                Ok((trap, spot)) => wanted.entry(trap).or_default().push((spot, *point)),
+                Err(reason) => attached.refused.push((*point, reason)),
+            }
+        }
+        let (mut links, mut placed) = (Vec::new(), Vec::new());
+        for (trap, spots) in wanted {
+            let failed = self.place(trap, pid, image, &spots, &mut links);
+            let refused: HashSet<u64> = failed.iter().map(|(point, _)| point.offset).collect();
+            let offsets = spots.iter().map(|(spot, _)| spot.offset);
+            placed.extend(offsets.filter(|offset| !refused.contains(offset)));
+            attached.refused.extend(failed);
+        }
+        attached.placed += placed.len();
+        let member = self.member(slot)?;
+        member.links.extend(links);
+        member.placed.extend(placed.into_iter().map(|offset| (file.0, file.1, offset)));
+        match attached.refused.first() {
+            Some((_, reason)) if attached.placed == 0 => Err(io_error("placing probes", reason)),
+            _ => Ok(attached),
+        }
+    }
+
+    /// All at once; if that fails, one by one, so that those which cannot be placed are known.
+    fn place(
+        &self,
+        trap: Trap,
+        pid: u32,
+        image: &Path,
+        spots: &[(Spot, Point)],
+        links: &mut Vec<Link>,
+    ) -> Vec<(Point, String)> {
+        let place = |spots: &[Spot]| {
+            object::explained(None, || links::place(&self.object, self.found.way, trap, pid, image, spots))
+        };
+        let all: Vec<Spot> = spots.iter().map(|(spot, _)| *spot).collect();
+        if let Ok(placed) = place(&all) {
+            links.extend(placed);
+            return Vec::new();
+        }
+        let mut refused = Vec::new();
+        for (spot, point) in spots {
+            match place(&[*spot]) {
+                Ok(placed) => links.extend(placed),
+                Err(error) => refused.push((*point, error.to_string())),
+            }
+        }
+        refused
+    }
+
+    /// Places the probes of the USDT `otel_memory:alloc` and `:free`. What the process tells there it has sampled itself: a
+    /// block counts as often as its weighted bytes are larger than it is, and no filter is applied.
+    ///
+    /// # Errors
+    /// They cannot be placed.
+    pub fn attach_usdt(&mut self, slot: Slot, image: &Path) -> Result<(), SweepError> {
+        let pid = self.member(slot)?.pid;
+        let (device, inode) = identity(image)?;
+        // no instruction begins at the end of the largest file
+        let key = (device, inode, u64::MAX);
+        if self.member(slot)?.placed.contains(&key) {
+            return Ok(());
+        }
+        let attach = |program, name| {
+            let options = UsdtOpts { cookie: slot.0.into(), ..UsdtOpts::default() };
+            let pid = links::number(pid)?;
+            object::program(&self.object, program)?
+                .attach_usdt_with_opts(pid, image, OTEL_PROVIDER, name, options)
+                .map_err(|error| ("placing USDT probes", error))
+        };
+        // frees first: what is freed before its allocation was seen does no harm
+        let links =
+            object::explained(None, || Ok([attach("otel_free", "free")?, attach("otel_alloc", "alloc")?]))?;
+        let member = self.member(slot)?;
+        member.links.extend(links);
+        member.placed.insert(key);
+        Ok(())
+    }
+
+    /// Callers that only pass on: what called them is the call site. Replaces those of before.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn wrappers(&mut self, slot: Slot, wrappers: &[Wrapper]) -> Result<(), SweepError> {
+        let failed = |error: &dyn std::fmt::Display| io_error("telling who passes on", error);
+        let key =
+            |wrapper: &Wrapper| WrapperKey { returns_to: wrapper.returns_to, slot: slot.0, reserved: 0 };
+        let wanted: HashSet<WrapperKey> = wrappers.iter().map(key).collect();
+        let mut before = std::mem::take(&mut self.member(slot)?.wrappers);
+        before.retain(|key| !wanted.contains(key));
+        for key in &before {
+            // one that is not there is gone as it should be
+            let _ = self.wrappers.delete(key.as_bytes());
+        }
+        self.member(slot)?.wrappers = wanted;
+        for wrapper in wrappers {
+            let distance = wrapper.to_return_address.to_ne_bytes();
+            self.wrappers
+                .update(key(wrapper).as_bytes(), &distance, MapFlags::ANY)
+                .map_err(|error| failed(&error))?;
+        }
+        if !wrappers.is_empty() {
+            let any = 1_u32.to_ne_bytes();
+            self.has_wrappers
+                .update(&0_u32.to_ne_bytes(), &any, MapFlags::ANY)
+                .map_err(|error| failed(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the observation of one process: its probes are out once this returns. What is known of it stays readable until
+    /// [`forget`](Self::forget).
+    pub fn release(&mut self, slot: Slot) {
+        let Some(member) = self.members.remove(&(slot.0 >> GENERATION_BITS)) else { return };
+        // first, so that hits meanwhile end at once
+        if self.current(&member).is_some() {
+            let _ = self.targets.delete(&member.host_pid.to_ne_bytes());
+        }
+        drop(member.links);
+        for key in &member.wrappers {
+            let _ = self.wrappers.delete(key.as_bytes());
+        }
+        self.forget_threads(member.host_pid);
+    }
+
+    /// Those of a process that is observed no more; the kernel itself removes those that end before.
+    fn forget_threads(&self, host_pid: u32) {
+        let threads: Vec<Vec<u8>> = self.threads.keys().collect();
+        for key in threads {
+            let thread = u64::read_from_bytes(&key).unwrap_or_default();
+            if thread >> 32 == u64::from(host_pid) {
+                let _ = self.threads.delete(&key);
+            }
+        }
+    }
+
+    /// Removes what the tables hold of an address space that is gone.
+    pub fn forget(&mut self, slot: Slot) {
+        self.tables.forget(slot);
+    }
+
+    /// What each call site has done, of those that have allocated.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn call_sites(&self) -> Result<Vec<(CallSite, Totals)>, SweepError> {
+        self.tables.call_sites()
+    }
+
+    /// Every block in the table.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn live(&self) -> Result<Vec<LiveBlock>, SweepError> {
+        self.tables.live()
+    }
+
+    /// What the probes have counted.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn counters(&self) -> Result<AllocCounters, SweepError> {
+        self.tables.counters()
+    }
+
+    /// Kernel memory of all maps, bytes, as the kernel itself accounts it.
+    #[must_use]
+    pub fn kernel_bytes(&self) -> u64 {
+        tables::kernel_bytes(&self.object)
+    }
+
+    /// Measured on this machine when the programs were loaded for the first time.
+    #[must_use]
+    pub fn costs(&self) -> HitCosts {
+        self.found.costs
+    }
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        // first, so that hits end at once while the probes are being taken out
+        for member in self.members.values() {
+            let _ = self.targets.delete(&member.host_pid.to_ne_bytes());
+        }
+    }
+}
+
+/// Device and inode.
+fn identity(image: &Path) -> Result<(u64, u64), SweepError> {
+    let file = fs::metadata(image).map_err(|error| io_error("opening what is to be probed", &error))?;
+    Ok((file.dev(), file.ino()))
+}
+
+/// How and with what cookie a probe is placed.
+fn spot(slot: Slot, point: &Point, pid: u32) -> Result<(Trap, Spot), String> {
+    let cookie = cookie::pack(slot, point)?;
+    let spot = Spot { offset: point.offset, cookie };
+    if point.role != Role::Entry || !cookie::has_result(point.shape) {
+        return Ok((Trap::Hit, spot));
+    }
+    if point.to_return_address != 0 {
+        return Err("a return probe can only be placed before anything is pushed".to_owned());
+    }
+    subject::require_return_probes(pid)?;
+    Ok((Trap::HitAndReturn, spot))
+}
+
+/// Takes a process under observation in the kernel. Its pid in the initial pid namespace; `None`: there is no such process.
+pub(crate) fn look_up(object: &Object, pid: u32, slot: Slot) -> Result<Option<u32>, Failure> {
+    let doing = |error| ("admitting a process", error);
+    let admission = object::handle(object, ".data.admission")?;
+    let program = object::program(object, "admit_process")?;
+    // kernels before 6.1 have no passes over one process
+    let link = match narrow::attach(&program, pid) {
+        Ok(link) => link,
+        Err(_) => program.attach().map_err(doing)?,
+    };
+    let key = 0_u32.to_ne_bytes();
+    let mut found = None;
+    // the second time it is seen whether it has ended before its end could be told
+    for _ in 0..2 {
+        let asked = Admission { pid, slot: slot.0, host_pid: 0, reserved: 0 };
+        admission.update(&key, asked.as_bytes(), MapFlags::ANY).map_err(doing)?;
+        object::run_through(&link).map_err(doing)?;
+        let value = admission.lookup(&key, MapFlags::ANY).map_err(doing)?.unwrap_or_default();
+        let (answer, _) = Admission::read_from_prefix(&value)
+            .map_err(|_| failure("admitting a process", "the answer is cut"))?;
+        if answer.host_pid == 0 {
+            if let Some(host_pid) = found {
+                let targets = object::handle(object, "targets")?;
+                let gone: u32 = host_pid;
+                let _ = targets.delete(&gone.to_ne_bytes());
+            }
+            return Ok(None);
+        }
+        found = Some(answer.host_pid);
+    }
+    Ok(found)
+}
