@@ -2,7 +2,7 @@
 //!
 //! Pure. No I/O, no clock, no async: time comes in with each sweep, so a recorded trace and a live host go
 //! through the same code. Read in this order: [`Sweep`] comes in, the detector keeps a track for each process and container,
-//! a track keeps a history and asks its trend, a [`Finding`] goes out.
+//! a track keeps a history and asks its trend, a [`Finding`] goes out. [`alloc`] judges what a close look at one target sees.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,8 @@ mod trend;
 mod outlook;
 mod rules;
 mod finding;
+
+pub mod alloc;
 
 pub use detector::{Detector, Ongoing, WatchedContainer};
 pub use finding::{Cleared, Exhaustion, Finding, FindingKind, Kill, Risk, Stage, Trend, Verdict};

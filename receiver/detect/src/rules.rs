@@ -22,6 +22,15 @@ pub struct Rules {
     pub oom_horizon: Duration,
 }
 
+impl Rules {
+    /// No suspicion rests on less.
+    pub const SUSPECT_WINDOW: Duration = SUSPECT_WINDOW;
+    /// No younger program is suspected.
+    pub const SUSPECT_AGE: Duration = SUSPECT_AGE;
+    /// No verdict rests on less.
+    pub const CONVICT_WINDOW: Duration = CONVICT_WINDOW;
+}
+
 impl Default for Rules {
     fn default() -> Self {
         Self {

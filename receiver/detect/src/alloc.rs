@@ -1,0 +1,27 @@
+//! What an address space holds and who is to blame for it, from the events and tables of a close look at one target.
+//!
+//! Pure as the rest of the crate. Call sites are opaque keys. Read in this order: a [`Block`] is what was allocated and is
+//! not freed; [`SiteTotals`] say what a call site has done and an [`Estimate`] what that stands for; a [`Tally`] follows them
+//! over time. [`Mappings`] is the ledger of an address space, fed with each [`MapChange`]. [`Unfreed`] says which stacks to
+//! tell of now, [`Brake`] when the look has become too dear.
+
+mod block;
+mod totals;
+mod tally;
+mod change;
+mod regions;
+mod debts;
+mod sums;
+mod book;
+mod mappings;
+mod unfreed;
+mod brake;
+
+pub use block::{AGE_LIMITS, Ages, Block, ages};
+pub use brake::{Brake, HitCosts, Spent, Verdict};
+pub use change::MapChange;
+pub use mappings::{MappedSite, Mappings};
+pub use sums::{MapCounts, MappedSums};
+pub use tally::{Evidence, Tally};
+pub use totals::{Counts, Estimate, SiteTotals};
+pub use unfreed::{Overdue, Unfreed};

@@ -1,0 +1,123 @@
+//! What a call site has done, and what that stands for where blocks are sampled.
+
+use std::time::Duration;
+
+/// Half the width of a 95 % interval in standard deviations.
+const WIDTH: f64 = 1.96;
+
+/// Blocks added to the variance: a handful of samples says little of what was not sampled, none at all nothing, and an
+/// interval from them alone would hold the truth in two of three cases only. With two more, as large as the site's blocks
+/// are on average, it does in 19 of 20, whatever their number, as long as sizes are of one order; where there are many
+/// samples, two more change nothing.
+const UNSEEN: f64 = 2.0;
+
+/// Counts and bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Blocks allocated.
+    pub allocated: u64,
+    /// Their bytes.
+    pub allocated_bytes: u64,
+    /// The squares of their sizes, saturating. Needed of sampled blocks alone.
+    pub allocated_squares: u64,
+    /// Blocks freed of these.
+    pub freed: u64,
+    /// Their bytes.
+    pub freed_bytes: u64,
+    /// The squares of their sizes, saturating. Needed of sampled blocks alone.
+    pub freed_squares: u64,
+}
+
+impl Counts {
+    /// Adds others, saturating.
+    pub fn add(&mut self, other: &Self) {
+        self.allocated = self.allocated.saturating_add(other.allocated);
+        self.allocated_bytes = self.allocated_bytes.saturating_add(other.allocated_bytes);
+        self.allocated_squares = self.allocated_squares.saturating_add(other.allocated_squares);
+        self.freed = self.freed.saturating_add(other.freed);
+        self.freed_bytes = self.freed_bytes.saturating_add(other.freed_bytes);
+        self.freed_squares = self.freed_squares.saturating_add(other.freed_squares);
+    }
+
+    /// Sum of the squares of the sizes of live blocks; `None` where the sums have overflowed.
+    fn live_squares(&self) -> Option<f64> {
+        (self.allocated_squares < u64::MAX)
+            .then(|| self.allocated_squares.saturating_sub(self.freed_squares) as f64)
+    }
+}
+
+/// What one call site has done since it was first seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SiteTotals {
+    /// Blocks that each stand for themselves.
+    pub exact: Counts,
+    /// Blocks that were sampled, not multiplied.
+    pub sampled: Counts,
+    /// When it last allocated.
+    pub last: Duration,
+}
+
+impl SiteTotals {
+    /// Adds another site's.
+    pub fn add(&mut self, other: &Self) {
+        self.exact.add(&other.exact);
+        self.sampled.add(&other.sampled);
+        self.last = self.last.max(other.last);
+    }
+
+    /// What it stands for where one in `rate` blocks was sampled, each by a throw of its own.
+    #[must_use]
+    pub fn estimate(&self, rate: u32) -> Estimate {
+        let (exact, sampled, weight) = (&self.exact, &self.sampled, u64::from(rate.max(1)));
+        let whole = |exact: u64, sampled: u64| exact.saturating_add(sampled.saturating_mul(weight));
+        // Read while blocks come and go: a free may already be in and its allocation's sum not yet.
+        let live = |allocated: u64, freed: u64| allocated.saturating_sub(freed);
+        Estimate {
+            live_bytes: whole(
+                live(exact.allocated_bytes, exact.freed_bytes),
+                live(sampled.allocated_bytes, sampled.freed_bytes),
+            ),
+            live_count: whole(live(exact.allocated, exact.freed), live(sampled.allocated, sampled.freed)),
+            error_bytes: error(sampled, weight),
+            allocated_bytes: whole(exact.allocated_bytes, sampled.allocated_bytes),
+            allocated_count: whole(exact.allocated, sampled.allocated),
+            freed_bytes: whole(exact.freed_bytes, sampled.freed_bytes),
+            freed_count: whole(exact.freed, sampled.freed),
+        }
+    }
+}
+
+/// What a call site's totals stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Estimate {
+    /// Not freed yet.
+    pub live_bytes: u64,
+    /// So many blocks.
+    pub live_count: u64,
+    /// Half of the width of the 95 % interval around `live_bytes`; 0 where nothing was sampled.
+    pub error_bytes: u64,
+    /// Allocated.
+    pub allocated_bytes: u64,
+    /// So many blocks.
+    pub allocated_count: u64,
+    /// Freed of these.
+    pub freed_bytes: u64,
+    /// So many blocks.
+    pub freed_count: u64,
+}
+
+/// A block of `s` bytes is seen with probability 1/N and then counts N times: its variance, estimated without bias, is
+/// N(N - 1)s² for each one seen.
+fn error(sampled: &Counts, weight: u64) -> u64 {
+    if sampled.allocated == 0 || weight == 1 {
+        return 0;
+    }
+    let Some(live_squares) = sampled.live_squares() else {
+        // Nothing is known of the spread: as wide as the estimate itself.
+        return sampled.allocated_bytes.saturating_sub(sampled.freed_bytes).saturating_mul(weight);
+    };
+    let mean_square = sampled.allocated_squares as f64 / sampled.allocated as f64;
+    let squares = live_squares + UNSEEN * mean_square;
+    let weight = weight as f64;
+    (WIDTH * (weight * (weight - 1.0) * squares).sqrt()).ceil() as u64
+}
