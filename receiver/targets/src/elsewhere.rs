@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::HostError;
 use crate::cgroup::{CgroupPaths, Layout};
+use crate::groups::{Group, GroupError};
 use crate::host::{HostIdentity, MemoryTotals, Namespaces};
 use crate::sweep::{ProcView, Readings};
 
@@ -16,6 +17,26 @@ pub(crate) fn cgroup_paths(_pid: u32) -> Option<CgroupPaths> {
 
 pub(crate) fn cgroup_layout() -> Result<Layout, HostError> {
     Err(HostError::Unsupported)
+}
+
+pub(crate) fn group_by_id(_id: u64) -> Result<Group, GroupError> {
+    Err(GroupError::Unsupported)
+}
+
+pub(crate) fn group_by_path(_path: &Path) -> Result<Group, GroupError> {
+    Err(GroupError::Unsupported)
+}
+
+pub(crate) fn group_by_container(_prefix: &str) -> Result<Group, GroupError> {
+    Err(GroupError::Unsupported)
+}
+
+pub(crate) fn group_pids(_directories: &[PathBuf]) -> Option<Vec<u32>> {
+    None
+}
+
+pub(crate) fn open_regular(_path: &Path) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 pub(crate) fn host_identity() -> HostIdentity {
@@ -44,6 +65,10 @@ pub(crate) fn effective_capabilities() -> Option<u64> {
 
 pub(crate) fn now_boot() -> Result<Duration, HostError> {
     Err(HostError::Unsupported)
+}
+
+pub(crate) fn own_cpu_time() -> Duration {
+    Duration::ZERO
 }
 
 pub(crate) fn executable_path(_pid: u32) -> Option<PathBuf> {

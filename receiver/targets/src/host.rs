@@ -94,6 +94,12 @@ impl Namespaces {
     }
 }
 
+/// CPU time of this very process, all threads, since it was started; 0 where the platform does not say.
+#[must_use]
+pub fn own_cpu_time() -> Duration {
+    os::own_cpu_time()
+}
+
 /// Turns times of the boot clock (`CLOCK_BOOTTIME`) into the time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostClock {

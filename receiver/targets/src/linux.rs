@@ -2,6 +2,7 @@
 
 mod cgroup_memory;
 mod cgroups;
+mod groups;
 mod host;
 mod sweep;
 mod trees;
@@ -19,7 +20,10 @@ use procfs::process::{Process, Stat};
 use crate::HostError;
 use crate::cgroup::{CgroupPaths, Layout, Tree};
 
-pub(crate) use host::{effective_capabilities, host_identity, memory, namespaces, now_boot};
+pub(crate) use groups::{
+    by_container as group_by_container, by_id as group_by_id, by_path as group_by_path, pids as group_pids,
+};
+pub(crate) use host::{effective_capabilities, host_identity, memory, namespaces, now_boot, own_cpu_time};
 pub(crate) use sweep::ProcSweep;
 
 /// Far beyond any file that is read here, a bound all the same.
@@ -88,7 +92,7 @@ pub(crate) fn tick_ns() -> u64 {
 
 /// Opens a regular file for reading and nothing else: never waits for a FIFO's writer, never becomes a terminal's
 /// owner.
-fn open_regular(path: &Path) -> io::Result<File> {
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
     if file.metadata()?.is_file() {

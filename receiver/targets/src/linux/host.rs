@@ -68,6 +68,10 @@ pub(crate) fn now_boot() -> Result<Duration, HostError> {
         .map_err(|e| HostError::Unreadable { what: "CLOCK_BOOTTIME", reason: e.to_string() })
 }
 
+pub(crate) fn own_cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from).unwrap_or_default()
+}
+
 fn one_line(path: &str) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().next()?.trim();

@@ -1,0 +1,78 @@
+//! What is known of files, so that fifty processes with one C library cost one look at it.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use mlh_stacks::modules::FileId;
+
+use super::analysis::{self, Analysis};
+use super::elf::{Elf, ElfError};
+use super::names::Names;
+use crate::os;
+
+/// A host's processes map some hundred files with code.
+const MAX_FILES: usize = 1024;
+
+/// Why nothing is known of a file.
+pub(super) enum Unread {
+    /// It is something else.
+    NotElf,
+    /// Said so.
+    Reason(String),
+}
+
+/// Which state of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Version {
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+/// By file, and by the size of what is to be seen. Forgets everything once there are too many.
+#[derive(Default)]
+pub(super) struct Cache {
+    files: HashMap<(FileId, u64), (Version, Arc<Analysis>)>,
+    names: Option<Names>,
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache").field("files", &self.files.len()).finish_non_exhaustive()
+    }
+}
+
+impl Cache {
+    /// Opens the file, and looks at it where it is new or has changed. Allocations below `smallest` bytes need not be seen.
+    pub(super) fn analysis(
+        &mut self,
+        id: FileId,
+        path: &Path,
+        called: &str,
+        smallest: u64,
+    ) -> Result<Arc<Analysis>, Unread> {
+        let file = os::open_regular(path).map_err(|e| Unread::Reason(format!("it cannot be opened: {e}")))?;
+        let metadata = file.metadata().map_err(|e| Unread::Reason(format!("it cannot be read: {e}")))?;
+        let version = Version { length: metadata.len(), modified: metadata.modified().ok() };
+        if let Some((known, analysis)) = self.files.get(&(id, smallest))
+            && *known == version
+        {
+            return Ok(Arc::clone(analysis));
+        }
+        let elf = Elf::open(file).map_err(|e| match e {
+            ElfError::NotElf => Unread::NotElf,
+            e => Unread::Reason(e.to_string()),
+        })?;
+        if !elf.machine.is_here() {
+            return Err(Unread::Reason(ElfError::OtherMachine.to_string()));
+        }
+        let names = self.names.get_or_insert_with(Names::new);
+        let analysis = Arc::new(analysis::analyse(&elf, names, called, smallest));
+        if self.files.len() >= MAX_FILES {
+            self.files.clear();
+        }
+        self.files.insert((id, smallest), (version, Arc::clone(&analysis)));
+        Ok(analysis)
+    }
+}
