@@ -56,6 +56,14 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         btf_path: Option<PathBuf>,
     },
+    /// Look at one process or container from within for a while, and report which stacks hold its memory
+    Inspect(crate::commands::Inspect),
+    /// Have the running sidecar look at one process, cgroup or container from within for a while
+    Target(crate::commands::Target),
+    /// Have the running sidecar go back to growth detection
+    Release(crate::commands::Asking),
+    /// Say what the running sidecar is doing, and what it has seen of its target
+    Status(crate::commands::Asking),
     /// Write the sweeps of this host as a trace, to reproduce a verdict elsewhere
     Record {
         /// The trace; it must not exist yet
@@ -91,6 +99,10 @@ impl Command {
             Self::Run | Self::Validate | Self::PrintConfig => None,
             Self::Components => Some("components"),
             Self::Check { .. } => Some("check"),
+            Self::Inspect(_) => Some("inspect"),
+            Self::Target(_) => Some("target"),
+            Self::Release(_) => Some("release"),
+            Self::Status(_) => Some("status"),
             Self::Record { .. } => Some("record"),
             Self::Replay { .. } => Some("replay"),
         }

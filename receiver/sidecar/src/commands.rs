@@ -6,6 +6,8 @@ mod signals;
 mod log;
 mod settings;
 mod host;
+mod inspect;
+mod orders;
 mod record;
 mod replay;
 
@@ -15,10 +17,15 @@ use std::sync::Arc;
 use mlh_pipeline::component::Factories;
 
 use crate::cli::{Cli, Command};
+use crate::control::{self, Findings};
 use crate::hunt::Estates;
 use crate::hunt::receiver::Factory;
+use crate::investigate::desk::Desk;
 use crate::metrics::Metrics;
 use crate::records::HostIdentity;
+
+pub use inspect::Args as Inspect;
+pub use orders::{Asking, Target};
 
 /// Standalone: findings on the terminal, metrics for a scrape, a health check.
 const BUILT_IN: &str = include_str!("commands/built-in.yaml");
@@ -58,6 +65,10 @@ pub fn dispatch(cli: Cli) -> Exit {
         Some(Command::PrintConfig) => settings::print_config(&cli.config),
         Some(Command::Components) => settings::components(),
         Some(Command::Check { btf_path }) => host::check(btf_path),
+        Some(Command::Inspect(args)) => inspect::inspect(&args),
+        Some(Command::Target(args)) => orders::target(&args),
+        Some(Command::Release(asking)) => orders::release(&asking),
+        Some(Command::Status(asking)) => orders::status(&asking),
         Some(Command::Record { file, duration, interval, anonymize }) => {
             record::record(&file, duration, interval, anonymize)
         }
@@ -71,6 +82,8 @@ struct Parts {
     metrics: Arc<Metrics>,
     /// What receivers leave to those of the next configuration.
     estates: Arc<Estates>,
+    /// Where orders are taken.
+    desk: Arc<Desk>,
     /// Every component the program knows.
     factories: Factories,
 }
@@ -80,14 +93,25 @@ impl Parts {
         let host = Arc::new(HostIdentity::discover());
         let metrics = Arc::new(Metrics::new(&host));
         let estates = Arc::<Estates>::default();
-        let receiver = Factory { metrics: Arc::clone(&metrics), host, estates: Arc::clone(&estates) };
+        let findings = Arc::<Findings>::default();
+        let desk = Arc::<Desk>::default();
+        let receiver = Factory {
+            metrics: Arc::clone(&metrics),
+            host,
+            estates: Arc::clone(&estates),
+            findings: Arc::clone(&findings),
+            desk: Arc::clone(&desk),
+        };
+        let control = control::Factory { orders: Arc::<Desk>::clone(&desk), findings };
+        let mut extensions = mlh_pipeline::extensions::factories();
+        extensions.push(Arc::new(control));
         let factories = Factories {
             receivers: vec![Arc::new(receiver)],
             processors: mlh_pipeline::processors::factories(),
             exporters: mlh_pipeline::exporters::factories(vec![Arc::new(crate::event::EventFormat)]),
-            extensions: mlh_pipeline::extensions::factories(),
+            extensions,
         };
-        Self { metrics, estates, factories }
+        Self { metrics, estates, desk, factories }
     }
 }
 

@@ -33,6 +33,7 @@ fn figures(kind: &str) -> &'static [&'static str] {
     match kind {
         "oom_risk" => &[semconv::TIME_TO_OOM],
         "oom_kill" => &[semconv::STAGE],
+        "mode_changed" => &[semconv::MODE],
         _ => &[semconv::SIZE_BYTES, semconv::VELOCITY, semconv::CLEARED_REASON, semconv::RSS_GROWTH],
     }
 }

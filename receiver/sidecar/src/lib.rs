@@ -11,6 +11,9 @@ pub mod check;
 
 pub mod hunt;
 
+pub mod investigate;
+pub mod control;
+
 pub mod semconv;
 pub mod records;
 pub mod event;

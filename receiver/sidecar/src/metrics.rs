@@ -5,12 +5,13 @@
 
 mod ended;
 mod instruments;
+mod look;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use mlh_pipeline::component::{ComponentId, Loss, Telemetry};
@@ -25,6 +26,7 @@ use opentelemetry_sdk::metrics::{InstrumentKind, ManualReader, Pipeline, SdkMete
 use uuid::Uuid;
 
 pub use instruments::{ERROR_STAGES, stage};
+pub use look::{Look, Unfreed};
 pub use watch::{TOP_VELOCITIES, TimeToOom, Velocity};
 
 use crate::records::{HostIdentity, OwnPod};
@@ -50,6 +52,7 @@ struct Observed {
     velocities: Mutex<Vec<watch::Labelled>>,
     times_to_oom: Mutex<Vec<watch::Labelled>>,
     usage: Mutex<BTreeMap<String, f64>>,
+    look: Mutex<Look>,
 }
 
 impl Observed {
@@ -65,6 +68,10 @@ impl Observed {
 
     fn each_time_to_oom(&self, observe: impl FnMut(f64, &[KeyValue])) {
         each(&self.times_to_oom, observe);
+    }
+
+    fn look(&self) -> MutexGuard<'_, Look> {
+        self.look.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_usage(&self, of: String, used: f64) {
@@ -141,6 +148,31 @@ impl Metrics {
         self.instruments.leaks.record(leaks, &[]);
         replace(&self.observed.velocities, watch::top(velocities));
         replace(&self.observed.times_to_oom, watch::soonest(times));
+    }
+
+    /// Allocations of a target that were tracked.
+    pub fn allocations_tracked(&self, count: u64) {
+        self.instruments.allocations_tracked.add(count, &[]);
+    }
+
+    /// Tracked allocations of a target that were freed.
+    pub fn deallocations_tracked(&self, count: u64) {
+        self.instruments.deallocations_tracked.add(count, &[]);
+    }
+
+    /// A target was looked at for so long since this was called last.
+    pub fn target_time(&self, took: Duration) {
+        self.instruments.target_seconds.add(took.as_secs_f64(), &[]);
+    }
+
+    /// How the look at a target stands; [`Look::default`] where there is none any more.
+    pub fn set_look(&self, look: Look) {
+        *self.observed.look() = look;
+    }
+
+    /// How full the channel is by which a target is heard, 0..=1.
+    pub fn target_buffer_usage(&self, used: f64) {
+        self.observed.set_usage(format!("{}/target", semconv::SCOPE_NAME), used);
     }
 
     /// What was lost since the start, by stage and signal: log records and data points.

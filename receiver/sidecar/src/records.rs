@@ -1,15 +1,18 @@
 //! A finding becomes a log record: one Resource for each observed process, our scope, one record.
 //!
 //! Read `semconv` for the names, `records/subject.rs` for the Resource, here for the record's attributes and
-//! `records/prose.rs` for its sentence.
+//! `records/prose.rs` for its sentence. What a look at a target tells is in `records/target.rs`, with stacks as
+//! `records/stack.rs` writes them.
 
 mod attributes;
 mod clock;
 mod host;
 mod ids;
 mod prose;
-mod words;
+pub(crate) mod words;
 mod subject;
+mod stack;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +28,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 pub use clock::Clock;
 pub use host::{HostIdentity, OwnPod};
 pub use subject::Subject;
+pub(crate) use target::DEBUG_PRICE;
 
 use crate::semconv::{self, Kind};
 use attributes::Attributes;
@@ -50,6 +54,10 @@ impl Encoder {
     #[must_use]
     pub fn encode(&mut self, finding: &Finding, subject: &Subject, clock: &Clock) -> ResourceLogs {
         let record = self.record(finding, subject, clock);
+        self.wrap(record, subject)
+    }
+
+    fn wrap(&self, record: LogRecord, subject: &Subject) -> ResourceLogs {
         let scope = InstrumentationScope {
             name: semconv::SCOPE_NAME.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -68,41 +76,29 @@ impl Encoder {
 
     fn record(&mut self, finding: &Finding, subject: &Subject, clock: &Clock) -> LogRecord {
         let kind = Kind::from(&finding.kind);
-        let time = clock.nanos(finding.at);
-        let (severity, severity_text) = kind.severity();
+        let mut attributes = self.begin(kind, finding.at, clock);
+        attributes.text(semconv::SCOPE, scope_of(finding));
+        attributes.text(semconv::OPERATION, kind.name());
+        self.process(&mut attributes, finding, subject);
+        self.found(&mut attributes, finding, subject, clock);
+        finish(kind, finding.at, clock, attributes, prose::sentence(finding, subject, clock))
+    }
 
+    /// What every record has.
+    fn begin(&mut self, kind: Kind, at: Duration, clock: &Clock) -> Attributes {
+        let time = clock.nanos(at);
         let mut attributes = Attributes::default();
         attributes.text(semconv::LOG_RECORD_UID, uid(time));
         attributes.text(semconv::EVENT_ID, self.ids.next(kind, time / 1_000_000));
         attributes.text(semconv::EVENT_KIND, kind.name());
         attributes.text(semconv::EVENT_TYPE, kind.event_type());
-        attributes.text(semconv::SCOPE, scope_of(finding));
-        attributes.text(semconv::OPERATION, kind.name());
-        self.process(&mut attributes, finding, subject);
-        self.found(&mut attributes, finding, subject, clock);
-
-        LogRecord {
-            time_unix_nano: time,
-            observed_time_unix_nano: epoch_nanos(clock.observed),
-            severity_number: severity.into(),
-            severity_text: severity_text.to_owned(),
-            body: Some(AnyValue {
-                value: Some(Value::StringValue(prose::sentence(finding, subject, clock))),
-            }),
-            attributes: attributes.into(),
-            event_name: kind.event_name().to_owned(),
-            ..LogRecord::default()
-        }
+        attributes
     }
 
     /// Who it is and what it held.
     fn process(&self, attributes: &mut Attributes, finding: &Finding, subject: &Subject) {
         let memory = finding.memory;
-        let command = Some(subject.reading.comm.as_str()).filter(|comm| !comm.is_empty());
-        attributes.integer_if(semconv::PID, subject.pid());
-        attributes.text_if(semconv::COMMAND, command);
-        attributes.integer_if(semconv::CGROUP_ID, subject.cgroup_id());
-        attributes.integer_if(semconv::MEMORY_CGROUP_ID, subject.memory_cgroup_id());
+        identity(attributes, subject);
         attributes.truth_if(semconv::UPPER_BOUND, finding.upper_bound);
         // a trace may tell of a kill and not of what the victim held
         if matches!(finding.kind, FindingKind::OomKill(_)) && memory == Memory::default() {
@@ -164,6 +160,30 @@ impl Encoder {
     fn pages(&self, bytes: u64) -> u64 {
         bytes / self.page_size
     }
+}
+
+/// The record of a kind.
+fn finish(kind: Kind, at: Duration, clock: &Clock, attributes: Attributes, sentence: String) -> LogRecord {
+    let (severity, severity_text) = kind.severity();
+    LogRecord {
+        time_unix_nano: clock.nanos(at),
+        observed_time_unix_nano: epoch_nanos(clock.observed),
+        severity_number: severity.into(),
+        severity_text: severity_text.to_owned(),
+        body: Some(AnyValue { value: Some(Value::StringValue(sentence)) }),
+        attributes: attributes.into(),
+        event_name: kind.event_name().to_owned(),
+        ..LogRecord::default()
+    }
+}
+
+/// Who it is.
+fn identity(attributes: &mut Attributes, subject: &Subject) {
+    let command = Some(subject.reading.comm.as_str()).filter(|comm| !comm.is_empty());
+    attributes.integer_if(semconv::PID, subject.pid());
+    attributes.text_if(semconv::COMMAND, command);
+    attributes.integer_if(semconv::CGROUP_ID, subject.cgroup_id());
+    attributes.integer_if(semconv::MEMORY_CGROUP_ID, subject.memory_cgroup_id());
 }
 
 fn slope(attributes: &mut Attributes, trend: &Trend) {

@@ -45,6 +45,62 @@ pub const COMMAND: &str = "memory_leak_hunter.command";
 pub const CGROUP_ID: &str = "memory_leak_hunter.cgroup_id";
 /// Inode of the memory controller's cgroup, integer.
 pub const MEMORY_CGROUP_ID: &str = "memory_leak_hunter.memory_cgroup_id";
+/// Where the memory is, text, hexadecimal with `0x`; of an unfreed stack its oldest block.
+pub const ADDRESS: &str = "memory_leak_hunter.address";
+/// Where the first frame outside allocator and C library goes on, text, hexadecimal with `0x`; where no stack is known,
+/// the allocator's caller.
+pub const CALLER_IP: &str = "memory_leak_hunter.caller_ip";
+/// That frame, text: `function (file:line)`, or `module+0xoffset` where it has no name.
+pub const CALLER: &str = "memory_leak_hunter.caller";
+/// The stack, text: one frame a line, innermost first.
+pub const STACK: &str = "memory_leak_hunter.stack";
+/// What is the same for the same stack in every process that runs the same files, text, 16 hexadecimal digits.
+pub const STACK_HASH: &str = "memory_leak_hunter.stack_hash";
+/// So many operations the record stands for, integer; absent where it is one.
+pub const WEIGHT: &str = "memory_leak_hunter.weight";
+/// Blocks of a stack older than `min_unfreed_age`, integer; an estimate where sampled.
+pub const OCCURRENCES: &str = "memory_leak_hunter.occurrences";
+/// Their bytes, integer.
+pub const UNFREED_BYTES: &str = "memory_leak_hunter.unfreed_bytes";
+/// All that the stack holds, whatever its age, integer, bytes.
+pub const LIVE_BYTES: &str = "memory_leak_hunter.live_bytes";
+/// So many blocks, integer.
+pub const LIVE_COUNT: &str = "memory_leak_hunter.live_count";
+/// Half of the width of the 95 % interval around the live bytes, integer, bytes; absent where nothing is sampled.
+pub const LIVE_ERROR: &str = "memory_leak_hunter.live_error_bytes";
+/// Age of the oldest block, integer, seconds.
+pub const AGE: &str = "memory_leak_hunter.age_s";
+/// Blocks by age, text: below 1 s, 10 s, 30 s, 1 min, 5 min, and older, separated by spaces.
+pub const AGES: &str = "memory_leak_hunter.ages";
+/// Bytes that the stack allocates in a second, over the last minute, integer.
+pub const ALLOCATION_RATE: &str = "memory_leak_hunter.allocated_bytes_per_second";
+/// The same, freed, integer.
+pub const FREE_RATE: &str = "memory_leak_hunter.freed_bytes_per_second";
+/// True where something was lost, so that there may be more; absent otherwise.
+pub const AT_LEAST: &str = "memory_leak_hunter.at_least";
+/// True where the stack has been told before and holds more by now; absent otherwise.
+pub const GROWN: &str = "memory_leak_hunter.grown";
+/// What the look has cost so far, number, share of the target's CPU time: 0.001 is 0.1 %.
+pub const OVERHEAD: &str = "memory_leak_hunter.overhead";
+/// The mode of operation from now on, text: `growth_detection`, `targeted` or `debug`.
+pub const MODE: &str = "memory_leak_hunter.mode";
+/// The one before, text.
+pub const PREVIOUS_MODE: &str = "memory_leak_hunter.previous_mode";
+/// Who is or was looked at, text: `pid 101`, `container 4f1e`, `cgroup 98765`.
+pub const TARGET: &str = "memory_leak_hunter.target";
+/// Who asked for it, text: `configuration`, `command`, or `control (uid 0)`.
+pub const ASKED_BY: &str = "memory_leak_hunter.asked_by";
+/// Why the mode has changed, text: `asked`, `elapsed`, `released`, `replaced`, `target_gone`, `over_budget`, `shutdown`
+/// or `failed`.
+pub const REASON: &str = "memory_leak_hunter.reason";
+/// For how long it will be looked, or has been, integer, seconds; absent where no end is set.
+pub const DURATION: &str = "memory_leak_hunter.duration_s";
+/// The budget that the overhead was over, number, as [`OVERHEAD`].
+pub const BUDGET: &str = "memory_leak_hunter.overhead_budget";
+/// Probe hits while it was looked, integer.
+pub const HITS: &str = "memory_leak_hunter.probe_hits";
+/// Kernel memory that the look took, integer, bytes.
+pub const KERNEL_MEMORY: &str = "memory_leak_hunter.kernel_memory_bytes";
 /// Bytes allocated, integer.
 pub const SIZE_BYTES: &str = "memory_leak_hunter.size_bytes";
 /// Resident memory, integer, pages of the kernel's page size.
@@ -111,10 +167,15 @@ pub const SCOPE_CONTAINER: &str = "container";
 /// Name of the container's UTS namespace, on a Resource: its host name, usually the pod's name, text.
 pub const NODE_NAME: &str = "memory_leak_hunter.uts_node_name";
 
-/// What a record tells. The numbers stand in event ids and are never given to another kind: 1 allocation,
-/// 2 deallocation, 3 allocation.unfreed and 10 mode.changed are spoken for.
+/// What a record tells. The numbers stand in event ids and are never given to another kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
+    /// A target allocated, or mapped.
+    Allocation,
+    /// It gave back.
+    Deallocation,
+    /// A stack of it has not freed what it allocated.
+    Unfreed,
     /// Grew by the threshold or more since the last such record.
     RssGrowth,
     /// The trend is sustained.
@@ -127,29 +188,39 @@ pub enum Kind {
     OomRisk,
     /// The kernel killed a process for lack of memory.
     OomKill,
+    /// Another mode of operation.
+    ModeChanged,
 }
 
 impl Kind {
     /// Every kind, in the order of the numbers.
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 10] = [
+        Kind::Allocation,
+        Kind::Deallocation,
+        Kind::Unfreed,
         Kind::RssGrowth,
         Kind::LeakSuspected,
         Kind::LeakDetected,
         Kind::LeakCleared,
         Kind::OomRisk,
         Kind::OomKill,
+        Kind::ModeChanged,
     ];
 
     /// The number in the event id.
     #[must_use]
     pub fn number(self) -> u8 {
         match self {
+            Kind::Allocation => 1,
+            Kind::Deallocation => 2,
+            Kind::Unfreed => 3,
             Kind::RssGrowth => 4,
             Kind::LeakSuspected => 5,
             Kind::LeakDetected => 6,
             Kind::LeakCleared => 7,
             Kind::OomRisk => 8,
             Kind::OomKill => 9,
+            Kind::ModeChanged => 10,
         }
     }
 
@@ -157,12 +228,16 @@ impl Kind {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Kind::Allocation => "allocation",
+            Kind::Deallocation => "deallocation",
+            Kind::Unfreed => "allocation_unfreed",
             Kind::RssGrowth => "rss_growth",
             Kind::LeakSuspected => "leak_suspected",
             Kind::LeakDetected => "leak_detected",
             Kind::LeakCleared => "leak_cleared",
             Kind::OomRisk => "oom_risk",
             Kind::OomKill => "oom_kill",
+            Kind::ModeChanged => "mode_changed",
         }
     }
 
@@ -170,23 +245,30 @@ impl Kind {
     #[must_use]
     pub fn event_name(self) -> &'static str {
         match self {
+            Kind::Allocation => "memory_leak_hunter.allocation",
+            Kind::Deallocation => "memory_leak_hunter.deallocation",
+            Kind::Unfreed => "memory_leak_hunter.allocation.unfreed",
             Kind::RssGrowth => "memory_leak_hunter.rss.growth",
             Kind::LeakSuspected => "memory_leak_hunter.leak.suspected",
             Kind::LeakDetected => "memory_leak_hunter.leak.detected",
             Kind::LeakCleared => "memory_leak_hunter.leak.cleared",
             Kind::OomRisk => "memory_leak_hunter.oom.risk",
             Kind::OomKill => "memory_leak_hunter.oom.kill",
+            Kind::ModeChanged => "memory_leak_hunter.mode.changed",
         }
     }
 
-    /// Value of [`EVENT_TYPE`]: the specification's `EventTypeMemoryPressure` or `EventTypeContainerOOM`.
+    /// Value of [`EVENT_TYPE`]: the specification's `EventTypeKernelFS`, `EventTypeMemoryPressure` or
+    /// `EventTypeContainerOOM`, or our own `control`.
     #[must_use]
     pub fn event_type(self) -> &'static str {
         match self {
+            Kind::Allocation | Kind::Deallocation => "kernel.filesystem",
             Kind::RssGrowth | Kind::LeakSuspected | Kind::LeakDetected | Kind::LeakCleared => {
                 "container.memory_pressure"
             }
-            Kind::OomRisk | Kind::OomKill => "container.oom",
+            Kind::Unfreed | Kind::OomRisk | Kind::OomKill => "container.oom",
+            Kind::ModeChanged => "control",
         }
     }
 
@@ -194,8 +276,9 @@ impl Kind {
     #[must_use]
     pub fn severity(self) -> (SeverityNumber, &'static str) {
         match self {
-            Kind::RssGrowth | Kind::LeakCleared => (SeverityNumber::Info, "INFO"),
-            Kind::LeakSuspected => (SeverityNumber::Warn, "WARN"),
+            Kind::Allocation | Kind::Deallocation => (SeverityNumber::Debug, "DEBUG"),
+            Kind::RssGrowth | Kind::LeakCleared | Kind::ModeChanged => (SeverityNumber::Info, "INFO"),
+            Kind::Unfreed | Kind::LeakSuspected => (SeverityNumber::Warn, "WARN"),
             Kind::LeakDetected | Kind::OomRisk | Kind::OomKill => (SeverityNumber::Error, "ERROR"),
         }
     }
@@ -226,8 +309,7 @@ mod tests {
             let words = kind.event_name().strip_prefix(PREFIX).unwrap();
             assert_eq!(words.replace('.', "_"), kind.name());
         }
-        let mut numbers: Vec<u8> = Kind::ALL.iter().map(|kind| kind.number()).collect();
-        numbers.dedup();
-        assert_eq!(numbers, [4, 5, 6, 7, 8, 9], "the numbers that users were promised");
+        let numbers: Vec<u8> = Kind::ALL.iter().map(|kind| kind.number()).collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "the numbers that users were promised");
     }
 }

@@ -253,7 +253,7 @@ impl<'a> Settings<'a> {
 
     /// Like `reject`, of a value that does not go with that of `other`. Where one of them has its own fault nothing
     /// is noted: a default then stands in for it, and nobody wrote that.
-    pub(crate) fn reject_beside(&mut self, key: &str, other: &str, allowed: impl Into<String>) {
+    pub fn reject_beside(&mut self, key: &str, other: &str, allowed: impl Into<String>) {
         if self.is_sound(key) && self.is_sound(other) {
             self.reject(key, allowed);
         }

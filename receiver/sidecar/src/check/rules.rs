@@ -102,7 +102,9 @@ fn one_capability(capability: Capability, held: Capabilities, facts: &Facts) -> 
         Capability::Bpf => format!("loads the sweep into the kernel: {FALLBACK}"),
         Capability::Perfmon => format!("lets the sweep read the kernel's counters: {FALLBACK}"),
         Capability::SysPtrace => {
-            "executable paths and build ids of other users' processes are absent from records".to_owned()
+            "executable paths and build ids of other users' processes are absent from records, and only processes of \
+             this user can be targets"
+                .to_owned()
         }
         Capability::SysAdmin if older_than(FIRST_WITH_SWEEP) => {
             format!("before Linux 5.8 BPF needs it: {FALLBACK}")

@@ -20,6 +20,7 @@ use super::log::Log;
 use super::signals::asked_to_stop;
 use crate::hunt::judge::{Bench, Detail, Judge, Seen};
 use crate::hunt::schedule::Schedule;
+use crate::hunt::scope::Scope;
 use crate::hunt::settings::HuntSettings;
 use crate::observe::{self, Listen, Observer, Options, Told};
 use crate::records::HostIdentity;
@@ -65,6 +66,7 @@ pub(super) fn record(file: &Path, duration: Duration, interval: Duration, anonym
             oom_horizon: HuntSettings::default().oom_horizon,
             max_events_per_second: None,
             detail: Detail::Recorded,
+            scope: Scope::default(),
         }),
         trace: TraceWriter::new(out, &machine, anonymize),
         observer,

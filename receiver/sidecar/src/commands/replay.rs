@@ -17,6 +17,7 @@ use crate::cli::Output;
 use crate::event;
 use crate::hunt::judge::{Bench, Detail};
 use crate::hunt::replay::Replay;
+use crate::hunt::scope::Scope;
 use crate::hunt::settings::HuntSettings;
 use crate::records::HostIdentity;
 
@@ -41,6 +42,7 @@ pub(super) fn replay(file: &Path, interval: Option<Duration>, output: Output) ->
         oom_horizon: HuntSettings::default().oom_horizon,
         max_events_per_second: None,
         detail: Detail::Recorded,
+        scope: Scope::default(),
     };
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut failure = None;

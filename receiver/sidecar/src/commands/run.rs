@@ -94,7 +94,7 @@ impl Program<'_> {
             started = running.service.start() => started.map_err(|error| fatal(&error)),
         };
         if let Err(exit) = started {
-            return drain(running.service, exit).await;
+            return self.drain(running.service, exit).await;
         }
         let exit = loop {
             let asked = tokio::select! {
@@ -110,7 +110,18 @@ impl Program<'_> {
                 },
             }
         };
-        drain(running.service, exit).await
+        self.drain(running.service, exit).await
+    }
+
+    /// Ends as `exit` says, unless something goes wrong on the way.
+    async fn drain(&self, mut service: Service, exit: Exit) -> Exit {
+        // a target is let go with a record of it, while there still is a pipeline
+        self.parts.desk.close();
+        let Err(errors) = service.shutdown(DRAIN).await else { return exit };
+        for error in errors {
+            tracing::error!("while stopping: {error}");
+        }
+        Exit::Fatal
     }
 }
 
@@ -121,14 +132,5 @@ pub(super) fn stopping(signal: &'static str) -> Exit {
 
 fn fatal(error: &ComponentError) -> Exit {
     tracing::error!("{error}");
-    Exit::Fatal
-}
-
-/// Ends as `exit` says, unless something goes wrong on the way.
-async fn drain(mut service: Service, exit: Exit) -> Exit {
-    let Err(errors) = service.shutdown(DRAIN).await else { return exit };
-    for error in errors {
-        tracing::error!("while stopping: {error}");
-    }
     Exit::Fatal
 }

@@ -1,3 +1,5 @@
+mod look;
+
 use std::sync::Arc;
 use std::time::SystemTime;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     per_second: f64,
     tokens: f64,
     at: Duration,
@@ -11,19 +11,19 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// Full at first.
-    pub(super) fn new(per_second: u32) -> Self {
+    pub(crate) fn new(per_second: u32) -> Self {
         let per_second = f64::from(per_second);
         Self { per_second, tokens: per_second, at: Duration::ZERO }
     }
 
     /// From now on at another rate; what has been saved up stays, as far as there is room for it.
-    pub(super) fn set_rate(&mut self, per_second: u32) {
+    pub(crate) fn set_rate(&mut self, per_second: u32) {
         self.per_second = f64::from(per_second);
         self.tokens = self.tokens.min(self.per_second);
     }
 
     /// How many of `wanted` events may pass at the time `at`, on any clock that does not go back.
-    pub(super) fn take(&mut self, at: Duration, wanted: usize) -> usize {
+    pub(crate) fn take(&mut self, at: Duration, wanted: usize) -> usize {
         self.fill(at);
         let granted = (self.tokens.max(0.0) as usize).min(wanted);
         self.tokens -= granted as f64;
@@ -31,7 +31,7 @@ impl Bucket {
     }
 
     /// These events pass in any case, at the cost of those that come in the next second.
-    pub(super) fn charge(&mut self, at: Duration, events: usize) {
+    pub(crate) fn charge(&mut self, at: Duration, events: usize) {
         self.fill(at);
         self.tokens = (self.tokens - events as f64).max(-self.per_second);
     }

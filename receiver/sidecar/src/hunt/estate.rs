@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use mlh_pipeline::component::ComponentId;
 
 use super::judge::{Bench, Judge};
+use super::pursuit::Pursuit;
 use super::scout::{WAKES, Wake};
 use crate::observe::{self, Listen, ObserveError, Observer, Options};
 
@@ -98,6 +99,7 @@ impl Eyes {
 #[derive(Default)]
 pub struct Estates {
     waiting: Mutex<HashMap<ComponentId, Estate>>,
+    pursuits: Mutex<HashMap<ComponentId, Pursuit>>,
 }
 
 impl Estates {
@@ -109,9 +111,19 @@ impl Estates {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 
+    pub(super) fn leave_pursuit(&self, id: &ComponentId, pursuit: Pursuit) {
+        self.pursuits.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), pursuit);
+    }
+
+    pub(super) fn take_pursuit(&self, id: &ComponentId) -> Option<Pursuit> {
+        self.pursuits.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+
     /// Gives up what nobody took over, and with it what it holds of the kernel. For when a configuration has started.
     pub fn clear(&self) {
         let given_up = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(given_up);
+        let given_up = std::mem::take(&mut *self.pursuits.lock().unwrap_or_else(PoisonError::into_inner));
         drop(given_up);
     }
 }
@@ -127,6 +139,7 @@ pub(super) mod tests {
     use mlh_targets::process::ProcessReading;
 
     use super::super::judge::{Detail, Seen};
+    use super::super::scope::Scope;
     use super::*;
     use crate::observe::{BlindSpot, Observation, Sink, WatchedCgroup};
     use crate::semconv;
@@ -172,6 +185,7 @@ pub(super) mod tests {
             oom_horizon: Duration::from_secs(3600),
             max_events_per_second: Some(1000),
             detail: Detail::Recorded,
+            scope: Scope::default(),
         }
     }
 

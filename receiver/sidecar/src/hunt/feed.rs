@@ -11,20 +11,23 @@ use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 
+use crate::control::Findings;
 use crate::metrics::{Metrics, stage};
 
 /// Records handed on at once.
 const HANDFUL: usize = 256;
 
-/// Hands records on until the sender is gone and the channel empty.
+/// Remembers records among the findings and hands them on, until the sender is gone and the channel empty.
 pub(super) async fn logs(
     mut records: Receiver<ResourceLogs>,
     next: Option<Arc<dyn Consumer>>,
     metrics: Arc<Metrics>,
+    findings: Arc<Findings>,
     hurry: CancellationToken,
 ) {
     let mut resource_logs = Vec::new();
     while records.recv_many(&mut resource_logs, HANDFUL).await > 0 {
+        resource_logs.iter().for_each(|logs| findings.add(logs));
         let request = ExportLogsServiceRequest { resource_logs: std::mem::take(&mut resource_logs) };
         // without a logs pipeline the findings still move the metrics
         let Some(next) = &next else { continue };
@@ -127,7 +130,8 @@ mod tests {
             sender.send(record()).await.unwrap();
         }
         drop(sender);
-        logs(receiver, Some(gate.clone()), Arc::clone(&store), CancellationToken::new()).await;
+        logs(receiver, Some(gate.clone()), Arc::clone(&store), Arc::default(), CancellationToken::new())
+            .await;
         (gate.taken.lock().unwrap().clone(), dropped(&store))
     }
 

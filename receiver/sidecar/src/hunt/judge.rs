@@ -13,7 +13,9 @@ use mlh_targets::host::HostClock;
 use mlh_targets::process::ProcessReading;
 use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 
+use super::admission::Admission;
 use super::bucket::Bucket;
+use super::scope::Scope;
 use super::subjects::Subjects;
 use super::units::Units;
 use crate::metrics::{TimeToOom, Velocity};
@@ -37,6 +39,8 @@ pub struct Bench {
     pub max_events_per_second: Option<u32>,
     /// Where to learn more of a process.
     pub detail: Detail,
+    /// Who is judged at all.
+    pub scope: Scope,
 }
 
 /// One pass as the judge sees it.
@@ -106,6 +110,7 @@ pub struct Standing {
 /// Detector, memory of names, limiter and encoder.
 pub struct Judge {
     detector: Detector,
+    admission: Admission,
     subjects: Subjects,
     units: Units,
     bucket: Option<Bucket>,
@@ -119,6 +124,7 @@ impl Judge {
     pub fn new(bench: &Bench) -> Self {
         Self {
             detector: Detector::new(rules(bench)),
+            admission: Admission::new(bench.scope.clone(), bench.detail),
             subjects: Subjects::new(bench.detail),
             units: Units::default(),
             bucket: bench.max_events_per_second.map(Bucket::new),
@@ -131,6 +137,7 @@ impl Judge {
     /// id repeats.
     pub fn reconfigure(&mut self, bench: &Bench) {
         self.detector.set_rules(rules(bench));
+        self.admission.set_scope(&bench.scope);
         match (&mut self.bucket, bench.max_events_per_second) {
             (Some(bucket), Some(rate)) => bucket.set_rate(rate),
             (bucket, rate) => *bucket = rate.map(Bucket::new),
@@ -156,8 +163,9 @@ impl Judge {
 
     /// Judges one pass. `clock` turns the pass's time into the time of day.
     pub fn pass(&mut self, seen: &Seen<'_>, clock: &HostClock) -> Outcome {
-        let samples = self.units.samples(seen.pass, seen.host, seen.readings, seen.cgroups);
-        let victims: Vec<OomVictim> = seen.kills.iter().map(|killed| self.victim(killed)).collect();
+        let mut samples = self.units.samples(seen.pass, seen.host, seen.readings, seen.cgroups);
+        self.admission.filter(seen.pass, seen.readings, &mut samples, &mut self.units);
+        let victims: Vec<OomVictim> = seen.kills.iter().filter_map(|killed| self.victim(killed)).collect();
         let mut findings = self.detector.sweep(&Sweep {
             at: seen.at,
             pass: seen.pass,
@@ -167,6 +175,7 @@ impl Judge {
             exits: seen.exits,
             victims: &victims,
         });
+        findings.retain(|finding| self.admission.tells(finding));
         let growth = findings.iter().filter(|f| matches!(f.kind, FindingKind::Growth { .. })).count();
         findings.sort_by_key(|finding| rank(&finding.kind));
         // a verdict is given once: it is charged for, and never held back
@@ -195,6 +204,9 @@ impl Judge {
                 self.encoder.encode(finding, &subject, &times)
             })
             .collect();
+        if full {
+            self.admission.forget_gone();
+        }
         if seen.pass != Pass::Told {
             self.subjects.retain(&self.detector);
             self.units.retain(&self.detector);
@@ -210,14 +222,15 @@ impl Judge {
         reading.memory_cgroup_id.is_none_or(|id| self.units.knows(id))
     }
 
-    fn victim(&mut self, killed: &Killed) -> OomVictim {
+    /// `None`: one that is not judged.
+    fn victim(&mut self, killed: &Killed) -> Option<OomVictim> {
         let ProcessReading { anon, swap, shmem, file, .. } = killed.reading;
-        OomVictim {
+        self.admission.admits(&killed.reading, &mut self.units).then(|| OomVictim {
             at: killed.at,
             key: key(&killed.reading),
             container: self.units.container_of(&killed.reading),
             memory: Memory { anon, swap, shmem, file },
-        }
+        })
     }
 
     /// Who is to be seen in the next watched pass.
@@ -287,6 +300,7 @@ impl Judge {
     /// Forgets the processes and containers, and says nothing of it. What bounds the records and tells them apart stays.
     pub(super) fn forget(&mut self, bench: &Bench) {
         self.detector = Detector::new(rules(bench));
+        self.admission = Admission::new(bench.scope.clone(), bench.detail);
         self.subjects = Subjects::new(bench.detail);
         self.units = Units::default();
         self.unfollowed = 0;
@@ -326,6 +340,7 @@ mod tests {
             oom_horizon: Duration::from_secs(3600),
             max_events_per_second: limit,
             detail: Detail::Recorded,
+            scope: Scope::default(),
         };
         let (mut judge, mut names, mut dropped) = (Judge::new(&bench), Vec::new(), 0);
         for sweep in 0..24_u64 {
@@ -409,6 +424,7 @@ mod tests {
             oom_horizon: Duration::from_secs(3600),
             max_events_per_second: None,
             detail: Detail::Recorded,
+            scope: Scope::default(),
         };
         let clock = HostClock::starting_at(SystemTime::UNIX_EPOCH);
         let mut judge = Judge::new(&bench);

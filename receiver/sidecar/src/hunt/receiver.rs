@@ -20,9 +20,12 @@ use tokio_util::sync::CancellationToken;
 use super::estate::{Ears, Estate, Estates, Eyes};
 use super::feed;
 use super::judge::{Bench, Detail};
+use super::pursuit::{Pursuer, Pursuit, Wanted};
 use super::replay::Replay;
 use super::scout::{Scout, Wake};
 use super::settings::{HuntSettings, RssSource, TracepointScope};
+use crate::control::Findings;
+use crate::investigate::desk::{Desk, Request, Seat};
 use crate::metrics::Metrics;
 use crate::observe::{Crossings, Listen, Options};
 use crate::records::HostIdentity;
@@ -38,6 +41,10 @@ pub struct Factory {
     pub host: Arc<HostIdentity>,
     /// What receivers leave to those of the next configuration.
     pub estates: Arc<Estates>,
+    /// What was found lately, for those who ask at the control socket.
+    pub findings: Arc<Findings>,
+    /// Where orders are taken.
+    pub desk: Arc<Desk>,
 }
 
 impl ReceiverFactory for Factory {
@@ -55,6 +62,8 @@ impl ReceiverFactory for Factory {
             metrics: Arc::clone(&self.metrics),
             host: Arc::clone(&self.host),
             estates: Arc::clone(&self.estates),
+            findings: Arc::clone(&self.findings),
+            desk: Arc::clone(&self.desk),
         })
     }
 }
@@ -64,6 +73,8 @@ struct Blueprint {
     metrics: Arc<Metrics>,
     host: Arc<HostIdentity>,
     estates: Arc<Estates>,
+    findings: Arc<Findings>,
+    desk: Arc<Desk>,
 }
 
 impl ReceiverBlueprint for Blueprint {
@@ -100,6 +111,8 @@ struct Running {
     /// Ends the metrics, and waiting for a pipeline that refuses.
     hurry: CancellationToken,
     thread: thread::JoinHandle<Option<Estate>>,
+    /// Looks at a target; a judged trace has none.
+    pursuing: Option<(Arc<Seat>, thread::JoinHandle<Pursuit>)>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -111,12 +124,14 @@ impl Component for Hunter {
         }
         let (out, records) = mpsc::channel(CHANNEL);
         let hurry = CancellationToken::new();
+        let pursuing = self.pursue(&out)?;
         let (wake, thread) = self.thread(out)?;
         let metrics = &self.blueprint.metrics;
         let mut tasks = vec![tokio::spawn(feed::logs(
             records,
             self.next.logs.clone(),
             Arc::clone(metrics),
+            Arc::clone(&self.blueprint.findings),
             hurry.clone(),
         ))];
         if let Some(next) = &self.next.metrics {
@@ -124,7 +139,7 @@ impl Component for Hunter {
             let task = feed::metrics(interval, Arc::clone(next), Arc::clone(metrics), hurry.clone());
             tasks.push(tokio::spawn(task));
         }
-        self.running = Some(Running { wake, hurry, thread, tasks });
+        self.running = Some(Running { wake, hurry, thread, pursuing, tasks });
         Ok(())
     }
 
@@ -133,18 +148,25 @@ impl Component for Hunter {
         running.hurry.cancel();
         // the thread may be in the middle of a pass; with its end the channel closes and the feed drains
         let ended = tokio::task::spawn_blocking(move || {
+            if let Some((seat, _)) = &running.pursuing {
+                seat.hand_in(Request::Stop);
+            }
             // an error says that it has ended already
             let _ = running.wake.send(Wake::Stop);
-            running.thread.join()
+            let pursued = running.pursuing.map(|(_, thread)| thread.join());
+            (running.thread.join(), pursued.transpose())
         })
         .await;
         for task in running.tasks {
             task.await.map_err(|error| self.error(error.to_string()))?;
         }
         self.blueprint.metrics.buffer_usage(0.0);
-        let Ok(Ok(estate)) = ended else {
-            return Err(self.error("the thread that makes the passes had panicked"));
+        let Ok((Ok(estate), Ok(pursuit))) = ended else {
+            return Err(self.error("the thread that makes the passes, or that looks at a target, had panicked"));
         };
+        if let Some(pursuit) = pursuit {
+            self.blueprint.estates.leave_pursuit(&self.context.id, pursuit);
+        }
         if let Some(estate) = estate {
             self.blueprint.estates.leave(&self.context.id, estate);
         }
@@ -163,6 +185,31 @@ impl Hunter {
         };
         let thread = thread::Builder::new().name("mlh-hunt".to_owned()).spawn(work);
         Ok((wake, thread.map_err(|error| self.error(error.to_string()))?))
+    }
+
+    /// Looks at targets, from where the receiver before this one left off.
+    fn pursue(
+        &self,
+        out: &mpsc::Sender<ResourceLogs>,
+    ) -> Result<Option<(Arc<Seat>, thread::JoinHandle<Pursuit>)>, ComponentError> {
+        let Blueprint { settings, metrics, host, estates, desk, .. } = &self.blueprint;
+        if settings.replay.is_some() {
+            return Ok(None);
+        }
+        let wanted = Wanted::of(settings);
+        let known = estates.take_pursuit(&self.context.id);
+        let is_new = known.is_none();
+        let pursuit = known.unwrap_or_else(|| Pursuit::new(wanted.clone(), Arc::clone(host)));
+        let (seat, desk) = (pursuit.seat(), Arc::clone(desk));
+        let mut pursuer = Pursuer::new(pursuit, Arc::clone(metrics), out.clone());
+        let work = move || {
+            if !is_new {
+                pursuer.adapt(wanted);
+            }
+            pursuer.run(&desk)
+        };
+        let thread = thread::Builder::new().name("mlh-target".to_owned()).spawn(work);
+        Ok(Some((seat, thread.map_err(|error| self.error(error.to_string()))?)))
     }
 
     /// Watches this host, from where the receiver before this one left off. Loading the probes takes a while, so that is
@@ -245,6 +292,7 @@ impl Hunter {
             oom_horizon: settings.oom_horizon,
             max_events_per_second: limit,
             detail,
+            scope: settings.scope.clone(),
         }
     }
 
@@ -306,7 +354,9 @@ mod tests {
     async fn estates_are_handed_on() {
         let host = Arc::<HostIdentity>::default();
         let (metrics, estates) = (Arc::new(Metrics::new(&host)), Arc::<Estates>::default());
-        let factory = Factory { metrics, host, estates: Arc::clone(&estates) };
+        let findings = Arc::default();
+        let desk = Arc::default();
+        let factory = Factory { metrics, host, estates: Arc::clone(&estates), findings, desk };
         let (sender, did) = channel();
         estates.leave(&id(), estate(sender));
         // the first sweep is made at once

@@ -5,15 +5,21 @@ use std::time::Duration;
 
 use mlh_pipeline::config::{Choice, Settings};
 
-/// What the hunt looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Every process, from the kernel's own counters.
-    GrowthDetection,
-}
+use super::scope::Scope;
+use crate::investigate::plan::{Filters, Mode, Origin, Plan, Rung};
+
+mod allocations;
+pub(crate) mod target;
+
+pub use allocations::Budget;
+pub(crate) use allocations::sizes;
 
 impl Choice for Mode {
-    const WORDS: &'static [(&'static str, Self)] = &[("growth_detection", Mode::GrowthDetection)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("growth_detection", Mode::GrowthDetection),
+        ("targeted", Mode::Investigating(Rung::Targeted)),
+        ("debug", Mode::Investigating(Rung::Debug)),
+    ];
 }
 
 /// Where growth is read from.
@@ -45,12 +51,20 @@ impl Choice for TracepointScope {
 }
 
 /// The receiver's settings, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HuntSettings {
     /// False: configured, and does not run.
     pub enabled: bool,
-    /// What it looks at.
-    pub mode: Mode,
+    /// What to leave out while a target is looked at in targeted mode; see [`filters_for`](Self::filters_for).
+    pub filters: Filters,
+    /// Of a target's CPU time.
+    pub budget: Budget,
+    /// For how long a target is looked at, whoever named it.
+    pub target_duration: Duration,
+    /// The look that the configuration itself asks for: none in growth detection.
+    pub investigate: Option<Plan>,
+    /// Who is looked at at all.
+    pub scope: Scope,
     /// Log records a second; more are dropped and counted, verdicts last.
     pub max_events_per_second: u32,
     /// Between two exports of the metrics.
@@ -75,7 +89,11 @@ impl Default for HuntSettings {
     fn default() -> Self {
         Self {
             enabled: true,
-            mode: Mode::GrowthDetection,
+            filters: Filters::default(),
+            budget: Budget::default(),
+            target_duration: Duration::from_secs(300),
+            investigate: None,
+            scope: Scope::default(),
             max_events_per_second: 1000,
             collection_interval: Duration::from_secs(10),
             rss_growth_threshold: 256,
@@ -92,12 +110,32 @@ impl Default for HuntSettings {
 impl HuntSettings {
     /// Reads the block; faults are noted in `settings`.
     pub fn read(settings: &mut Settings<'_>) -> Self {
-        let span = Duration::from_secs(1)..=Duration::from_secs(3600);
         let default = Self::default();
+        let enabled = settings.get("enabled", default.enabled);
+        let mode = settings.get("mode", Mode::default());
+        let (filters, budget) = allocations::read(settings);
+        let read = Self { enabled, filters, budget, ..Self::read_growth(settings, default) };
+        let target = target::read(settings, mode);
+        let target_duration = settings.get_in("target_duration", read.target_duration, target::durations());
+        let scope = Scope::read(settings);
+        if mode != Mode::GrowthDetection && read.replay.is_some() {
+            settings.reject_beside("replay", "mode", "no trace beside this mode: its processes are not here");
+        }
+        let mut read = Self { target_duration, scope, ..read };
+        read.filters.max_events_per_second = read.max_events_per_second;
+        read.filters.btf_path.clone_from(&read.btf_path);
+        if let (Mode::Investigating(rung), Some(target)) = (mode, target) {
+            let (duration, filters) = (Some(target_duration), read.filters_for(rung));
+            read.investigate = Some(Plan { target, rung, duration, filters, origin: Origin::Configuration });
+        }
+        read
+    }
+
+    /// What looks at everybody, without a target.
+    fn read_growth(settings: &mut Settings<'_>, default: Self) -> Self {
+        let span = Duration::from_secs(1)..=Duration::from_secs(3600);
         let path = |text: String| if text.is_empty() { None } else { Some(PathBuf::from(text)) };
         Self {
-            enabled: settings.get("enabled", default.enabled),
-            mode: settings.get("mode", default.mode),
             max_events_per_second: settings.get_in(
                 "max_events_per_second",
                 default.max_events_per_second,
@@ -123,7 +161,14 @@ impl HuntSettings {
             ),
             btf_path: path(settings.get("btf_path", String::new())),
             replay: path(settings.get("replay", String::new())),
+            ..default
         }
+    }
+
+    /// What to leave out of a look of this closeness.
+    #[must_use]
+    pub fn filters_for(&self, rung: Rung) -> Filters {
+        Filters { overhead_budget: self.budget.of(rung), ..self.filters.clone() }
     }
 }
 
@@ -154,12 +199,24 @@ mod tests {
     /// Guarantees: each key is read into its own field.
     #[test]
     fn every_key() {
-        let text = "enabled: false\nmode: growth_detection\nmax_events_per_second: 7\ncollection_interval: 2s\n\
+        let text = "enabled: false\nmax_events_per_second: 7\ncollection_interval: 2s\n\
                     rss_growth_threshold: 12\nrss_check_interval: 1m30s\nrss_source: tracepoint\n\
-                    rss_tracepoint_scope: suspects\noom_horizon: 2h\nbtf_path: /b\nreplay: /t\n";
+                    rss_tracepoint_scope: suspects\noom_horizon: 2h\nbtf_path: /b\nreplay: /t\n\
+                    sampling_rate: 3\noverhead_budget: 1%\ntarget_duration: 30s\ninclude: {executables: [a]}\n";
+        let scope = Settings::of_text("include: {executables: [a]}", Scope::read).unwrap().0;
         let expected = HuntSettings {
             enabled: false,
-            mode: Mode::GrowthDetection,
+            filters: Filters {
+                sampling_rate: 3,
+                overhead_budget: Some(0.01),
+                max_events_per_second: 7,
+                btf_path: Some("/b".into()),
+                ..Filters::default()
+            },
+            budget: Budget::Share(0.01),
+            target_duration: Duration::from_secs(30),
+            investigate: None,
+            scope,
             max_events_per_second: 7,
             collection_interval: Duration::from_secs(2),
             rss_growth_threshold: 12,
@@ -173,13 +230,44 @@ mod tests {
         assert_eq!(read(text), Ok(expected));
     }
 
-    /// Guarantees: what this version cannot do is refused, each fault with its key.
+    /// Guarantees: a mode and a target make a plan, for `target_duration`, with the filters of that mode: debug mode has
+    /// a budget only where one is written.
+    #[test]
+    fn plans() {
+        let plan = |text| read(text).unwrap().investigate.unwrap();
+        let targeted = plan("mode: targeted\ntarget_pid: 7\nmin_allocation_size: 1KiB");
+        assert_eq!(targeted.target, crate::investigate::plan::Target::Pid(7));
+        assert_eq!((targeted.rung, targeted.origin), (Rung::Targeted, Origin::Configuration));
+        assert_eq!(targeted.duration, Some(Duration::from_secs(300)));
+        assert_eq!(targeted.filters.min_allocation_size, 1024);
+        assert_eq!(targeted.filters.overhead_budget, Some(0.001));
+        let debug = plan("mode: debug\ntarget_cgroup_id: 7\ntarget_duration: 1m");
+        assert_eq!((debug.rung, debug.duration), (Rung::Debug, Some(Duration::from_secs(60))));
+        assert_eq!(debug.filters.overhead_budget, None);
+        let braked = plan("mode: debug\ntarget_pid: 7\noverhead_budget: 5%");
+        assert_eq!(braked.filters.overhead_budget, Some(0.05));
+    }
+
+    /// Guarantees: what makes no sense is refused, each fault with its key; a look ends by itself, so 0 is no duration.
     #[test]
     fn refusals() {
-        let text = "mode: targeted\nmin_allocation_size: 10240\nrss_check_interval: 10ms\nmax_events_per_second: 0\n";
-        let problems = read(text).expect_err("four faults");
-        for key in ["mode", "min_allocation_size", "rss_check_interval", "max_events_per_second"] {
-            assert!(problems.contains(key), "{key} in {problems}");
+        let text = "mode: targeted\nsampling_rate: 0\nrss_check_interval: 10ms\nmax_events_per_second: 0\n\
+                    target_duration: 0s\nescalation: {}\nstacks: {unwind: auto}\n";
+        let problems = read(text).expect_err("seven faults");
+        let keys = [
+            "mode",
+            "sampling_rate",
+            "rss_check_interval",
+            "max_events_per_second",
+            "target_duration",
+            "escalation",
+            "stacks::unwind",
+        ];
+        for key in keys {
+            assert!(problems.contains(&format!("{key}: ")), "{key} in {problems}");
         }
+        assert_eq!(problems.lines().count(), keys.len(), "{problems}");
+        let trace = read("mode: debug\ntarget_pid: 1\nreplay: trace.jsonl").unwrap_err();
+        assert!(trace.contains("replay: "), "{trace}");
     }
 }

@@ -154,7 +154,8 @@ fn created(reading: &ProcessReading, clock: &HostClock) -> SystemTime {
     clock.to_epoch(Duration::from_nanos(reading.start_ns))
 }
 
-fn learn(detail: Detail, reading: &ProcessReading, clock: &HostClock) -> Subject {
+/// All that can be learnt of a process.
+pub(crate) fn learn(detail: Detail, reading: &ProcessReading, clock: &HostClock) -> Subject {
     let created = Some(created(reading, clock));
     let mut subject = Subject { reading: reading.clone(), created, ..Subject::default() };
     // a pid that has been given to another process since, or a /proc of another pid namespace, would tell of a stranger

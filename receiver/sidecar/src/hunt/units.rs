@@ -97,27 +97,7 @@ impl Units {
     /// What a container's own cgroup counts. `None` where it is no container, or nothing is counted.
     fn exact(&self, key: ContainerKey, swap_free: u64) -> Option<ContainerSample> {
         self.seen.get(&key)?;
-        let counted = self.hierarchy.memory(key.0)?;
-        let room = self.hierarchy.nearest_limit(key.0, swap_free).map(|ahead| Room {
-            limit: Limit {
-                kind: match ahead.kind {
-                    hierarchy::LimitKind::Max => LimitKind::Max,
-                    hierarchy::LimitKind::High => LimitKind::High,
-                },
-                bytes: ahead.limit,
-                cgroup_id: Some(ahead.cgroup_id),
-            },
-            left: ahead.room,
-        });
-        Some(ContainerSample {
-            key,
-            // shared memory is among what the cgroup counts as anonymous
-            memory: Memory { anon: counted.anon, swap: counted.swap, shmem: 0, file: counted.file },
-            slack: counted.slack,
-            room,
-            upper_bound: false,
-            watchable: true,
-        })
+        counted(&self.hierarchy, key, swap_free)
     }
 
     /// The container a process runs in: by its memory cgroup, or else by its v2 cgroup.
@@ -156,6 +136,31 @@ impl Units {
     }
 }
 
+/// What the cgroup of a container counts for it. `None` where nothing is counted.
+pub(crate) fn counted(hierarchy: &Hierarchy, key: ContainerKey, swap_free: u64) -> Option<ContainerSample> {
+    let counted = hierarchy.memory(key.0)?;
+    let room = hierarchy.nearest_limit(key.0, swap_free).map(|ahead| Room {
+        limit: Limit {
+            kind: match ahead.kind {
+                hierarchy::LimitKind::Max => LimitKind::Max,
+                hierarchy::LimitKind::High => LimitKind::High,
+            },
+            bytes: ahead.limit,
+            cgroup_id: Some(ahead.cgroup_id),
+        },
+        left: ahead.room,
+    });
+    Some(ContainerSample {
+        key,
+        // shared memory is among what the cgroup counts as anonymous
+        memory: Memory { anon: counted.anon, swap: counted.swap, shmem: 0, file: counted.file },
+        slack: counted.slack,
+        room,
+        upper_bound: false,
+        watchable: true,
+    })
+}
+
 fn difference(a: &Memory, b: &Memory) -> Memory {
     Memory {
         anon: a.anon.saturating_sub(b.anon),
@@ -165,7 +170,7 @@ fn difference(a: &Memory, b: &Memory) -> Memory {
     }
 }
 
-fn sum(a: &Memory, b: &Memory) -> Memory {
+pub(crate) fn sum(a: &Memory, b: &Memory) -> Memory {
     Memory {
         anon: a.anon.saturating_add(b.anon),
         swap: a.swap.saturating_add(b.swap),

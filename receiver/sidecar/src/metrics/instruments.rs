@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 
 use super::Observed;
+use super::look::{self, Look};
 use crate::records::epoch_nanos;
 use crate::semconv;
 
@@ -34,6 +35,16 @@ pub mod stage {
     pub const CHANNEL: &str = "channel";
     /// The kernel's buffer was full.
     pub const RING: &str = "ring";
+    /// The ring of the probes in a target was full.
+    pub const KERNEL_RING: &str = "kernel_ring";
+    /// A record of an operation in a target was not fetched in time.
+    pub const TARGET_CHANNEL: &str = "target_channel";
+    /// An allocation of a target did not fit the table of live ones.
+    pub const LIVE_TABLE: &str = "live_table";
+    /// A call site of a target did not fit its table.
+    pub const CALL_SITES: &str = "call_sites";
+    /// The table of a target's live allocations forgot one to make room.
+    pub const EVICTED: &str = "evicted";
     /// The pipeline refused what it was given.
     pub const PIPELINE: &str = "pipeline";
 }
@@ -55,7 +66,17 @@ pub const ERROR_STAGES: [&str; 11] = [
     "cgroup_over_limit",
 ];
 
-const RECEIVER_STAGES: [&str; 4] = [stage::TABLE, stage::RATE_LIMIT, stage::CHANNEL, stage::RING];
+const RECEIVER_STAGES: [&str; 9] = [
+    stage::TABLE,
+    stage::RATE_LIMIT,
+    stage::CHANNEL,
+    stage::RING,
+    stage::KERNEL_RING,
+    stage::TARGET_CHANNEL,
+    stage::LIVE_TABLE,
+    stage::CALL_SITES,
+    stage::EVICTED,
+];
 
 /// Where the pipeline, or one of its parts, loses something.
 fn pipeline_stages() -> impl Iterator<Item = &'static str> {
@@ -64,8 +85,9 @@ fn pipeline_stages() -> impl Iterator<Item = &'static str> {
 
 const LEAK_VELOCITY: &str = "memory_leak_hunter_leak_velocity_bytes_per_second";
 const TIME_TO_OOM: &str = "memory_leak_hunter_time_to_oom_seconds";
+const UNFREED: &str = "memory_leak_hunter_unfreed_memory_bytes";
 /// Gauges whose series end when what they tell of does, each with its unit.
-pub(super) const PASSING: [(&str, &str); 2] = [(LEAK_VELOCITY, ""), (TIME_TO_OOM, "s")];
+pub(super) const PASSING: [(&str, &str); 3] = [(LEAK_VELOCITY, ""), (TIME_TO_OOM, "s"), (UNFREED, "By")];
 
 struct HistogramShape {
     name: &'static str,
@@ -98,6 +120,9 @@ pub(super) struct Instruments {
     pub(super) leaks: Gauge<u64>,
     pub(super) sweep_duration: Histogram<f64>,
     pub(super) exported_items: Counter<u64>,
+    pub(super) allocations_tracked: Counter<u64>,
+    pub(super) deallocations_tracked: Counter<u64>,
+    pub(super) target_seconds: Counter<f64>,
 }
 
 impl Instruments {
@@ -108,10 +133,7 @@ impl Instruments {
             .build();
         let meter = provider.meter_with_scope(scope);
         observe(&meter, observed);
-        allocations(&meter);
-        gauge(&meter, "memory_leak_hunter_mode", "", "1 for the mode of operation that is on")
-            .record(1, &[KeyValue::new("mode", "growth_detection")]);
-
+        observe_look(&meter, observed);
         let new = Self {
             events_processed: counter(
                 &meter,
@@ -152,6 +174,23 @@ impl Instruments {
                 "{item}",
                 "Log records and metric points that an exporter delivered",
             ),
+            allocations_tracked: counter(
+                &meter,
+                "memory_leak_hunter_allocations_tracked",
+                "{allocation}",
+                "Allocations of targets that were tracked",
+            ),
+            deallocations_tracked: counter(
+                &meter,
+                "memory_leak_hunter_deallocations_tracked",
+                "{allocation}",
+                "Tracked allocations of targets that were freed",
+            ),
+            target_seconds: meter
+                .f64_counter("memory_leak_hunter_target_seconds")
+                .with_unit("s")
+                .with_description("Time in which a target was looked at")
+                .build(),
         };
         new.start_at_zero();
         new
@@ -160,6 +199,9 @@ impl Instruments {
     fn start_at_zero(&self) {
         self.events_processed.add(0, &[]);
         self.rss_growth_detected.add(0, &[]);
+        self.allocations_tracked.add(0, &[]);
+        self.deallocations_tracked.add(0, &[]);
+        self.target_seconds.add(0.0, &[]);
         self.suspects.record(0, &[]);
         self.leaks.record(0, &[]);
         for stage in ERROR_STAGES {
@@ -174,20 +216,68 @@ impl Instruments {
     }
 }
 
-/// The specification's four about allocations: growth detection sees none, and says so with a zero.
-fn allocations(meter: &Meter) {
-    for (name, help) in [
-        ("memory_leak_hunter_allocations_tracked", "Allocations tracked"),
-        ("memory_leak_hunter_deallocations_tracked", "Deallocations tracked"),
-    ] {
-        counter(meter, name, "{allocation}", help).add(0, &[]);
-    }
-    for (name, help) in [
-        ("memory_leak_hunter_unfreed_memory_bytes", "Tracked memory that has not been freed"),
-        ("memory_leak_hunter_largest_allocation_bytes", "The largest allocation seen"),
-    ] {
-        gauge(meter, name, "By", help).record(0, &[]);
-    }
+/// What is told of a target; without one it stands at zero.
+fn observe_look(meter: &Meter, observed: &Arc<Observed>) {
+    let look = Arc::clone(observed);
+    meter
+        .u64_observable_gauge("memory_leak_hunter_mode")
+        .with_description("1 for the mode of operation that is on, 0 for the others")
+        .with_callback(move |observer| {
+            for (mode, on) in look::modes(look.look().mode) {
+                observer.observe(on, &[KeyValue::new("mode", mode.name())]);
+            }
+        })
+        .build();
+    let look = Arc::clone(observed);
+    meter
+        .u64_observable_gauge(UNFREED)
+        .with_unit("By")
+        .with_description("Tracked memory of targets that has not been freed, the largest only")
+        .with_callback(move |observer| {
+            for (bytes, labels) in look::unfreed(&look.look().unfreed) {
+                observer.observe(bytes, &labels);
+            }
+        })
+        .build();
+    let look = Arc::clone(observed);
+    meter
+        .f64_observable_gauge("memory_leak_hunter_overhead_ratio")
+        .with_description("What the look at the target costs, of the target's CPU time in the newest second")
+        .with_callback(move |observer| {
+            let overhead = look.look().overhead;
+            observer.observe(if overhead.is_finite() { overhead } else { 0.0 }, &[]);
+        })
+        .build();
+    bytes_of_look(
+        meter,
+        observed,
+        "memory_leak_hunter_largest_allocation_bytes",
+        "The largest allocation of the target",
+        |look| look.largest,
+    );
+    bytes_of_look(
+        meter,
+        observed,
+        "memory_leak_hunter_kernel_memory_bytes",
+        "Kernel memory of the maps by which the target is looked at",
+        |look| look.kernel_bytes,
+    );
+}
+
+fn bytes_of_look(
+    meter: &Meter,
+    observed: &Arc<Observed>,
+    name: &'static str,
+    help: &'static str,
+    of: fn(&Look) -> u64,
+) {
+    let observed = Arc::clone(observed);
+    meter
+        .u64_observable_gauge(name)
+        .with_unit("By")
+        .with_description(help)
+        .with_callback(move |observer| observer.observe(of(&observed.look()), &[]))
+        .build();
 }
 
 fn observe(meter: &Meter, observed: &Arc<Observed>) {

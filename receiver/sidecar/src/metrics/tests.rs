@@ -3,6 +3,8 @@ use opentelemetry_proto::tonic::metrics::v1::{Metric, metric::Data, number_data_
 
 use super::*;
 
+mod look;
+
 fn metrics() -> Metrics {
     Metrics::new(&HostIdentity::default())
 }
@@ -84,6 +86,11 @@ fn everything_stands_at_zero_from_the_first_collection() {
         "rss_growth_detected{}",
         "unfreed_memory_bytes{}",
         "largest_allocation_bytes{}",
+        "overhead_ratio{}",
+        "kernel_memory_bytes{}",
+        "target_seconds{}",
+        "mode{mode=targeted}",
+        "mode{mode=debug}",
         "suspects{}",
         "leaks{}",
         "sweep_duration_seconds{}",
@@ -312,14 +319,17 @@ fn the_names_in_prometheus() {
         "errors_total",
         "events_processed_total",
         "exported_items_total",
+        "kernel_memory_bytes",
         "largest_allocation_bytes",
         "leak_velocity_bytes_per_second",
         "leaks",
         "mode",
+        "overhead_ratio",
         "processing_duration_ms",
         "rss_growth_detected_total",
         "suspects",
         "sweep_duration_seconds",
+        "target_seconds_total",
         "time_to_oom_seconds",
         "unfreed_memory_bytes",
     ];

@@ -50,6 +50,13 @@ impl Attributes {
         }
     }
 
+    /// A share that may be small, to a millionth.
+    pub(super) fn precise(&mut self, key: &str, value: f64) {
+        if value.is_finite() {
+            self.push(key, Value::DoubleValue((value * 1e6).round() / 1e6));
+        }
+    }
+
     /// A share, to three digits.
     pub(super) fn share(&mut self, key: &str, value: f64) {
         if value.is_finite() {

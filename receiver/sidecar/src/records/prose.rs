@@ -93,36 +93,8 @@ impl Teller<'_> {
         format!("was killed for lack of memory{holding}; {before}{}", told.unwrap_or_default())
     }
 
-    /// The name, the pid, and where it runs.
     fn who(&self) -> String {
-        let (place, reading) = (self.place(), &self.subject.reading);
-        let pid = match (reading.pid, reading.host_pid) {
-            (0, Some(pid)) => Some(format!("host pid {pid}")),
-            (0, None) => None,
-            (pid, _) => Some(format!("pid {pid}")),
-        };
-        let name = printable(self.subject.name());
-        match self.finding.about {
-            About::Process(_) => {
-                let known: Vec<String> = pid.into_iter().chain(place).collect();
-                if known.is_empty() { name } else { format!("{name} ({})", known.join(", ")) }
-            }
-            About::Container(_) => {
-                let place = capitalized(&place.unwrap_or_else(|| "a container".to_owned()));
-                // nobody speaks for a container whose processes were not seen
-                pid.map_or_else(|| place.clone(), |pid| format!("{place} (most of it {name}, {pid})"))
-            }
-        }
-    }
-
-    /// The first twelve digits of the container's id, as container tools take them, else the cgroup.
-    fn place(&self) -> Option<String> {
-        let subject = self.subject;
-        match (&subject.container_id, &subject.cgroup_path) {
-            (Some(id), _) => Some(format!("container {}", id.chars().take(12).collect::<String>())),
-            (None, Some(path)) => Some(format!("cgroup {}", tail(&printable(path)))),
-            (None, None) => subject.cgroup_id().map(|id| format!("cgroup id {id}")),
-        }
+        who(self.subject, matches!(self.finding.about, About::Container(_)))
     }
 
     /// What happens at the end, and when; none where it is too far off to tell.
@@ -169,6 +141,33 @@ impl Teller<'_> {
 
     fn time(&self, at: Duration) -> SystemTime {
         from_nanos(self.clock.nanos(at))
+    }
+}
+
+/// The name, the pid, and where it runs. `whole`: all that the container holds, of which the process is one.
+pub(super) fn who(subject: &Subject, whole: bool) -> String {
+    let (place, reading) = (place(subject), &subject.reading);
+    let pid = match (reading.pid, reading.host_pid) {
+        (0, Some(pid)) => Some(format!("host pid {pid}")),
+        (0, None) => None,
+        (pid, _) => Some(format!("pid {pid}")),
+    };
+    let name = printable(subject.name());
+    if whole {
+        let place = capitalized(&place.unwrap_or_else(|| "a container".to_owned()));
+        // nobody speaks for a container whose processes were not seen
+        return pid.map_or_else(|| place.clone(), |pid| format!("{place} (most of it {name}, {pid})"));
+    }
+    let known: Vec<String> = pid.into_iter().chain(place).collect();
+    if known.is_empty() { name } else { format!("{name} ({})", known.join(", ")) }
+}
+
+/// The first twelve digits of the container's id, as container tools take them, else the cgroup.
+fn place(subject: &Subject) -> Option<String> {
+    match (&subject.container_id, &subject.cgroup_path) {
+        (Some(id), _) => Some(format!("container {}", id.chars().take(12).collect::<String>())),
+        (None, Some(path)) => Some(format!("cgroup {}", tail(&printable(path)))),
+        (None, None) => subject.cgroup_id().map(|id| format!("cgroup id {id}")),
     }
 }
 

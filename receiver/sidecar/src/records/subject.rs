@@ -56,7 +56,7 @@ impl Subject {
     }
 
     /// Its v2 cgroup. An id that was made up for want of a real one means nothing to others.
-    pub(super) fn cgroup_id(&self) -> Option<u64> {
+    pub(crate) fn cgroup_id(&self) -> Option<u64> {
         self.reading.cgroup_id.filter(|id| !is_made_up(*id))
     }
 

@@ -9,6 +9,7 @@ use super::*;
 
 mod containers;
 mod oom;
+mod target;
 
 const CONTAINER: &str = "4f1e5c9ab012d3e4f5061728394a5b6c7d8e9f00112233445566778899aabbcc";
 const MB: u64 = 1_000_000;

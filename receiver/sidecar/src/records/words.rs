@@ -6,12 +6,12 @@ use bytesize::ByteSize;
 use mlh_detect::Trend;
 
 /// Any process may give itself a name with line breaks or terminal escapes in it, and any cgroup.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
 }
 
 /// The end of a long path: its beginning is the same for all pods.
-pub(super) fn tail(path: &str) -> String {
+pub(crate) fn tail(path: &str) -> String {
     const LONGEST: usize = 80;
     let length = path.chars().count();
     if length <= LONGEST {
@@ -20,12 +20,12 @@ pub(super) fn tail(path: &str) -> String {
     std::iter::once('…').chain(path.chars().skip(length - LONGEST + 1)).collect()
 }
 
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     ByteSize::b(bytes).display().si().to_string()
 }
 
 /// `2.0 MB/min (1.9 to 2.1)`: over the shortest of second, minute, hour and day in which it makes a megabyte.
-pub(super) fn rate(trend: &Trend) -> String {
+pub(crate) fn rate(trend: &Trend) -> String {
     const DAY: (f64, &str) = (86_400.0, "day");
     let (seconds, per) = [(1.0, "s"), (60.0, "min"), (3600.0, "h")]
         .into_iter()
@@ -43,14 +43,14 @@ pub(super) fn rate(trend: &Trend) -> String {
 }
 
 /// A prediction, no finer than it deserves; none beyond a year, which tells nobody anything.
-pub(super) fn about(seconds: f64) -> Option<String> {
+pub(crate) fn about(seconds: f64) -> Option<String> {
     const YEAR: f64 = 365.0 * 86_400.0;
     (seconds < YEAR)
         .then(|| format!("about {}", span(Duration::try_from_secs_f64(seconds).unwrap_or_default())))
 }
 
 /// A length of time in its largest fitting unit, rounded to a whole number of two or more where it can be.
-pub(super) fn span(length: Duration) -> String {
+pub(crate) fn span(length: Duration) -> String {
     let seconds = length.as_secs_f64();
     let (divisor, unit) = [(86_400.0, "days"), (3600.0, "h"), (60.0, "min")]
         .into_iter()
@@ -60,13 +60,13 @@ pub(super) fn span(length: Duration) -> String {
 }
 
 /// A time of day in UTC, with its date when that is not the day of the record.
-pub(super) fn moment(at: SystemTime, now: SystemTime) -> String {
+pub(crate) fn moment(at: SystemTime, now: SystemTime) -> String {
     let (date, time) = day_and_time(at);
     if date == day_and_time(now).0 { format!("{time} UTC") } else { format!("{date} {time} UTC") }
 }
 
 /// `12:00 to 12:05 UTC`: two times of day, to the minute where they are far enough apart.
-pub(super) fn between(from: SystemTime, to: SystemTime, now: SystemTime) -> String {
+pub(crate) fn between(from: SystemTime, to: SystemTime, now: SystemTime) -> String {
     const COARSE: Duration = Duration::from_secs(180);
     let coarse = to.duration_since(from).is_ok_and(|wide| wide >= COARSE);
     // what is cut to the minute must not end before it does

@@ -25,6 +25,19 @@ fn sidecar_file_is_sound() {
     assert_eq!(answer.out, "the configuration is valid\n");
 }
 
+/// Guarantees: the specification's own examples are sound as they stand, and say what they mean.
+#[test]
+fn the_specification_is_understood() {
+    let folder = tests().join("configuration");
+    let receiver = |file| effective(&folder, file)["receivers"]["memory_leak_hunter"].clone();
+    let basic = receiver("specification-basic.yaml");
+    assert_eq!((&basic["mode"], &basic["sampling_rate"]), (&"growth_detection".into(), &10.into()));
+    let targeted = receiver("specification-targeted.yaml");
+    assert_eq!((&targeted["mode"], &targeted["target_pid"]), (&"targeted".into(), &12345.into()));
+    assert_eq!(targeted["min_allocation_size"], "1KiB");
+    assert_eq!(targeted["target_duration"], "5m");
+}
+
 /// Guarantees: the values in `sidecar.yaml` are the defaults, as its first line says, but for those that its
 /// comments explain.
 #[test]

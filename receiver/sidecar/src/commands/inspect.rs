@@ -1,0 +1,173 @@
+//! `inspect`: one look at one target, and the report of it. No configuration is needed.
+//!
+//! Read in this order: `args` is what is asked for, `interrupt` ends it early, `growth` and `survival` watch memory and
+//! stacks meanwhile, `verdict` concludes, `finding` holds it all, `json` and `text` write it down, the latter with the same
+//! stack of several processes `merged`.
+
+mod args;
+mod interrupt;
+mod growth;
+mod survival;
+mod verdict;
+mod merged;
+mod finding;
+mod progress;
+mod json;
+mod text;
+#[cfg(test)]
+mod tests;
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mlh_pipeline::config::{LogLevel, LogSettings};
+use mlh_targets::host::HostClock;
+
+pub use args::Args;
+
+use self::args::Output;
+use self::finding::Finding;
+use self::growth::{Grown, Growth};
+use self::interrupt::Interrupt;
+use self::progress::Progress;
+use self::survival::{Survival, TOP};
+use self::text::Ink;
+use self::verdict::Verdict;
+use super::log::Log;
+use super::{Exit, print};
+use crate::investigate::investigation::Investigation;
+use crate::investigate::plan::{End, Origin, Plan};
+use crate::investigate::report::Report;
+
+/// Between two readings of the target's memory.
+const SECOND: Duration = Duration::from_secs(1);
+/// A wish to end early is heard within this.
+const HEARD: Duration = Duration::from_millis(100);
+
+pub(super) fn inspect(args: &Args) -> Exit {
+    Log::to_stderr(LogSettings { level: LogLevel::Warn, ..LogSettings::default() });
+    let Some(plan) = args.plan() else { return Exit::Usage };
+    let interrupt = match Interrupt::listen() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return failed(&error.into()),
+    };
+    let progress = Progress::start(&plan.target, args.duration());
+    let opened = Investigation::open(&plan);
+    let investigation = match opened {
+        Ok(investigation) => investigation,
+        Err(error) => {
+            progress.end();
+            eprintln!("error: {error}");
+            return Exit::Host;
+        }
+    };
+    let look = Look {
+        growth: Growth::open(&plan.target, plan.filters.btf_path.as_deref()),
+        survival: Survival::new(args.duration()),
+        progress,
+        investigation,
+    };
+    match look.run(args, &interrupt) {
+        Ok(seen) => told(args, &plan, &seen),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> Exit {
+    eprintln!("error: {error:#}");
+    Exit::Fatal
+}
+
+/// What was seen.
+struct Seen {
+    report: Report,
+    grown: Grown,
+    survival: Survival,
+    clock: HostClock,
+}
+
+struct Look {
+    investigation: Investigation,
+    growth: Growth,
+    survival: Survival,
+    progress: Progress,
+}
+
+impl Look {
+    fn run(mut self, args: &Args, interrupt: &Interrupt) -> anyhow::Result<Seen> {
+        self.progress.placed();
+        let end = self.watch(self.investigation.started(), args.duration(), interrupt)?;
+        self.progress.closing();
+        // the last moment counts as well
+        let now = HostClock::now_boot()?;
+        self.growth.look(now, &self.investigation.pids());
+        let (_, report) = self.investigation.close(now, args.top().max(TOP), end);
+        self.progress.end();
+        let clock = HostClock::read().context("the clock")?;
+        Ok(Seen { report, grown: self.growth.outcome(), survival: self.survival, clock })
+    }
+
+    /// Until the time is over, somebody asks for the report, or there is nothing more to see.
+    fn watch(&mut self, began: Duration, length: Duration, interrupt: &Interrupt) -> anyhow::Result<End> {
+        let (over, mut next) = (began + length, HostClock::now_boot()?);
+        let mut due = true;
+        loop {
+            let now = HostClock::now_boot()?;
+            if (due || now >= next || now >= over)
+                && let Some(end) = self.investigation.step(now).ended
+            {
+                return Ok(end);
+            }
+            if now >= next {
+                self.survey(now, now.saturating_sub(began));
+                next = (next + SECOND).max(now);
+            }
+            if interrupt.asked() {
+                return Ok(End::Released(Origin::Command));
+            }
+            if now >= over {
+                return Ok(End::Elapsed);
+            }
+            let wait = next.min(over).saturating_sub(now).min(HEARD);
+            self.investigation.wait(wait);
+            // it comes back sooner when something has happened
+            due = HostClock::now_boot()?.saturating_sub(now) < wait;
+        }
+    }
+
+    /// Once a second.
+    fn survey(&mut self, now: Duration, lasted: Duration) {
+        self.growth.look(now, &self.investigation.pids());
+        let is_due = self.survival.is_due(lasted);
+        let report = self.investigation.report(now, if is_due { TOP } else { 0 });
+        if is_due {
+            self.survival.note(&report);
+        }
+        self.progress.show(&report);
+    }
+}
+
+/// Hands the report out.
+fn told(args: &Args, plan: &Plan, seen: &Seen) -> Exit {
+    let Seen { report, grown, survival, clock } = seen;
+    let verdict = Verdict::reach(grown, survival, report);
+    let finding = Finding { target: &plan.target, report, verdict: &verdict, grown, survival, clock };
+    let text = match args.output() {
+        Output::Text => text::render(&finding, args.top(), ink()),
+        Output::Json => match json::render(&finding, args.top()) {
+            Ok(text) => text,
+            Err(error) => return failed(&error.into()),
+        },
+    };
+    match (print(&text), &report.ended) {
+        (Exit::Success, Some(End::Failed(_))) => Exit::Fatal,
+        (exit, _) => exit,
+    }
+}
+
+/// Colours for a terminal whose owner has nothing against them (<https://no-color.org>).
+fn ink() -> Ink {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if std::io::stdout().is_terminal() && !unwanted { Ink::Colours } else { Ink::Plain }
+}

@@ -1,0 +1,219 @@
+//! What `inspect` is asked for on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{ArgGroup, ValueEnum};
+
+use crate::investigate::plan::{Filters, Origin, Plan, Rung, Target};
+
+const LONGEST: Duration = Duration::from_secs(3600);
+
+const EXAMPLES: &str = "\
+Examples:
+  memory-leak-hunter inspect --pid 4711
+  memory-leak-hunter inspect --container 4f1e --duration 5m --min-allocation-size 1KiB
+  memory-leak-hunter inspect --pid 4711 --mode debug -o json > report.json
+
+SIGINT (Ctrl-C) or SIGTERM ends the look early, with the report of what was seen; a second one ends it at once.
+
+Exit codes:
+  0  the report was made
+  1  the command line is wrong
+  2  the target cannot be looked at: there is none, or this host does not allow it
+  3  the look broke off, or the report could not be written";
+
+/// The options of `inspect`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES, group(ArgGroup::new("target").required(true).args(["pid", "cgroup", "container"])))]
+pub struct Args {
+    /// A process, by its pid as this host (or the container that this runs in) shows it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Option<u32>,
+    /// Every process of a cgroup and of those below it: a path below /sys/fs/cgroup, or as /proc/PID/cgroup names it
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+    /// Every process of a container, by its id or the unambiguous beginning of it
+    #[arg(long, value_name = "ID")]
+    container: Option<String>,
+    /// How long to look, 1s to 1h. What grows steadily shows from 36s on; from 3m on the verdict has a confidence
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    duration: Duration,
+    /// How closely. `debug` sees every allocation, and costs the target microseconds for each
+    #[arg(long, value_enum, default_value_t = Mode::Targeted)]
+    mode: Mode,
+    /// In targeted mode smaller allocations are passed over, such as 512, 10KiB or 1MiB
+    #[arg(long, value_name = "SIZE", default_value = "10KiB", value_parser = size)]
+    min_allocation_size: u64,
+    /// In targeted mode one in N is tracked of the allocations below 1 MiB
+    #[arg(long, value_name = "N", default_value_t = Filters::default().sampling_rate, value_parser = clap::value_parser!(u32).range(1..))]
+    sampling_rate: u32,
+    /// Of the target's CPU time; a look that costs more for a second loses its probes [default: 0.1% in targeted mode, none in debug mode]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    overhead_budget: Option<f64>,
+    /// So many stacks in the report, those that hold the most; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+    /// A report for people, or one JSON object
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// BTF to load the probes by, where the kernel has none of its own
+    #[arg(long, value_name = "FILE")]
+    btf_path: Option<PathBuf>,
+}
+
+/// How closely `inspect` looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// What the filters let through
+    Targeted,
+    /// Every allocation
+    Debug,
+}
+
+/// How the report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+impl Args {
+    /// The order. `None` without a target, which the command line does not let through.
+    pub(super) fn plan(&self) -> Option<Plan> {
+        let target = match (self.pid, &self.cgroup, &self.container) {
+            (Some(pid), _, _) => Target::Pid(pid),
+            (_, Some(path), _) => Target::Cgroup(path.clone()),
+            (_, _, Some(id)) => Target::Container(id.clone()),
+            (None, None, None) => return None,
+        };
+        let (rung, budget) = match self.mode {
+            Mode::Targeted => (Rung::Targeted, Filters::default().overhead_budget),
+            Mode::Debug => (Rung::Debug, None),
+        };
+        let default = Filters::default();
+        let filters = Filters {
+            min_allocation_size: self.min_allocation_size,
+            large_allocation_size: default.large_allocation_size.max(self.min_allocation_size),
+            sampling_rate: self.sampling_rate,
+            overhead_budget: self.overhead_budget.or(budget),
+            btf_path: self.btf_path.clone(),
+            ..default
+        };
+        Some(Plan { target, rung, duration: Some(self.duration), filters, origin: Origin::Command })
+    }
+
+    pub(super) fn duration(&self) -> Duration {
+        self.duration
+    }
+
+    /// Stacks in the report.
+    pub(super) fn top(&self) -> usize {
+        if self.top == 0 { usize::MAX } else { self.top }
+    }
+
+    pub(super) fn output(&self) -> Output {
+        self.output
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let length = humantime::parse_duration(text).map_err(|error| format!("{error}; expected such as 60s"))?;
+    let bounds = Duration::from_secs(1)..=LONGEST;
+    if bounds.contains(&length) { Ok(length) } else { Err("expected 1s to 1h".to_owned()) }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let expected = || "expected bytes, or a size such as 10KiB".to_owned();
+    let size: ByteSize = text.parse().map_err(|_| expected())?;
+    // the parser saturates; a size that large was never meant
+    if size.0 > i64::MAX as u64 { Err(expected()) } else { Ok(size.0) }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let share = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    share
+        .filter(|share| *share > 0.0 && *share <= 100.0)
+        .map(|share| share / 100.0)
+        .ok_or_else(|| "expected a percentage above 0% and up to 100%, such as 0.1%".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(line: &str) -> Result<Args, String> {
+        let words = std::iter::once("inspect").chain(line.split_whitespace());
+        Line::try_parse_from(words).map(|line| line.args).map_err(|error| error.to_string())
+    }
+
+    /// Guarantees: with nothing but a target the look is that which the documentation promises.
+    #[test]
+    fn defaults() {
+        let args = parse("--pid 7").unwrap();
+        let plan = args.plan().unwrap();
+        assert_eq!((plan.target, plan.rung), (Target::Pid(7), Rung::Targeted));
+        assert_eq!(plan.duration, Some(Duration::from_secs(60)));
+        assert_eq!(plan.filters, Filters::default());
+        assert_eq!((args.top(), args.output()), (10, Output::Text));
+    }
+
+    /// Guarantees: each option reaches the plan.
+    #[test]
+    fn every_option() {
+        let args = parse(
+            "--container 4f1e --duration 2m --mode debug --min-allocation-size 2MiB --sampling-rate 3 \
+             --overhead-budget 5% --top 0 -o json --btf-path /b",
+        );
+        let args = args.unwrap();
+        let plan = args.plan().unwrap();
+        assert_eq!((plan.target, plan.rung), (Target::Container("4f1e".to_owned()), Rung::Debug));
+        assert_eq!(plan.duration, Some(Duration::from_secs(120)));
+        let expected = Filters {
+            min_allocation_size: 2 << 20,
+            large_allocation_size: 2 << 20,
+            sampling_rate: 3,
+            overhead_budget: Some(0.05),
+            btf_path: Some("/b".into()),
+            ..Filters::default()
+        };
+        assert_eq!(plan.filters, expected);
+        assert_eq!((args.top(), args.output()), (usize::MAX, Output::Json));
+        let path = parse("--cgroup /a/b --mode debug").unwrap().plan().unwrap();
+        assert_eq!((path.target, path.filters.overhead_budget), (Target::Cgroup("/a/b".into()), None));
+    }
+
+    /// Guarantees: what makes no sense is refused, and the message says what is expected.
+    #[test]
+    fn refusals() {
+        for (line, said) in [
+            ("", "--pid <N>|--cgroup <PATH>|--container <ID>"),
+            ("--pid 7 --container 4f1e", "cannot be used with"),
+            ("--pid 0", "--pid"),
+            ("--pid 7 --duration 0s", "1s to 1h"),
+            ("--pid 7 --duration 2h", "1s to 1h"),
+            ("--pid 7 --duration soon", "such as 60s"),
+            ("--pid 7 --sampling-rate 0", "--sampling-rate"),
+            ("--pid 7 --min-allocation-size lots", "10KiB"),
+            ("--pid 7 --min-allocation-size 99999EiB", "10KiB"),
+            ("--pid 7 --overhead-budget 1", "percentage"),
+            ("--pid 7 --overhead-budget 0%", "percentage"),
+            ("--pid 7 --overhead-budget NaN%", "percentage"),
+            ("--pid 7 -o svg", "[possible values: text, json]"),
+        ] {
+            let error = parse(line).expect_err(line);
+            assert!(error.contains(said), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What is concluded from growth and stacks together.
+//!
+//! | the detector says | and of the stacks | verdict |
+//! |---|---|---|
+//! | a leak | | `leak`, with the detector's confidence |
+//! | sustained growth | those that keep what they allocate hold half of the growth or more | `leak`, with no confidence: a cache that is still being filled looks the same for so long |
+//! | sustained growth | they do not | `growing` |
+//! | nothing, in a look too short, of a process too young, or that it could not see | | `unknown` |
+//! | nothing | | `calm` |
+
+use std::time::Duration;
+
+use mlh_detect::{Rules, Stage, Trend};
+
+use super::growth::{Case, Grown};
+use super::survival::Survival;
+use crate::investigate::report::{Report, StackEvidence};
+use crate::records::words::span;
+
+/// Of the growth, what the surviving stacks must hold.
+const EXPLAINED: f64 = 0.5;
+/// A detector with nothing to say has seen enough after so many of its shortest windows: its slots are not aligned with
+/// the look, and its watch begins when something has grown.
+const ENOUGH: f64 = 1.5;
+
+/// What is concluded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Leak,
+    Growing,
+    Calm,
+    Unknown,
+}
+
+impl Kind {
+    /// As reports say it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Leak => "leak",
+            Self::Growing => "growing",
+            Self::Calm => "calm",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The conclusion, and what it rests on.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Verdict {
+    pub(super) kind: Kind,
+    /// The detector's, of a verdict of its own.
+    pub(super) confidence: Option<f64>,
+    pub(super) trend: Option<Trend>,
+    /// When the growth began, since boot.
+    pub(super) onset: Option<Duration>,
+    pub(super) time_to_oom_s: Option<f64>,
+    /// Bytes that the surviving stacks hold.
+    pub(super) kept: u64,
+    /// So many of these stacks.
+    pub(super) keepers: usize,
+    /// Why nothing can be said.
+    pub(super) reason: Option<String>,
+}
+
+impl Verdict {
+    pub(super) fn reach(grown: &Grown, survival: &Survival, report: &Report) -> Self {
+        let survives = |stack: &&StackEvidence| survival.survives(stack, report.lasted);
+        let survivors: Vec<&StackEvidence> = report.stacks.iter().filter(survives).collect();
+        let kept = survivors.iter().fold(0_u64, |sum, stack| sum.saturating_add(stack.live_bytes));
+        let (kind, reason) = match &grown.case {
+            Some(case) if case.stage == Stage::Leaking => (Kind::Leak, None),
+            Some(case) if explains(kept, grown, case) => (Kind::Leak, None),
+            Some(_) => (Kind::Growing, None),
+            None => match too_little(grown) {
+                Some(reason) => (Kind::Unknown, Some(reason)),
+                None => (Kind::Calm, None),
+            },
+        };
+        let case = grown.case.as_ref();
+        Self {
+            kind,
+            confidence: case.and_then(|case| case.confidence),
+            trend: case.map(|case| case.trend),
+            onset: case.map(|case| case.onset),
+            time_to_oom_s: case.and_then(|case| case.exhaustion_s),
+            kept,
+            keepers: survivors.len(),
+            reason,
+        }
+    }
+}
+
+/// Whether what the stacks have kept makes up the growth.
+fn explains(kept: u64, grown: &Grown, case: &Case) -> bool {
+    let grown = grown.after.saturating_sub(grown.before).max(case.trend.grown);
+    kept > 0 && kept as f64 >= EXPLAINED * grown as f64
+}
+
+/// Why silence of the detector says nothing.
+fn too_little(grown: &Grown) -> Option<String> {
+    let enough = Rules::SUSPECT_WINDOW.mul_f64(ENOUGH);
+    if grown.seen_for.is_zero() {
+        let trouble = grown.trouble.as_deref().unwrap_or("it ended at once");
+        return Some(format!("its memory could not be followed ({trouble})"));
+    }
+    if grown.seen_for < enough {
+        let (seen, enough) = (span(grown.seen_for), span(enough));
+        return Some(format!("its memory was followed for {seen}, and steady growth takes {enough} to show"));
+    }
+    (grown.age < Rules::SUSPECT_AGE).then(|| {
+        let (age, enough) = (span(grown.age), span(Rules::SUSPECT_AGE));
+        format!("it is {age} old, and what starts up grows: it can be judged from {enough} on")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use mlh_detect::{About, ProcessKey};
+    use mlh_stacks::trace::Trace;
+
+    use super::*;
+
+    fn seconds(s: u64) -> Duration {
+        Duration::from_secs(s)
+    }
+
+    fn grown(stage: Option<Stage>, seen_s: u64, age_s: u64) -> Grown {
+        let trend = Trend {
+            velocity: 50_000.0,
+            interval: (4e4, 6e4),
+            window: seconds(48),
+            grown: 2_400_000,
+            samples: 9,
+        };
+        let case = stage.map(|stage| Case {
+            about: About::Process(ProcessKey { pid: 1, start_ns: 0 }),
+            stage,
+            trend,
+            onset: seconds(7),
+            confidence: (stage == Stage::Leaking).then_some(0.9),
+            exhaustion_s: Some(5400.0),
+        });
+        Grown {
+            case,
+            before: 10_000_000,
+            after: 13_000_000,
+            peak: 13_000_000,
+            seen_for: seconds(seen_s),
+            age: seconds(age_s),
+            ..Grown::default()
+        }
+    }
+
+    /// The verdict on a look in which one stack has kept so many bytes.
+    fn verdict(grown: &Grown, kept: u64) -> Verdict {
+        let lasted = seconds(60);
+        let (mut survival, mut report) = (Survival::new(lasted), Report::default());
+        for second in 1..=60 {
+            report.lasted = seconds(second);
+            let live_bytes = kept * second / 60;
+            let trace = Trace { hash: 1, ..Trace::default() };
+            let stack =
+                StackEvidence { trace, live_bytes, allocated_bytes: live_bytes, ..StackEvidence::default() };
+            report.stacks = vec![stack];
+            survival.note(&report);
+        }
+        Verdict::reach(grown, &survival, &report)
+    }
+
+    /// Guarantees: the table at the head of this file.
+    #[test]
+    fn table() {
+        let of = |stage, kept| {
+            let verdict = verdict(&grown(stage, 60, 600), kept);
+            (verdict.kind, verdict.confidence)
+        };
+        assert_eq!(of(Some(Stage::Leaking), 0), (Kind::Leak, Some(0.9)));
+        assert_eq!(of(Some(Stage::Suspected), 1_500_000), (Kind::Leak, None));
+        assert_eq!(of(Some(Stage::Suspected), 1_499_000), (Kind::Growing, None));
+        assert_eq!(of(None, 1_500_000), (Kind::Calm, None));
+    }
+
+    /// Guarantees: silence of the detector counts only where it could have spoken, and the reason is told.
+    #[test]
+    fn silence() {
+        let of = |seen, age| verdict(&grown(None, seen, age), 0);
+        assert_eq!(of(36, 48).kind, Kind::Calm);
+        for (seen, age, said) in
+            [(35, 600, "for 35 s"), (40, 47, "47 s old"), (0, 600, "could not be followed")]
+        {
+            let verdict = of(seen, age);
+            assert_eq!(verdict.kind, Kind::Unknown);
+            assert!(verdict.reason.as_ref().is_some_and(|reason| reason.contains(said)), "{verdict:?}");
+        }
+        let blind = Grown { trouble: Some("no /proc".to_owned()), ..Grown::default() };
+        assert!(verdict(&blind, 0).reason.is_some_and(|reason| reason.contains("no /proc")));
+    }
+
+    /// Guarantees: what the case rests on is handed on.
+    #[test]
+    fn figures() {
+        let verdict = verdict(&grown(Some(Stage::Suspected), 60, 600), 2_000_000);
+        assert_eq!((verdict.kept, verdict.keepers), (2_000_000, 1));
+        assert_eq!(verdict.onset, Some(seconds(7)));
+        assert_eq!(verdict.time_to_oom_s, Some(5400.0));
+        assert_eq!(verdict.trend.map(|trend| trend.velocity), Some(50_000.0));
+    }
+}

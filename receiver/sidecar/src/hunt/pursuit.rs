@@ -1,0 +1,421 @@
+//! The thread that looks at one target more closely: as configured, or as somebody at the desk orders.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use mlh_pipeline::component::{Loss, Telemetry};
+use mlh_pipeline::data::Signal;
+use mlh_targets::host::HostClock;
+use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::scope::Scope;
+use super::settings::{Budget, HuntSettings};
+use crate::investigate::bell::Bell;
+use crate::investigate::desk::{Desk, Order, OrderError, Request, Seat, Status};
+use crate::investigate::investigation::{Investigation, Meters, OpenError};
+use crate::investigate::plan::{End, Filters, Mode, Origin, Plan, Rung};
+use crate::investigate::report::Report;
+use crate::investigate::told::{ModeChange, Told};
+use crate::metrics::{Look, Metrics, Unfreed as UnfreedMemory, stage};
+use crate::records::{Clock, DEBUG_PRICE, Encoder, HostIdentity};
+
+/// Stock is taken this often,
+const SECOND: Duration = Duration::from_secs(1);
+/// and sooner when something has happened to a process, but not sooner than this.
+const HASTE: Duration = Duration::from_millis(100);
+/// A configured target that is not there is looked for again after so long.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Places in the channel that records of single operations leave to all others.
+const RESERVED: usize = 64;
+/// So long records of operations wait for the pipeline's task to make room, each time.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Stacks in a status.
+const TOP: usize = 10;
+
+/// What a configuration says of targets.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Wanted {
+    filters: Filters,
+    budget: Budget,
+    duration: Duration,
+    plan: Option<Plan>,
+    scope: Scope,
+}
+
+impl Wanted {
+    pub(super) fn of(settings: &HuntSettings) -> Self {
+        Self {
+            filters: settings.filters.clone(),
+            budget: settings.budget,
+            duration: settings.target_duration,
+            plan: settings.investigate.clone(),
+            scope: settings.scope.clone(),
+        }
+    }
+
+    fn plan(&self, order: Order) -> Plan {
+        let configured = self.plan.as_ref().map(|plan| plan.rung);
+        let rung = order.rung.or(configured).unwrap_or_default();
+        let mut filters = Filters { overhead_budget: self.budget.of(rung), ..self.filters.clone() };
+        if let Some(size) = order.min_allocation_size {
+            filters.min_allocation_size = size;
+            filters.large_allocation_size = filters.large_allocation_size.max(size);
+        }
+        let duration = Some(order.duration.unwrap_or(self.duration));
+        Plan { target: order.target, rung, duration, filters, origin: order.origin }
+    }
+}
+
+/// What outlives a configuration.
+pub(super) struct Pursuit {
+    wanted: Wanted,
+    seat: Arc<Seat>,
+    encoder: Encoder,
+    current: Option<Current>,
+    /// A configured target that is not there yet.
+    missing: Option<Missing>,
+}
+
+struct Current {
+    investigation: Investigation,
+    /// What has been entered into the metrics.
+    entered: Meters,
+    stepped: Instant,
+    /// Something has happened since.
+    rung: bool,
+}
+
+struct Missing {
+    plan: Plan,
+    tried: Instant,
+    reason: String,
+}
+
+impl Pursuit {
+    /// Of one who looks at nobody yet. With a configuration that names a target, that is sought first.
+    pub(super) fn new(wanted: Wanted, host: Arc<HostIdentity>) -> Self {
+        let encoder = Encoder::new(host, mlh_targets::host::HostIdentity::read().page_size);
+        let mut new = Self { wanted, seat: Arc::default(), encoder, current: None, missing: None };
+        new.seek();
+        new
+    }
+
+    /// Where to say that it is time to stop.
+    pub(super) fn seat(&self) -> Arc<Seat> {
+        Arc::clone(&self.seat)
+    }
+
+    fn seek(&mut self) {
+        let tried = Instant::now().checked_sub(AGAIN).unwrap_or_else(Instant::now);
+        self.missing = self.wanted.plan.clone().map(|plan| Missing { plan, tried, reason: String::new() });
+    }
+
+    fn mode(&self) -> Mode {
+        self.current
+            .as_ref()
+            .map_or(Mode::GrowthDetection, |current| Mode::Investigating(current.investigation.plan().rung))
+    }
+}
+
+/// How a look is begun.
+pub(super) type Open = Box<dyn Fn(&Plan, &Scope, Arc<Bell>) -> Result<Investigation, OpenError> + Send>;
+
+/// Carries it out.
+pub(super) struct Pursuer {
+    pursuit: Pursuit,
+    metrics: Arc<Metrics>,
+    out: Sender<ResourceLogs>,
+    open: Open,
+}
+
+impl Pursuer {
+    pub(super) fn new(pursuit: Pursuit, metrics: Arc<Metrics>, out: Sender<ResourceLogs>) -> Self {
+        Self { pursuit, metrics, out, open: Box::new(Investigation::open_ringing) }
+    }
+
+    /// Goes on under another configuration: with the look that goes on, where nothing has changed for targets, else with
+    /// what is wanted now.
+    pub(super) fn adapt(&mut self, wanted: Wanted) {
+        let changed = self.pursuit.wanted != wanted;
+        self.pursuit.wanted = wanted;
+        if changed {
+            self.end(End::Replaced);
+        }
+        if self.pursuit.current.is_none() {
+            self.pursuit.seek();
+        }
+    }
+
+    /// Until it is told to stop. Nothing is done, and nobody woken, while there is no target.
+    pub(super) fn run(mut self, desk: &Desk) -> Pursuit {
+        let seat = self.pursuit.seat();
+        if !desk.attend(&seat) {
+            tracing::warn!(
+                "another receiver takes the orders of the control socket; this one follows its configuration alone"
+            );
+        }
+        self.enter();
+        loop {
+            let rung = seat.wait(self.patience());
+            if let Some(current) = &mut self.pursuit.current {
+                current.rung |= rung;
+            }
+            while let Some(request) = seat.next() {
+                match request {
+                    Request::Stop => {
+                        desk.leave(&seat);
+                        if desk.is_closing() {
+                            self.end(End::Shutdown);
+                        }
+                        self.metrics.set_look(Look::default());
+                        self.metrics.target_buffer_usage(0.0);
+                        return self.pursuit;
+                    }
+                    // whoever asked may have gone
+                    Request::Start(order, answer) => drop(answer.send(self.order(*order))),
+                    Request::Release(origin, answer) => drop(answer.send(self.release(origin))),
+                    Request::Status(answer) => drop(answer.send(self.status())),
+                }
+            }
+            self.tick();
+        }
+    }
+
+    /// How long nothing is to be done.
+    fn patience(&self) -> Option<Duration> {
+        if let Some(current) = &self.pursuit.current {
+            let often = current.rung || current.investigation.plan().emits();
+            let due = if often { HASTE } else { SECOND };
+            return Some(due.saturating_sub(current.stepped.elapsed()).max(Duration::from_millis(1)));
+        }
+        self.pursuit.missing.as_ref().map(|missing| AGAIN.saturating_sub(missing.tried.elapsed()))
+    }
+
+    fn tick(&mut self) {
+        if let Some(missing) = self.pursuit.missing.take_if(|missing| missing.tried.elapsed() >= AGAIN) {
+            self.seek(missing);
+        }
+        let Some(current) = &mut self.pursuit.current else { return };
+        let since = current.stepped.elapsed();
+        if since < SECOND && !(current.rung && since >= HASTE) {
+            let told = current.investigation.told();
+            self.tell(told);
+            return;
+        }
+        (current.rung, current.stepped) = (false, Instant::now());
+        let Some(now) = self.now() else { return };
+        let Some(current) = &mut self.pursuit.current else { return };
+        let step = current.investigation.step(now);
+        self.tell(step.told);
+        self.enter();
+        if let Some(end) = step.ended {
+            self.end(end);
+        }
+    }
+
+    /// Tries to begin what the configuration asks for.
+    fn seek(&mut self, missing: Missing) {
+        let Missing { plan, reason, .. } = missing;
+        if let Err(error) = self.begin(plan.clone()) {
+            let now = error.to_string();
+            if now != reason {
+                tracing::warn!(target = %plan.target, reason = %now, "the configured target is not looked at; trying again");
+            }
+            self.pursuit.missing = Some(Missing { plan, tried: Instant::now(), reason: now });
+        }
+    }
+
+    fn order(&mut self, order: Order) -> Result<Status, OrderError> {
+        let plan = self.pursuit.wanted.plan(order);
+        self.begin(plan)?;
+        self.pursuit.missing = None;
+        Ok(self.status())
+    }
+
+    fn release(&mut self, origin: Origin) -> Result<Status, OrderError> {
+        let waits = self.pursuit.missing.take().is_some();
+        if self.pursuit.current.is_none() && !waits {
+            return Err(OrderError::NoTarget);
+        }
+        self.end(End::Released(origin));
+        Ok(self.status())
+    }
+
+    fn status(&mut self) -> Status {
+        let mode = self.pursuit.mode();
+        let now = self.now();
+        let Some((current, now)) = self.pursuit.current.as_mut().zip(now) else { return Status::default() };
+        let report = current.investigation.report(now, TOP);
+        let plan = current.investigation.plan();
+        Status {
+            mode,
+            target: Some(plan.target.to_string()),
+            asked_by: Some(plan.origin.to_string()),
+            remaining: plan.duration.map(|duration| duration.saturating_sub(report.lasted)),
+            report: Some(report),
+        }
+    }
+
+    /// Looks at a target, in place of the one before.
+    fn begin(&mut self, plan: Plan) -> Result<(), OrderError> {
+        let bell = self.pursuit.seat.bell();
+        let investigation = (self.open)(&plan, &self.pursuit.wanted.scope, bell)
+            .map_err(|error| OrderError::Target(error.to_string()))?;
+        self.end(End::Replaced);
+        let (subject, whole_group) = investigation.subject();
+        let target = plan.target.to_string();
+        if plan.rung == Rung::Debug {
+            tracing::warn!(target, "debug mode: {DEBUG_PRICE}");
+        }
+        tracing::info!(target, mode = Mode::Investigating(plan.rung).name(), asked_by = %plan.origin, "a target is looked at");
+        let change = ModeChange {
+            at: investigation.started(),
+            from: Mode::GrowthDetection,
+            to: Mode::Investigating(plan.rung),
+            target,
+            subject: Arc::new(subject),
+            whole_group,
+            asked_by: plan.origin,
+            ended: None,
+            duration: plan.duration,
+            cost: None,
+            over: None,
+            budget: None,
+        };
+        self.record(|encoder, clock| encoder.mode_changed(&change, clock));
+        self.pursuit.current =
+            Some(Current { investigation, entered: Meters::default(), stepped: Instant::now(), rung: false });
+        self.enter();
+        Ok(())
+    }
+
+    /// Back to growth detection, where a target was looked at.
+    fn end(&mut self, end: End) {
+        self.enter();
+        let Some(current) = self.pursuit.current.take() else { return };
+        let now = self.now().unwrap_or_else(|| current.investigation.started());
+        let plan = current.investigation.plan().clone();
+        let (over, (subject, whole_group)) = (current.investigation.over(), current.investigation.subject());
+        let (told, report) = current.investigation.close(now, 0, end.clone());
+        self.tell(told);
+        let Report { lasted, cost, .. } = report;
+        let target = plan.target.to_string();
+        tracing::info!(target, reason = ?end, cost = cost.target_cpu_share, "back to growth detection");
+        let change = ModeChange {
+            at: now,
+            from: Mode::Investigating(plan.rung),
+            to: Mode::GrowthDetection,
+            target,
+            subject: Arc::new(subject),
+            whole_group,
+            asked_by: plan.origin,
+            ended: Some(end),
+            duration: Some(lasted),
+            cost: Some(cost),
+            over,
+            budget: over.and(plan.filters.overhead_budget),
+        };
+        self.record(|encoder, clock| encoder.mode_changed(&change, clock));
+        self.enter();
+    }
+
+    fn tell(&mut self, told: Vec<Told>) {
+        if told.is_empty() {
+            return;
+        }
+        self.metrics.events_processed(told.len() as u64);
+        let Some(clock) = clock() else { return self.lost(stage::CHANNEL, told.len() as u64) };
+        let deadline = Instant::now() + PATIENCE;
+        for told in told {
+            match told {
+                Told::Operation(operation) => {
+                    // the task that hands records on is behind: it gets a moment
+                    while self.out.capacity() <= RESERVED && Instant::now() < deadline {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    if self.out.capacity() <= RESERVED {
+                        self.lost(stage::CHANNEL, 1);
+                        continue;
+                    }
+                    let record = self.pursuit.encoder.operation(&operation, &clock);
+                    self.send(record);
+                }
+                Told::Unfreed(unfreed) => {
+                    let record = self.pursuit.encoder.unfreed(&unfreed, &clock);
+                    self.send(record);
+                }
+            }
+        }
+    }
+
+    fn record(&mut self, encode: impl FnOnce(&mut Encoder, &Clock) -> ResourceLogs) {
+        match clock() {
+            Some(clock) => {
+                let record = encode(&mut self.pursuit.encoder, &clock);
+                self.send(record);
+            }
+            None => self.lost(stage::CHANNEL, 1),
+        }
+    }
+
+    fn send(&self, record: ResourceLogs) {
+        match self.out.try_send(record) {
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(_)) => self.lost(stage::CHANNEL, 1),
+        }
+    }
+
+    fn lost(&self, stage: &'static str, count: u64) {
+        if count > 0 {
+            self.metrics.lost(Signal::Logs, Loss { stage, count });
+        }
+    }
+
+    fn now(&self) -> Option<Duration> {
+        HostClock::now_boot().inspect_err(|_| self.metrics.errors(stage::SWEEP, 1)).ok()
+    }
+
+    /// Enters how the look stands into the metrics.
+    fn enter(&mut self) {
+        let (mode, now) = (self.pursuit.mode(), self.now());
+        let Some((current, now)) = self.pursuit.current.as_mut().zip(now) else {
+            self.metrics.set_look(Look::default());
+            self.metrics.target_buffer_usage(0.0);
+            return;
+        };
+        let meters = current.investigation.meters(now);
+        let before = std::mem::take(&mut current.entered);
+        current.entered = meters.clone();
+        self.metrics.allocations_tracked(meters.tracked.saturating_sub(before.tracked));
+        self.metrics.deallocations_tracked(meters.untracked.saturating_sub(before.untracked));
+        self.metrics.target_time(meters.lasted.saturating_sub(before.lasted));
+        self.metrics.target_buffer_usage(meters.buffer_usage);
+        let lost_before =
+            |stage: &str| before.lost.iter().find(|(of, _)| *of == stage).map_or(0, |(_, count)| *count);
+        for (stage, count) in &meters.lost {
+            self.lost(stage, count.saturating_sub(lost_before(stage)));
+        }
+        let unfreed = meters.unfreed.into_iter().map(|(subject, bytes)| UnfreedMemory {
+            container: subject.container_id.clone(),
+            executable: subject.name().to_owned(),
+            bytes,
+        });
+        self.metrics.set_look(Look {
+            mode,
+            overhead: meters.overhead,
+            kernel_bytes: meters.kernel_bytes,
+            largest: meters.largest,
+            unfreed: unfreed.collect(),
+        });
+    }
+}
+
+fn clock() -> Option<Clock> {
+    let clock = HostClock::read().ok()?;
+    Some(Clock { zero: clock.to_epoch(Duration::ZERO), observed: SystemTime::now() })
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

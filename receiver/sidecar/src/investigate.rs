@@ -1,0 +1,36 @@
+//! The closer look: one process or container whose every allocation is seen, for minutes.
+//!
+//! Read in this order: [`plan`] says what is wanted, [`report`] what comes of it and [`told`] what is told meanwhile.
+//! `quarry` finds the target, `members` follows its processes and has probes placed (`placing`) through the `tracer`, which
+//! is the kernel's side. What the kernel tells is taken in by the `ledger`, a `space` for each process; `evidence` makes of
+//! it and of the kernel's `tables` what each stack holds, and `not_seen` says what is missing; `look` holds all of it.
+//! [`investigation`] is one look from its first probe to its last, [`desk`] is where the running sidecar takes orders.
+
+pub mod plan;
+
+pub mod report;
+pub mod told;
+
+mod quarry;
+mod members;
+mod placing;
+mod tracer;
+
+pub mod bell;
+mod ledger;
+mod space;
+mod allocator;
+
+mod tables;
+mod evidence;
+mod not_seen;
+mod look;
+
+pub mod investigation;
+
+pub mod desk;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

@@ -1,0 +1,367 @@
+//! What each stack has allocated, from the kernel's tables and the ledger of mappings.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use mlh_bpf::alloc::heard::{AllocCounters, CallSite, LiveBlock, Slot, Sums, Totals as SiteSums};
+use mlh_detect::alloc::{
+    Ages, Block, Counts, Evidence as Figures, MappedSite, MappedSums, Overdue, SiteTotals, Tally, Unfreed,
+};
+
+use super::ledger::Ledger;
+use super::plan::{Filters, Plan, Rung};
+use super::report::{StackEvidence, Totals};
+use super::space::Space;
+use super::tables::{Live, Tables};
+
+/// Reading the table of live blocks takes at most one part in so many of the time.
+const LIVE_SHARE: u32 = 20;
+/// And is done this often at most.
+const LIVE_SPACING: Duration = Duration::from_secs(1);
+/// Stacks of processes that have ended, those that held most.
+const MAX_GONE: usize = 1024;
+/// Stacks told as unfreed at once, the largest first.
+const MAX_DUE: usize = 256;
+
+/// One stack of one process. What is mapped counts apart from what is allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct StackKey {
+    pub(super) slot: Slot,
+    pub(super) mapped: bool,
+    stack: StackId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum StackId {
+    /// The hash of its trace.
+    Known(u64),
+    /// The call site, where no copy of the stack has come.
+    Unknown(u64, u32),
+}
+
+/// What a stack holds, from the table of live blocks.
+#[derive(Debug, Clone, Copy, Default)]
+struct Present {
+    bytes: u64,
+    count: u64,
+    ages: Ages,
+}
+
+/// See the module.
+pub(super) struct Evidence {
+    debug: bool,
+    /// Bytes; smaller mappings are no news in targeted mode.
+    min_mapping: u64,
+    tally: Tally<StackKey>,
+    /// A call site of each stack.
+    sites: HashMap<StackKey, CallSite>,
+    mapped: HashMap<StackKey, MappedSite>,
+    mapped_totals: MappedSums,
+    present: HashMap<StackKey, Present>,
+    live_read: Option<(Instant, Duration)>,
+    evicted: u64,
+    counters: AllocCounters,
+    unfreed: Unfreed<StackKey>,
+    gone: Vec<StackEvidence>,
+    gone_totals: Totals,
+}
+
+impl Evidence {
+    pub(super) fn new(at: Duration, plan: &Plan) -> Self {
+        let Filters { sampling_rate, min_unfreed_age, stack_dedup_window, min_allocation_size, .. } =
+            plan.filters;
+        let debug = plan.rung == Rung::Debug;
+        let sampling_rate = if debug { 1 } else { sampling_rate };
+        Self {
+            debug,
+            min_mapping: if debug { 0 } else { min_allocation_size },
+            tally: Tally::new(at, sampling_rate),
+            sites: HashMap::new(),
+            mapped: HashMap::new(),
+            mapped_totals: MappedSums::default(),
+            present: HashMap::new(),
+            live_read: None,
+            evicted: 0,
+            counters: AllocCounters::default(),
+            unfreed: Unfreed::new(min_unfreed_age, stack_dedup_window),
+            gone: Vec::new(),
+            gone_totals: Totals::default(),
+        }
+    }
+
+    pub(super) fn counters(&self) -> &AllocCounters {
+        &self.counters
+    }
+
+    /// Blocks that the table has forgotten before they were freed, as far as it is known.
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Whether the table of live blocks is to be read again.
+    pub(super) fn wants_live(&self) -> bool {
+        self.live_read
+            .is_none_or(|(when, took)| when.elapsed() >= LIVE_SPACING.max(took.saturating_mul(LIVE_SHARE)))
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget_when_read(&mut self) {
+        self.live_read = None;
+    }
+
+    /// Takes what the kernel's tables hold, and the ledger, as of `at`.
+    pub(super) fn take(&mut self, at: Duration, tables: &Tables, ledger: &Ledger) {
+        self.counters = tables.counters;
+        let mut totals: HashMap<StackKey, SiteTotals> = HashMap::new();
+        self.sites.clear();
+        for (call_site, sums) in &tables.call_sites {
+            let key = key(ledger, *call_site, false);
+            self.sites.entry(key).or_insert(*call_site);
+            totals.entry(key).or_default().add(&site_totals(sums));
+        }
+        self.mapped.clear();
+        self.mapped_totals = MappedSums::default();
+        for (_, space) in ledger.spaces() {
+            let Some(mappings) = space.mappings() else { continue };
+            self.mapped_totals.add(&mappings.others());
+            for (call_site, site) in
+                mappings.sites(at).filter(|(call_site, _)| !is_allocator(space, call_site))
+            {
+                self.mapped_totals.add(&site.sums);
+                let key = key(ledger, call_site, true);
+                self.sites.entry(key).or_insert(call_site);
+                let known = self.mapped.entry(key).or_default();
+                known.sums.add(&site.sums);
+                merge(&mut known.ages, &site.ages);
+                totals.entry(key).or_default().add(&SiteTotals::from(site.sums.anonymous));
+            }
+        }
+        // a call site whose stack has come to be known is another one's now
+        self.tally.retain(|key| totals.contains_key(key));
+        self.tally.snapshot(at, totals);
+        if let Some(live) = &tables.live {
+            self.take_live(at, live, ledger);
+        }
+    }
+
+    fn take_live(&mut self, at: Duration, live: &Live, ledger: &Ledger) {
+        if !self.debug {
+            self.evicted = self.evicted.max(live.missing);
+        }
+        self.present.clear();
+        for block in &live.blocks {
+            let present = self.present.entry(key(ledger, block.call_site, false)).or_default();
+            let weight = u64::from(block.weight);
+            present.bytes = present.bytes.saturating_add(block.size.saturating_mul(weight));
+            present.count = present.count.saturating_add(weight);
+            present.ages.enter(at, &bare(block));
+        }
+        self.live_read = Some((live.when, live.took));
+    }
+
+    /// Stacks whose blocks or mappings have been there for too long and that are to be told now. Nothing where the table
+    /// of live blocks was not read.
+    pub(super) fn overdue(
+        &mut self,
+        at: Duration,
+        tables: &Tables,
+        ledger: &Ledger,
+    ) -> Vec<Overdue<StackKey>> {
+        let Some(live) = &tables.live else { return Vec::new() };
+        let blocks = live.blocks.iter().map(|block| (key(ledger, block.call_site, false), bare(block)));
+        let least = self.min_mapping;
+        let mapped = ledger.spaces().flat_map(|(_, space)| {
+            let live = space.mappings().into_iter().flat_map(|mappings| mappings.live());
+            let told =
+                live.filter(move |(call_site, block)| block.size >= least && !is_allocator(space, call_site));
+            told.map(|(call_site, block)| (key(ledger, call_site, true), block))
+        });
+        self.unfreed.due(at, blocks.chain(mapped), MAX_DUE)
+    }
+
+    /// The `top` stacks that hold the most, those of address spaces that are gone last; and the sums over all.
+    pub(super) fn stacks(&self, ledger: &mut Ledger, top: usize) -> (Vec<StackEvidence>, Totals) {
+        let figures: Vec<_> = self.tally.evidence().collect();
+        let mut stacks: Vec<_> = figures
+            .into_iter()
+            .filter_map(|(key, figures)| Some((key, self.unnamed(ledger, &key, &figures)?)))
+            .collect();
+        let totals = self.totals(stacks.iter().map(|(_, stack)| stack));
+        stacks.sort_unstable_by_key(|(key, stack)| (Reverse(stack.live_bytes), *key));
+        stacks.truncate(top);
+        let named =
+            stacks.into_iter().map(|(key, stack)| self.named(ledger, &key, stack)).collect::<Vec<_>>();
+        let left = top.saturating_sub(named.len());
+        (named.into_iter().chain(self.gone.iter().take(left).cloned()).collect(), totals)
+    }
+
+    /// Bytes that each address space holds: blocks, and mappings that are memory.
+    pub(super) fn held(&self) -> HashMap<Slot, u64> {
+        let mut held: HashMap<Slot, u64> = HashMap::new();
+        for (key, figures) in self.tally.evidence() {
+            let known = self.present.get(&key).map_or(0, |present| present.bytes);
+            let bytes = figures.estimate.live_bytes;
+            let bytes = if self.forgot(&key) { bytes.min(known) } else { bytes };
+            let sum = held.entry(key.slot).or_default();
+            *sum = sum.saturating_add(bytes);
+        }
+        held
+    }
+
+    /// Some of its blocks may be missing from the table.
+    fn forgot(&self, key: &StackKey) -> bool {
+        !key.mapped && self.evicted > 0
+    }
+
+    /// One stack; `None` where nothing is known of it.
+    pub(super) fn one(&self, ledger: &mut Ledger, key: &StackKey) -> Option<StackEvidence> {
+        let figures = self.tally.site(key)?;
+        let stack = self.unnamed(ledger, key, &figures)?;
+        Some(self.named(ledger, key, stack))
+    }
+
+    /// With its frames.
+    fn named(&self, ledger: &mut Ledger, key: &StackKey, stack: StackEvidence) -> StackEvidence {
+        let Some((call_site, space)) = self.sites.get(key).zip(ledger.space(key.slot)) else { return stack };
+        let known = space.site(call_site.ip, call_site.depth).and_then(|site| site.trace());
+        let trace = known.map(|trace| trace.as_ref().clone());
+        StackEvidence { trace: trace.unwrap_or_else(|| space.name(call_site.ip)), ..stack }
+    }
+
+    /// All but its frames, which are many.
+    fn unnamed(&self, ledger: &Ledger, key: &StackKey, figures: &Figures) -> Option<StackEvidence> {
+        let call_site = self.sites.get(key)?;
+        let losses = ledger.losses();
+        let space = ledger.peek(key.slot)?;
+        let operation = space.site(call_site.ip, call_site.depth).map(|site| site.operation.name());
+        let mapped = self.mapped.get(key).copied().unwrap_or_default();
+        let present = self.present.get(key).copied().unwrap_or_default();
+        let estimate = figures.estimate;
+        let (mut live_bytes, mut live_count) = (estimate.live_bytes, estimate.live_count);
+        let forgotten = self.forgot(key);
+        if forgotten {
+            // whether what was evicted is still there nobody knows; what is in the table is
+            (live_bytes, live_count) = (live_bytes.min(present.bytes), live_count.min(present.count));
+        }
+        let ages = if key.mapped { mapped.ages } else { present.ages };
+        Some(StackEvidence {
+            pid: space.pid,
+            operation: operation.unwrap_or(if key.mapped { "mmap" } else { "malloc" }),
+            mapped: key.mapped,
+            live_bytes,
+            live_count,
+            error_bytes: estimate.error_bytes,
+            allocated_bytes: estimate.allocated_bytes,
+            allocated_count: estimate.allocated_count,
+            freed_bytes: estimate.freed_bytes,
+            freed_count: estimate.freed_count,
+            allocation_rate: figures.allocation_rate,
+            free_rate: figures.free_rate,
+            ages: ages.counts,
+            oldest: ages.oldest,
+            largest: ages.largest,
+            reserved_bytes: mapped.sums.reserved.live_bytes(),
+            file_bytes: mapped.sums.file.live_bytes(),
+            at_least: if key.mapped {
+                losses.ring > 0 || space.mappings().is_some_and(|mappings| mappings.at_least())
+            } else {
+                forgotten || self.counters.table_full > 0 || self.counters.abandoned > 0
+            },
+            ..StackEvidence::default()
+        })
+    }
+
+    /// An address space comes to its end. What it held then is kept, for the report.
+    pub(super) fn end(&mut self, slot: Slot, ledger: &mut Ledger) {
+        let figures: Vec<_> = self.tally.evidence().filter(|(key, _)| key.slot == slot).collect();
+        for (key, figures) in figures {
+            let Some(stack) = self.unnamed(ledger, &key, &figures) else { continue };
+            if !key.mapped {
+                self.gone_totals = sum(self.gone_totals, &stack);
+                self.gone_totals.gone_bytes = self.gone_totals.gone_bytes.saturating_add(stack.live_bytes);
+                self.gone_totals.gone_count = self.gone_totals.gone_count.saturating_add(stack.live_count);
+            }
+            self.gone.push(StackEvidence { gone: true, ..self.named(ledger, &key, stack) });
+        }
+        self.gone.sort_by_key(|stack| Reverse(stack.live_bytes));
+        self.gone.truncate(MAX_GONE);
+        self.tally.retain(|key| key.slot != slot);
+        self.present.retain(|key, _| key.slot != slot);
+        self.mapped.retain(|key, _| key.slot != slot);
+        self.sites.retain(|key, _| key.slot != slot);
+    }
+
+    fn totals<'a>(&self, stacks: impl Iterator<Item = &'a StackEvidence>) -> Totals {
+        let mut totals = self.gone_totals;
+        for stack in stacks.filter(|stack| !stack.mapped) {
+            totals = sum(totals, stack);
+            totals.live_bytes = totals.live_bytes.saturating_add(stack.live_bytes);
+            totals.live_count = totals.live_count.saturating_add(stack.live_count);
+        }
+        let mapped = self.mapped_totals.all();
+        totals.mapped_bytes = mapped.live_bytes();
+        totals.mapped_count = mapped.live();
+        totals.unmapped_bytes = mapped.unmapped_bytes;
+        totals.mapped_anonymous_bytes = self.mapped_totals.anonymous.live_bytes();
+        totals.mapped_reserved_bytes = self.mapped_totals.reserved.live_bytes();
+        let counters = &self.counters;
+        totals.largest = counters.largest;
+        totals.evicted = self.evicted;
+        totals.not_fitted = counters.table_full;
+        totals.unknown_frees = counters.unknown_frees;
+        totals.failed = counters.failed;
+        totals
+    }
+}
+
+/// What is mapped there serves allocations, of which some may not be told: it does not count on top of them.
+fn is_allocator(space: &Space, call_site: &CallSite) -> bool {
+    space.site(call_site.ip, call_site.depth).is_some_and(|site| site.is_allocator)
+}
+
+/// What was done.
+fn sum(totals: Totals, stack: &StackEvidence) -> Totals {
+    Totals {
+        allocated_bytes: totals.allocated_bytes.saturating_add(stack.allocated_bytes),
+        allocated_count: totals.allocated_count.saturating_add(stack.allocated_count),
+        freed_bytes: totals.freed_bytes.saturating_add(stack.freed_bytes),
+        freed_count: totals.freed_count.saturating_add(stack.freed_count),
+        ..totals
+    }
+}
+
+fn bare(block: &LiveBlock) -> Block {
+    let LiveBlock { address, size, weight, born, .. } = *block;
+    Block { address, size, weight, born }
+}
+
+fn key(ledger: &Ledger, call_site: CallSite, mapped: bool) -> StackKey {
+    let CallSite { slot, ip, depth } = call_site;
+    let trace = ledger.peek(slot).and_then(|space| space.site(ip, depth)).and_then(|site| site.trace());
+    let stack = trace.map_or(StackId::Unknown(ip, depth), |trace| StackId::Known(trace.hash));
+    StackKey { slot, mapped, stack }
+}
+
+fn site_totals(sums: &SiteSums) -> SiteTotals {
+    SiteTotals { exact: counts(&sums.exact), sampled: counts(&sums.sampled), last: sums.last }
+}
+
+fn counts(sums: &Sums) -> Counts {
+    Counts {
+        allocated: sums.allocated,
+        allocated_bytes: sums.allocated_bytes,
+        allocated_squares: sums.allocated_squares,
+        freed: sums.freed,
+        freed_bytes: sums.freed_bytes,
+        freed_squares: sums.freed_squares,
+    }
+}
+
+fn merge(ages: &mut Ages, other: &Ages) {
+    for (count, more) in ages.counts.iter_mut().zip(other.counts) {
+        *count = count.saturating_add(more);
+    }
+    ages.oldest = ages.oldest.max(other.oldest);
+    ages.largest = ages.largest.max(other.largest);
+}

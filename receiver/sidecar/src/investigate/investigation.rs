@@ -1,0 +1,303 @@
+//! One look at one target, from the first probe to the last.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mlh_detect::alloc::{Brake, HitCosts, Spent, Verdict};
+use mlh_targets::host::{HostClock, own_cpu_time};
+
+use super::bell::Bell;
+use super::evidence::Evidence;
+use super::ledger::{Listening, Losses};
+use super::look::Look;
+use super::members::{Means, Members};
+use super::plan::{End, Plan};
+use super::report::Report;
+use super::tables::Tables;
+use super::told::Told;
+use super::tracer::{self, Sink, Tracer};
+use crate::hunt::scope::Scope;
+use crate::metrics::stage;
+use crate::records::Subject;
+
+/// What has come of the time since the step before.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// To be told, in order of time.
+    pub told: Vec<Told>,
+    /// Why there is nothing more to look at: call [`Investigation::close`] with it.
+    pub ended: Option<End>,
+}
+
+/// Why a target cannot be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// There is no such process, cgroup or container, or too many go by that name.
+    #[error("{0}")]
+    NoTarget(String),
+    /// This host does not allow it: what is missing, and how to get it.
+    #[error("{0}")]
+    Host(String),
+    /// Nothing of the target can be seen: why.
+    #[error("{0}")]
+    Blind(String),
+}
+
+/// What moves the metrics, since the look began.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Meters {
+    /// For how long it has been looked.
+    pub lasted: Duration,
+    /// Allocations that were tracked.
+    pub tracked: u64,
+    /// Deallocations of these.
+    pub untracked: u64,
+    /// Bytes of the largest allocation, tracked or not.
+    pub largest: u64,
+    /// What has been lost, by stage.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Cost over the target's CPU time in the newest second.
+    pub overhead: f64,
+    /// Kernel memory of all maps, bytes.
+    pub kernel_bytes: u64,
+    /// What has not been freed: by whom, and bytes.
+    pub unfreed: Vec<(Arc<Subject>, u64)>,
+    /// How full the channel was by which the target is heard, at its fullest since this was asked last: 0..=1.
+    pub buffer_usage: f64,
+}
+
+/// One look. Dropping it takes the probes out.
+pub struct Investigation {
+    // goes before what listens to it
+    tracer: Box<dyn Tracer>,
+    look: Look,
+}
+
+impl Investigation {
+    /// Finds the target and places the probes.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing is left behind.
+    pub fn open(plan: &Plan) -> Result<Self, OpenError> {
+        Self::open_ringing(plan, &Scope::default(), Arc::default())
+    }
+
+    /// As [`open`](Self::open), where `scope` says who may be looked at; rings `bell` when a [`step`](Self::step) is due
+    /// before its time.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_ringing(plan: &Plan, scope: &Scope, bell: Arc<Bell>) -> Result<Self, OpenError> {
+        Self::open_with(plan, scope, bell, tracer::open)
+    }
+
+    pub(super) fn open_with(
+        plan: &Plan,
+        scope: &Scope,
+        bell: Arc<Bell>,
+        open: impl FnOnce(&Plan, Sink) -> Result<Box<dyn Tracer>, OpenError>,
+    ) -> Result<Self, OpenError> {
+        let members = Members::find(plan, scope)?;
+        let (listening, sink) = Listening::start(plan, Arc::clone(&bell))
+            .map_err(|error| OpenError::Host(format!("no thread to listen: {error}")))?;
+        let tracer = open(plan, sink)?;
+        let started = HostClock::now_boot().map_err(|error| OpenError::Host(error.to_string()))?;
+        let costs = tracer.costs();
+        let costs = HitCosts { emulated: costs.emulated, stepped: costs.stepped, returned: costs.returned };
+        let look = Look {
+            plan: plan.clone(),
+            started,
+            agent_cpu: own_cpu_time(),
+            kernel_bytes: tracer.kernel_bytes(),
+            listening,
+            bell,
+            members,
+            evidence: Evidence::new(started, plan),
+            brake: Brake::new(plan.filters.overhead_budget, costs),
+            spent: Spent::default(),
+            overhead: 0.0,
+            over: None,
+            last: None,
+            losses: Losses::default(),
+        };
+        let mut new = Self { tracer, look };
+        new.with_members(started, Members::begin)?;
+        // placing took a while; the time that was asked for begins now
+        new.look.started = HostClock::now_boot().unwrap_or(started);
+        Ok(new)
+    }
+
+    fn with_members<R>(&mut self, now: Duration, act: impl FnOnce(&mut Members, &mut Means<'_>) -> R) -> R {
+        let Self { tracer, look } = self;
+        let Look { listening, evidence, members, .. } = look;
+        act(members, &mut Means { tracer: tracer.as_mut(), listening, evidence, now })
+    }
+
+    /// What was asked for.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.look.plan
+    }
+
+    /// When it began, since boot.
+    #[must_use]
+    pub fn started(&self) -> Duration {
+        self.look.started
+    }
+
+    /// Waits until something has happened to a process of the target, `timeout` at most. Then a
+    /// [`step`](Self::step) is due.
+    pub fn wait(&self, timeout: Duration) {
+        self.look.bell.wait(Some(timeout));
+    }
+
+    /// Takes stock. To be called once a second and after [`wait`](Self::wait). `now` is the time since boot.
+    pub fn step(&mut self, now: Duration) -> Step {
+        self.try_step(now)
+            .unwrap_or_else(|reason| Step { told: Vec::new(), ended: Some(End::Failed(reason)) })
+    }
+
+    fn try_step(&mut self, now: Duration) -> Result<Step, String> {
+        // the brake first: nothing may keep it waiting
+        if let Some(share) = self.brake(now)? {
+            self.look.over = Some(share);
+            self.look.last = Some(Tables::read(self.tracer.as_ref(), true)?);
+            self.look.members.release(self.tracer.as_mut(), true);
+            return Ok(Step { told: self.look.listening.lock().take_told(), ended: Some(End::OverBudget) });
+        }
+        let (events, losses) = {
+            let mut ledger = self.look.listening.lock();
+            (ledger.take_events(), ledger.losses())
+        };
+        let lost = losses.ring > self.look.losses.ring;
+        self.look.losses = losses;
+        let is_gone = self.with_members(now, |members, means| members.follow(means, events, lost));
+        let look = &mut self.look;
+        let tables = Tables::read(self.tracer.as_ref(), look.evidence.wants_live())?;
+        let (mut told, overdue) = {
+            let mut ledger = look.listening.lock();
+            look.evidence.take(now, &tables, &ledger);
+            (ledger.take_told(), look.evidence.overdue(now, &tables, &ledger))
+        };
+        told.extend(look.unfreed(now, &overdue));
+        let is_over = look.plan.duration.is_some_and(|duration| now.saturating_sub(look.started) >= duration);
+        let ended = if is_gone { Some(End::TargetGone) } else { is_over.then_some(End::Elapsed) };
+        Ok(Step { told, ended })
+    }
+
+    /// The share that the look took, where that was over the budget for too long.
+    fn brake(&mut self, now: Duration) -> Result<Option<f64>, String> {
+        let counters = self.tracer.counters()?;
+        let look = &mut self.look;
+        look.spent = Spent {
+            emulated_hits: counters.emulated_hits,
+            stepped_hits: counters.stepped_hits,
+            returns: counters.returns,
+            handler: Duration::from_nanos(counters.handler_ns),
+            target_cpu: look.members.cpu(),
+        };
+        Ok(match look.brake.judge(now, look.spent) {
+            Verdict::Within { share } => {
+                look.overhead = share;
+                None
+            }
+            Verdict::Over { share, .. } => Some(share),
+        })
+    }
+
+    /// What is to be told by now, without taking stock: cheap enough for ten times a second.
+    pub fn told(&mut self) -> Vec<Told> {
+        self.look.listening.lock().take_told()
+    }
+
+    /// The pids of the processes that are looked at now.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        self.look.members.pids()
+    }
+
+    /// The target, as records are about it, and whether it is more than one process.
+    #[must_use]
+    pub fn subject(&self) -> (Subject, bool) {
+        (self.look.members.subject(), self.look.members.is_group())
+    }
+
+    /// The share of the target's CPU time that was over the budget, where it was.
+    #[must_use]
+    pub fn over(&self) -> Option<f64> {
+        self.look.over
+    }
+
+    /// What is known by now, with the `top` stacks that hold the most (`usize::MAX`: all). Ages are as of the newest time
+    /// that the table of live blocks was read: seconds ago, where it is large.
+    pub fn report(&mut self, now: Duration, top: usize) -> Report {
+        match Tables::read(self.tracer.as_ref(), self.look.evidence.wants_live()) {
+            Ok(tables) => self.look.evidence.take(now, &tables, &self.look.listening.lock()),
+            Err(reason) => {
+                tracing::warn!(reason, "the newest figures could not be read; older ones are told")
+            }
+        }
+        self.look.report(now, top)
+    }
+
+    /// For the metrics, as of the newest step.
+    #[must_use]
+    pub fn meters(&self, now: Duration) -> Meters {
+        let look = &self.look;
+        let (counters, losses) = (look.evidence.counters(), look.listening.lock().losses());
+        Meters {
+            lasted: now.saturating_sub(look.started),
+            tracked: counters.tracked,
+            untracked: counters.untracked,
+            largest: counters.largest,
+            lost: vec![
+                (stage::KERNEL_RING, losses.ring.max(counters.ring_full)),
+                (stage::TARGET_CHANNEL, losses.channel),
+                (stage::LIVE_TABLE, counters.table_full),
+                (stage::CALL_SITES, counters.call_sites_full.saturating_add(losses.stacks)),
+                (stage::RATE_LIMIT, counters.rate_limited.saturating_add(losses.rate_limited)),
+                (stage::EVICTED, look.evidence.evicted()),
+            ],
+            overhead: look.overhead,
+            kernel_bytes: look.kernel_bytes,
+            unfreed: look.members.subjects(&look.evidence.held()),
+            buffer_usage: look.listening.fullest(),
+        }
+    }
+
+    /// Takes stock for the last time, and the probes out.
+    #[must_use]
+    pub fn close(self, now: Duration, top: usize, end: End) -> (Vec<Told>, Report) {
+        let Self { mut tracer, mut look } = self;
+        // stock first: while probes are taken out one by one, those that are still there see half of what happens
+        let tables = match look.last.take() {
+            Some(tables) => Ok(tables),
+            None => Tables::read(tracer.as_ref(), true),
+        };
+        if look.over.is_none() {
+            look.members.release(tracer.as_mut(), false);
+        }
+        // with the probes gone the ring is emptied
+        drop(tracer);
+        look.listening.finish();
+        match tables {
+            Ok(tables) => look.evidence.take(now, &tables, &look.listening.lock()),
+            Err(reason) => tracing::warn!(reason, "the last figures could not be read; older ones are told"),
+        }
+        let told = look.listening.lock().take_told();
+        (told, Report { ended: Some(end), ..look.report(now, top) })
+    }
+}
+
+#[cfg(test)]
+impl Investigation {
+    /// Waits until all that was told has been heard.
+    pub(super) fn listened(&self) {
+        self.look.listening.settle();
+    }
+
+    /// Has the table of live blocks read at the next step.
+    pub(super) fn live_is_due(&mut self) {
+        self.look.evidence.forget_when_read();
+    }
+}

@@ -1,0 +1,110 @@
+//! What a look knows, beside the kernel's side of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mlh_detect::alloc::{Brake, Overdue, Spent};
+use mlh_targets::host::own_cpu_time;
+
+use super::bell::Bell;
+use super::evidence::{Evidence, StackKey};
+use super::ledger::{Listening, Losses};
+use super::members::Members;
+use super::not_seen;
+use super::plan::Plan;
+use super::report::{Cost, Report, Totals};
+use super::tables::Tables;
+use super::told::{Told, Unfreed};
+
+/// See the module.
+pub(super) struct Look {
+    pub(super) plan: Plan,
+    pub(super) started: Duration,
+    pub(super) agent_cpu: Duration,
+    pub(super) kernel_bytes: u64,
+    pub(super) listening: Listening,
+    pub(super) bell: Arc<Bell>,
+    pub(super) members: Members,
+    pub(super) evidence: Evidence,
+    pub(super) brake: Brake,
+    pub(super) spent: Spent,
+    /// Cost over the target's CPU time in the newest second.
+    pub(super) overhead: f64,
+    /// The same when it was over the budget for too long.
+    pub(super) over: Option<f64>,
+    /// What the tables held then.
+    pub(super) last: Option<Tables>,
+    pub(super) losses: Losses,
+}
+
+impl Look {
+    pub(super) fn unfreed(&self, now: Duration, overdue: &[Overdue<StackKey>]) -> Vec<Told> {
+        let overhead = self.cost(now).target_cpu_share;
+        let mut ledger = self.listening.lock();
+        let told = overdue.iter().filter_map(|due| {
+            Some(Told::Unfreed(Box::new(Unfreed {
+                at: now,
+                subject: self.members.subject_of(due.key.slot)?,
+                address: due.oldest.address,
+                size: due.oldest.size,
+                age: now.saturating_sub(due.oldest.born),
+                occurrences: due.occurrences,
+                bytes: due.bytes,
+                grown: due.grown.is_some_and(|bytes| bytes > 0),
+                stack: self.evidence.one(&mut ledger, &due.key)?,
+                overhead,
+            })))
+        });
+        told.collect()
+    }
+
+    pub(super) fn report(&self, now: Duration, top: usize) -> Report {
+        let ((stacks, totals), losses) = {
+            let mut ledger = self.listening.lock();
+            (self.evidence.stacks(&mut ledger, top), ledger.losses())
+        };
+        let counters = self.evidence.counters();
+        let totals = Totals {
+            lost: losses.ring.max(counters.ring_full),
+            rate_limited: counters.rate_limited.saturating_add(losses.rate_limited),
+            ..totals
+        };
+        let members = self.members.report();
+        let not_seen = not_seen::sentences(&not_seen::Facts {
+            plan: &self.plan,
+            members: &members,
+            notes: self.members.notes(),
+            totals: &totals,
+            counters,
+            losses: &losses,
+        });
+        Report {
+            rung: self.plan.rung,
+            started: self.started,
+            lasted: now.saturating_sub(self.started),
+            members,
+            stacks,
+            totals,
+            cost: self.cost(now),
+            not_seen,
+            ended: None,
+        }
+    }
+
+    pub(super) fn cost(&self, now: Duration) -> Cost {
+        let spent = &self.spent;
+        let cpu = spent.target_cpu.as_secs_f64();
+        let cost = self.brake.cost(spent).as_secs_f64();
+        let lasted = now.saturating_sub(self.started);
+        // who has lost the probes is not watched for the rest of the time
+        let wanted = self.plan.duration.filter(|_| self.over.is_some()).unwrap_or(lasted);
+        let watched = if wanted.is_zero() { 1.0 } else { lasted.as_secs_f64() / wanted.as_secs_f64() };
+        Cost {
+            target_cpu_share: if cpu > 0.0 { cost / cpu } else { 0.0 },
+            agent_cpu_s: own_cpu_time().saturating_sub(self.agent_cpu).as_secs_f64(),
+            kernel_bytes: self.kernel_bytes,
+            hits: spent.emulated_hits.saturating_add(spent.stepped_hits),
+            watched_share: watched.min(1.0),
+        }
+    }
+}

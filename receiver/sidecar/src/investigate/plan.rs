@@ -1,0 +1,172 @@
+//! What is wanted: whom to look at, how closely, for how long, and what to leave out.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Whom to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A process, by its pid in the sidecar's own pid namespace.
+    Pid(u32),
+    /// Every process of a cgroup and of those below it, also those that join later.
+    CgroupId(u64),
+    /// The same, by its path: absolute below `/sys/fs/cgroup`, or as `/proc/PID/cgroup` names it.
+    Cgroup(PathBuf),
+    /// A container, by its id or the unambiguous beginning of it.
+    Container(String),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pid(pid) => write!(f, "pid {pid}"),
+            Self::CgroupId(id) => write!(f, "cgroup {id}"),
+            Self::Cgroup(path) => write!(f, "cgroup {}", path.display()),
+            Self::Container(id) => write!(f, "container {id}"),
+        }
+    }
+}
+
+/// How closely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Rung {
+    /// What the filters let through.
+    #[default]
+    Targeted,
+    /// Every allocation, each told.
+    Debug,
+}
+
+/// What the sidecar is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Mode {
+    /// Looks at everybody from outside.
+    #[default]
+    GrowthDetection,
+    /// And at one target from within.
+    Investigating(Rung),
+}
+
+impl Mode {
+    /// As the setting, records and metrics say it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GrowthDetection => "growth_detection",
+            Self::Investigating(Rung::Targeted) => "targeted",
+            Self::Investigating(Rung::Debug) => "debug",
+        }
+    }
+}
+
+/// Who asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration says so.
+    Configuration,
+    /// Somebody at the control socket.
+    Control {
+        /// Its user.
+        uid: u32,
+    },
+    /// `inspect`.
+    Command,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configuration => f.write_str("configuration"),
+            Self::Control { uid } => write!(f, "control (uid {uid})"),
+            Self::Command => f.write_str("command"),
+        }
+    }
+}
+
+/// What is left out, and the rest of what can be set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filters {
+    /// Bytes; smaller allocations are not tracked. Without effect in debug mode.
+    pub min_allocation_size: u64,
+    /// Bytes; from here on every allocation is tracked.
+    pub large_allocation_size: u64,
+    /// One in so many of those between. Without effect in debug mode.
+    pub sampling_rate: u32,
+    /// An allocation is told once it is older.
+    pub min_unfreed_age: Duration,
+    /// One record a stack in this time.
+    pub stack_dedup_window: Duration,
+    /// Blocks that are kept at once. Without effect in debug mode.
+    pub max_tracked_allocations: u32,
+    /// Tell of every tracked block. In debug mode always.
+    pub emit_allocations: bool,
+    /// Records a second.
+    pub max_events_per_second: u32,
+    /// Of the target's CPU time, 0.001 for 0.1 %. `None`: no brake (debug mode, where none was set).
+    pub overhead_budget: Option<f64>,
+    /// Frames of a stack.
+    pub max_frames: usize,
+    /// Type information of the running kernel.
+    pub btf_path: Option<PathBuf>,
+}
+
+impl Default for Filters {
+    fn default() -> Self {
+        Self {
+            min_allocation_size: 10_240,
+            large_allocation_size: 1 << 20,
+            sampling_rate: 10,
+            min_unfreed_age: Duration::from_secs(30),
+            stack_dedup_window: Duration::from_secs(300),
+            max_tracked_allocations: 10_000,
+            emit_allocations: false,
+            max_events_per_second: 1000,
+            overhead_budget: Some(0.001),
+            max_frames: 64,
+            btf_path: None,
+        }
+    }
+}
+
+/// An order: one look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Whom to look at.
+    pub target: Target,
+    /// How closely.
+    pub rung: Rung,
+    /// For how long; `None`: until it is released, or the target has ended.
+    pub duration: Option<Duration>,
+    /// What to leave out.
+    pub filters: Filters,
+    /// Who asked.
+    pub origin: Origin,
+}
+
+impl Plan {
+    /// Each tracked allocation and each change of the address space is told: only where records go somewhere.
+    #[must_use]
+    pub fn emits(&self) -> bool {
+        self.origin != Origin::Command && (self.rung == Rung::Debug || self.filters.emit_allocations)
+    }
+}
+
+/// Why a look has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Its time was over.
+    Elapsed,
+    /// Somebody released the target.
+    Released(Origin),
+    /// Another order took its place.
+    Replaced,
+    /// No process of it is left.
+    TargetGone,
+    /// It cost the target more than the budget.
+    OverBudget,
+    /// The sidecar ends.
+    Shutdown,
+    /// It could not go on: the reason.
+    Failed(String),
+}

@@ -1,0 +1,257 @@
+//! A whole look, at real processes, with a kernel's side that does as it is told.
+
+use std::time::Duration;
+
+use mlh_bpf::alloc::heard::{CallSite, Change, Heard, Mapping, ProcessEvent, Slot, StackCopy, Sums, Totals};
+use mlh_bpf::alloc::point::Operation;
+use mlh_pipeline::config::Settings;
+
+use super::investigation::{Investigation, OpenError};
+use super::plan::{End, Plan, Rung};
+use super::testing::{Kernel, SITE, Waiting, open, plan, try_open};
+use super::told::Told;
+use crate::hunt::scope::Scope;
+
+const MB: u64 = 1 << 20;
+
+/// Ends a look; the sink must go first, as the kernel's would.
+fn close(look: Investigation, kernel: &Kernel, now: Duration, end: End) -> super::report::Report {
+    kernel.with(|fake| fake.sink = None);
+    look.close(now, usize::MAX, end).1
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const SLOT: Slot = Slot(1 << 8);
+
+/// Guarantees: a process that is named is taken in with probes, and the report tells of it, of what its stacks hold with
+/// their ages, and of the sums.
+#[test]
+fn a_process() {
+    let (process, kernel) = (Waiting::start(), Kernel::default());
+    let mut look = open(&plan(process.pid(), Rung::Debug), &kernel);
+    assert_eq!(look.pids(), [process.pid()]);
+    let started = look.started();
+    kernel.holds(SLOT, 3, MB, started + seconds(1));
+    assert!(look.step(started + seconds(20)).ended.is_none());
+    let report = look.report(started + seconds(20), usize::MAX);
+    let member = &report.members[0];
+    assert_eq!((member.pid, member.command.as_str(), member.gone), (process.pid(), "cat", false));
+    assert!(member.probes > 0 && member.allocators.contains(&"glibc".to_owned()), "{member:?}");
+    let stack = &report.stacks[0];
+    assert_eq!((stack.pid, stack.live_bytes, stack.live_count), (process.pid(), 3 * MB, 3));
+    assert_eq!((stack.ages, stack.oldest, stack.largest), ([0, 0, 3, 0, 0, 0], seconds(19), MB));
+    assert_eq!((report.totals.live_bytes, report.totals.live_count), (3 * MB, 3));
+    assert_eq!(look.report(started + seconds(20), 0).stacks, []);
+    let report = close(look, &kernel, started + seconds(21), End::Elapsed);
+    assert_eq!((report.ended, report.stacks.len()), (Some(End::Elapsed), 1));
+    assert_eq!(kernel.with(|fake| fake.released.clone()), [SLOT]);
+}
+
+/// Guarantees: what is older than `min_unfreed_age` is told, once in `stack_dedup_window`, with its oldest block and how
+/// many there are; what is younger is not.
+#[test]
+fn unfreed_memory_is_told() {
+    let (process, kernel) = (Waiting::start(), Kernel::default());
+    let mut asked = plan(process.pid(), Rung::Targeted);
+    (asked.filters.min_unfreed_age, asked.filters.stack_dedup_window) = (seconds(30), seconds(60));
+    let mut look = open(&asked, &kernel);
+    let started = look.started();
+    kernel.holds(SLOT, 2, MB, started);
+    let mut told_at = Vec::new();
+    for second in 1..=100 {
+        // the table is read once a second of the real clock
+        look.live_is_due();
+        for told in look.step(started + seconds(second)).told {
+            let Told::Unfreed(unfreed) = told else { panic!("{told:?}") };
+            assert_eq!((unfreed.occurrences, unfreed.bytes, unfreed.size), (2, 2 * MB, MB));
+            assert_eq!((unfreed.address, unfreed.subject.reading.pid), (0x7000_0000, process.pid()));
+            told_at.push(second);
+        }
+    }
+    assert_eq!(told_at, [31, 91]);
+}
+
+/// Guarantees: a look ends when its time is over, and when its process has ended; what an ended process held is told as
+/// that, not as held, and what the kernel knows of it is given up.
+#[test]
+fn ends() {
+    let (mut process, kernel) = (Waiting::start(), Kernel::default());
+    let asked = Plan { duration: Some(seconds(5)), ..plan(process.pid(), Rung::Debug) };
+    let mut look = open(&asked, &kernel);
+    let started = look.started();
+    kernel.holds(SLOT, 1, MB, started);
+    assert_eq!(look.step(started + seconds(4)).ended, None);
+    assert_eq!(look.step(started + seconds(5)).ended, Some(End::Elapsed));
+    process.end();
+    assert_eq!(look.step(started + seconds(4)).ended, Some(End::TargetGone));
+    assert_eq!(kernel.with(|fake| fake.forgotten.clone()), [SLOT]);
+    let report = close(look, &kernel, started + seconds(6), End::TargetGone);
+    assert!(report.members[0].gone && report.stacks[0].gone);
+    assert_eq!((report.totals.live_bytes, report.totals.gone_bytes), (0, MB));
+    assert_eq!((report.totals.allocated_bytes, report.stacks[0].live_bytes), (MB, MB));
+}
+
+/// Guarantees: a process that executes another program is looked at anew under its new address space.
+#[test]
+fn another_program() {
+    let (process, kernel) = (Waiting::start(), Kernel::default());
+    let mut look = open(&plan(process.pid(), Rung::Debug), &kernel);
+    let (started, next) = (look.started(), Slot(SLOT.0 + 1));
+    kernel.holds(SLOT, 1, MB, started);
+    let pid = process.pid();
+    kernel.says(&look, Heard::Process(ProcessEvent::Executed { slot: SLOT, next, pid }));
+    assert_eq!(look.step(started + seconds(1)).ended, None);
+    kernel.holds(next, 2, MB, started);
+    let report = close(look, &kernel, started + seconds(2), End::Elapsed);
+    let members: Vec<_> = report.members.iter().map(|member| (member.pid, member.gone)).collect();
+    assert_eq!(members, [(pid, false), (pid, true)]);
+    assert_eq!((report.totals.live_bytes, report.totals.gone_bytes), (2 * MB, MB));
+    assert_eq!(kernel.with(|fake| (fake.admitted.len(), fake.forgotten.clone())), (1, vec![SLOT]));
+}
+
+/// Guarantees: a look that costs more than its budget for a second ends with its probes taken out, and says by how much;
+/// without a budget it goes on.
+#[test]
+fn the_brake() {
+    for (budget, ended) in [(Some(0.001), Some(End::OverBudget)), (None, None)] {
+        let (process, kernel) = (Waiting::start(), Kernel::default());
+        let mut asked = plan(process.pid(), Rung::Targeted);
+        (asked.filters.overhead_budget, asked.duration) = (budget, Some(seconds(10)));
+        let mut look = open(&asked, &kernel);
+        let started = look.started();
+        let mut came = None;
+        for second in 1..=4 {
+            kernel.with(|fake| fake.counters.stepped_hits += 1000);
+            came = came.or(look.step(started + seconds(second)).ended);
+        }
+        assert_eq!(came, ended);
+        assert_eq!(look.over().is_some(), ended.is_some());
+        let released = kernel.with(|fake| fake.released.len());
+        assert_eq!(released > 0, ended.is_some());
+        let report = close(look, &kernel, started + seconds(5), End::OverBudget);
+        assert_eq!(report.members[0].braked, ended.is_some());
+        assert_eq!(report.cost.watched_share < 1.0, ended.is_some());
+    }
+}
+
+/// Guarantees: losses make what they touch a lower bound, and are said.
+#[test]
+fn losses_are_said() {
+    let (process, kernel) = (Waiting::start(), Kernel::default());
+    let mut look = open(&plan(process.pid(), Rung::Debug), &kernel);
+    let started = look.started();
+    kernel.holds(SLOT, 1, MB, started);
+    let now = started + seconds(1);
+    assert!(!look.report(now, 1).stacks[0].at_least);
+    kernel.with(|fake| fake.counters.table_full = 7);
+    kernel.says(&look, Heard::Lost(5));
+    let report = look.report(now, 1);
+    assert!(report.stacks[0].at_least);
+    assert_eq!((report.totals.not_fitted, report.totals.lost), (7, 5));
+    for said in ["7 allocations found no room", "5 records were lost"] {
+        assert!(report.not_seen.iter().any(|sentence| sentence.starts_with(said)), "{:?}", report.not_seen);
+    }
+}
+
+/// Guarantees: mappings count from the moment the probes are in place, as memory or as what is merely reserved; those
+/// that serve allocations do not count; those from before are not known. They are told as operations where that is
+/// wanted, at no more than the rate that is allowed.
+#[test]
+fn mappings() {
+    let (process, kernel) = (Waiting::start(), Kernel::default());
+    let mut asked = plan(process.pid(), Rung::Debug);
+    asked.filters.max_events_per_second = 3;
+    let mut look = open(&asked, &kernel);
+    let now = look.started() + seconds(1);
+    let site = |ip| CallSite { slot: SLOT, ip, depth: 8 };
+    let says = |ip, change, serves_allocation| {
+        let pid = process.pid();
+        let mapping = Mapping { at: now, call_site: site(ip), pid, change, serves_allocation, rss_pages: 10 };
+        kernel.says(&look, Heard::Mapping(mapping));
+    };
+    const BASE: u64 = 0x10_0000_0000;
+    let map =
+        |n: u64, protection| Change::Map { address: BASE + n * MB, length: MB, protection, flags: 0x22 };
+    says(1, map(0, 3), false);
+    says(1, map(1, 3), false);
+    says(1, Change::Unmap { address: BASE, length: MB / 2 }, false);
+    says(2, map(4, 0), false);
+    says(3, map(6, 3), true);
+    let told = look.told();
+    assert_eq!(told.len(), 3, "{told:?}");
+    let Told::Operation(first) = &told[0] else { panic!("{told:?}") };
+    assert_eq!((first.name, first.freed, first.address, first.size), ("mmap", false, BASE, MB));
+    assert_eq!((first.caller_ip, first.rss_pages, first.rss_growth), (1, 10, 0));
+    let report = look.report(now, usize::MAX);
+    let totals = &report.totals;
+    assert_eq!((totals.mapped_bytes, totals.mapped_count), (2 * MB + MB / 2, 3));
+    assert_eq!((totals.mapped_anonymous_bytes, totals.mapped_reserved_bytes), (MB + MB / 2, MB));
+    assert_eq!((totals.unmapped_bytes, totals.live_bytes, totals.rate_limited), (MB / 2, 0, 2));
+    assert_eq!((report.stacks[0].live_bytes, report.stacks[0].mapped), (MB + MB / 2, true));
+}
+
+/// Guarantees: a stack that is copied gets its name, and what its call sites hold is one.
+#[test]
+fn call_sites_of_one_stack() {
+    let (process, kernel) = (Waiting::start(), Kernel::default());
+    let mut look = open(&plan(process.pid(), Rung::Debug), &kernel);
+    let now = look.started() + seconds(1);
+    for depth in [16, 32] {
+        let call_site = CallSite { slot: SLOT, ip: SITE, depth };
+        let exact = Sums { allocated: 1, allocated_bytes: 100, ..Sums::default() };
+        kernel.with(|fake| fake.call_sites.push((call_site, Totals { exact, ..Totals::default() })));
+    }
+    assert_eq!(look.report(now, usize::MAX).stacks.len(), 2);
+    for depth in [16, 32] {
+        let call_site = CallSite { slot: SLOT, ip: SITE, depth };
+        let copy = StackCopy {
+            at: now,
+            call_site,
+            operation: Operation::Calloc,
+            pid: process.pid(),
+            ip: SITE,
+            sp: 0x7ff0_0000,
+            bp: 0,
+            stack: Vec::new(),
+            truncated: false,
+        };
+        kernel.says(&look, Heard::Stack(copy));
+    }
+    let report = look.report(now, usize::MAX);
+    assert_eq!(report.stacks.len(), 1, "{:?}", report.stacks);
+    let stack = &report.stacks[0];
+    assert_eq!((stack.operation, stack.live_bytes, stack.live_count), ("calloc", 200, 2));
+}
+
+/// Guarantees: what is not there, is the sidecar itself, is left out by `exclude`, or refuses all probes is refused with
+/// its reason, and nothing stays behind.
+#[test]
+fn refusals() {
+    let kernel = Kernel::default();
+    let refused = |plan: &Plan, scope: &Scope| match try_open(plan, scope, &kernel) {
+        Err(error) => error,
+        Ok(_) => panic!("{plan:?} is looked at"),
+    };
+    let everybody = Scope::default();
+    let mut ended = Waiting::start();
+    ended.end();
+    let absent = refused(&plan(ended.pid(), Rung::Debug), &everybody);
+    assert!(absent.to_string().contains(&format!("no process with the pid {}", ended.pid())), "{absent}");
+    let itself = refused(&plan(std::process::id(), Rung::Debug), &everybody);
+    assert!(itself.to_string().contains("the sidecar itself"), "{itself}");
+    let process = Waiting::start();
+    let scope = Settings::of_text("exclude: {executables: ['^cat$', coreutils]}", Scope::read).unwrap().0;
+    let excluded = refused(&plan(process.pid(), Rung::Debug), &scope);
+    assert!(excluded.to_string().contains("left out by include or exclude"), "{excluded}");
+    kernel.with(|fake| fake.refuses = Some("the kernel says no"));
+    let unprobed = refused(&plan(process.pid(), Rung::Debug), &everybody);
+    assert!(
+        matches!(&unprobed, OpenError::Host(reason) if reason.contains("the kernel says no")),
+        "{unprobed}"
+    );
+    let (admitted, forgotten) = kernel.with(|fake| (fake.admitted.len(), fake.forgotten.len()));
+    assert_eq!((admitted, forgotten), (1, 1));
+}

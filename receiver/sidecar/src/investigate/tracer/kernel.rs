@@ -1,0 +1,77 @@
+//! By the BPF programs.
+
+use std::path::Path;
+
+use mlh_bpf::alloc::heard::{AllocCounters, CallSite, HitCosts, LiveBlock, Slot, Totals};
+use mlh_bpf::alloc::point::{Point, Wrapper};
+use mlh_bpf::alloc::probes::{AllocOptions, Probes};
+
+use super::{Placed, Sink, Tracer};
+use crate::investigate::investigation::OpenError;
+use crate::investigate::plan::{Plan, Rung};
+
+pub(super) fn open(plan: &Plan, sink: Sink) -> Result<Box<dyn Tracer>, OpenError> {
+    let filters = &plan.filters;
+    let debug = plan.rung == Rung::Debug;
+    let options = AllocOptions {
+        btf_path: filters.btf_path.clone(),
+        debug,
+        min_allocation_size: filters.min_allocation_size,
+        large_allocation_size: filters.large_allocation_size,
+        sampling_rate: filters.sampling_rate,
+        max_tracked_allocations: filters.max_tracked_allocations,
+        emit: plan.emits(),
+        max_events_per_second: filters.max_events_per_second,
+    };
+    let probes = Probes::load(&options, sink).map_err(|error| OpenError::Host(error.to_string()))?;
+    Ok(Box::new(KernelTracer(probes)))
+}
+
+struct KernelTracer(Probes);
+
+impl Tracer for KernelTracer {
+    fn admit(&mut self, pid: u32) -> Result<Slot, String> {
+        self.0.admit(pid).map_err(|error| error.to_string())
+    }
+
+    fn attach(&mut self, slot: Slot, image: &Path, points: &[Point]) -> Result<Placed, String> {
+        let attached = self.0.attach(slot, image, points).map_err(|error| error.to_string())?;
+        Ok(Placed { placed: attached.placed, refused: attached.refused })
+    }
+
+    fn attach_usdt(&mut self, slot: Slot, image: &Path) -> Result<(), String> {
+        self.0.attach_usdt(slot, image).map_err(|error| error.to_string())
+    }
+
+    fn wrappers(&mut self, slot: Slot, wrappers: &[Wrapper]) -> Result<(), String> {
+        self.0.wrappers(slot, wrappers).map_err(|error| error.to_string())
+    }
+
+    fn release(&mut self, slot: Slot) {
+        self.0.release(slot);
+    }
+
+    fn forget(&mut self, slot: Slot) {
+        self.0.forget(slot);
+    }
+
+    fn call_sites(&self) -> Result<Vec<(CallSite, Totals)>, String> {
+        self.0.call_sites().map_err(|error| error.to_string())
+    }
+
+    fn live(&self) -> Result<Vec<LiveBlock>, String> {
+        self.0.live().map_err(|error| error.to_string())
+    }
+
+    fn counters(&self) -> Result<AllocCounters, String> {
+        self.0.counters().map_err(|error| error.to_string())
+    }
+
+    fn kernel_bytes(&self) -> u64 {
+        self.0.kernel_bytes()
+    }
+
+    fn costs(&self) -> HitCosts {
+        self.0.costs()
+    }
+}
