@@ -1,6 +1,7 @@
 //! Processes that live no longer than the test that started them.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -53,6 +54,21 @@ impl Process {
     #[must_use]
     pub fn stderr(&self) -> String {
         read(&self.err)
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Errors
+    /// When it reads no more.
+    pub fn tell(&mut self, line: &str) -> anyhow::Result<()> {
+        let input = self.child.stdin.as_mut().with_context(|| format!("{} has no input left", self.name))?;
+        input.write_all(format!("{line}\n").as_bytes())?;
+        Ok(input.flush()?)
+    }
+
+    /// Ends its standard input.
+    pub fn end_input(&mut self) {
+        self.child.stdin = None;
     }
 
     /// Sends a signal.

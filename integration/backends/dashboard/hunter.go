@@ -14,7 +14,7 @@ const (
 	stream = `{service_name=~"$service"}`
 )
 
-// hunter tells first who leaks, then what was said about it, then how the sidecars do.
+// hunter tells first who leaks, then what was said about it, then what targets hold, then how the sidecars do.
 func hunter() *dashboard.DashboardBuilder {
 	d := dashboard.NewDashboardBuilder("Memory Leak Hunter").
 		Uid("memory-leak-hunter").
@@ -25,7 +25,8 @@ func hunter() *dashboard.DashboardBuilder {
 		Timepicker(dashboard.NewTimePickerBuilder())
 	variables(d)
 	d.Annotation(mark("Leaks found", "red", stream+` | memory_leak_hunter_event_kind="leak_detected"`)).
-		Annotation(mark("OOM kills", "dark-red", stream+` | memory_leak_hunter_event_kind="oom_kill"`))
+		Annotation(mark("OOM kills", "dark-red", stream+` | memory_leak_hunter_event_kind="oom_kill"`)).
+		Annotation(mark("Modes", "blue", stream+` | memory_leak_hunter_event_kind="mode_changed"`))
 
 	d.WithRow(dashboard.NewRowBuilder("Now"))
 	figures(d)
@@ -33,6 +34,8 @@ func hunter() *dashboard.DashboardBuilder {
 	targets(d)
 	d.WithRow(dashboard.NewRowBuilder("What was found"))
 	findings(d)
+	d.WithRow(dashboard.NewRowBuilder("Targets looked at from within"))
+	looks(d)
 	d.WithRow(dashboard.NewRowBuilder("The sidecars"))
 	sidecars(d)
 	return d
@@ -72,7 +75,7 @@ func figures(d *dashboard.DashboardBuilder) {
 		colors("green", step{1, "red"}),
 		now(`sum(increase(memory_leak_hunter_dropped_events_total`+chosen+`[$__range]))`)))
 	d.WithPanel(figure("Sidecars", "Those that export metrics.", "none", "none",
-		colors("red", step{1, "green"}), now(`count(memory_leak_hunter_mode`+chosen+`)`)))
+		colors("red", step{1, "green"}), now(`sum(memory_leak_hunter_mode`+chosen+`)`)))
 }
 
 func targets(d *dashboard.DashboardBuilder) {
@@ -118,6 +121,25 @@ func findings(d *dashboard.DashboardBuilder) {
 		found(stream+` | memory_leak_hunter_event_kind=~"leak_.+|oom_.+"`).MaxLines(200)))
 }
 
+// looks tells of the targets that are looked at from within.
+func looks(d *dashboard.DashboardBuilder) {
+	d.WithPanel(curve("Looking at a target", "Sidecars in each of the modes that look at a target from within.", "none", 8,
+		over(`sum by (mode) (memory_leak_hunter_mode{instance=~"$instance", mode!="growth_detection"})`, "{{mode}}")))
+	d.WithPanel(curve("What it costs the target", "Of the target's CPU time. Over overhead_budget for a second, a target loses its probes.", "percentunit", 8,
+		over(`max by (instance) (memory_leak_hunter_overhead_ratio`+chosen+`)`, "{{instance}}")))
+	d.WithPanel(curve("Kernel memory", "Of the tables by which a target is looked at.", "bytes", 8,
+		over(`max by (instance) (memory_leak_hunter_kernel_memory_bytes`+chosen+`)`, "{{instance}}")))
+	d.WithPanel(curve("Allocations tracked", "Zero in growth detection, which looks at no single allocation.", "cps", 8,
+		over(`sum(rate(memory_leak_hunter_allocations_tracked_total`+chosen+`[$__rate_interval]))`, "allocations"),
+		over(`sum(rate(memory_leak_hunter_deallocations_tracked_total`+chosen+`[$__rate_interval]))`, "deallocations")))
+	d.WithPanel(curve("Allocations not freed", "Of those that are tracked.", "decbytes", 8,
+		over(`sum by (target_executable, target_container) (memory_leak_hunter_unfreed_memory_bytes`+chosen+`)`, "{{target_executable}} {{target_container}}")))
+	d.WithPanel(curve("Largest allocation", "Of the targets.", "decbytes", 8,
+		over(`max(memory_leak_hunter_largest_allocation_bytes`+chosen+`)`, "the largest")))
+	d.WithPanel(lines("Not freed, by stack", "What is older than min_unfreed_age, and when a look began and ended.",
+		found(stream+` | memory_leak_hunter_event_kind=~"allocation_unfreed|mode_changed"`).MaxLines(200)))
+}
+
 func sidecars(d *dashboard.DashboardBuilder) {
 	d.WithPanel(curve("One pass over the processes", "Half of the passes are quicker than the first line, ninety-nine of a hundred than the second.", "s", 8,
 		over(`histogram_quantile(0.5, sum by (le) (rate(memory_leak_hunter_sweep_duration_seconds_bucket`+chosen+`[$__rate_interval])))`, "half"),
@@ -135,10 +157,4 @@ func sidecars(d *dashboard.DashboardBuilder) {
 		over(`sum by (stage) (rate(memory_leak_hunter_errors_total`+chosen+`[$__rate_interval])) > 0`, "{{stage}}")))
 	d.WithPanel(curve("Fullest queue", "At one, records are lost.", "percentunit", 8,
 		over(`max by (instance) (memory_leak_hunter_buffer_usage`+chosen+`)`, "{{instance}}")).Max(1))
-	d.WithPanel(curve("Allocations tracked", "Zero in growth detection, which looks at no single allocation.", "cps", 8,
-		over(`sum(rate(memory_leak_hunter_allocations_tracked_total`+chosen+`[$__rate_interval]))`, "allocations"),
-		over(`sum(rate(memory_leak_hunter_deallocations_tracked_total`+chosen+`[$__rate_interval]))`, "deallocations")))
-	d.WithPanel(curve("Allocations not freed", "Of those that are tracked.", "decbytes", 8,
-		over(`sum(memory_leak_hunter_unfreed_memory_bytes`+chosen+`)`, "not freed"),
-		over(`max(memory_leak_hunter_largest_allocation_bytes`+chosen+`)`, "the largest")))
 }

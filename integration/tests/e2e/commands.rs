@@ -49,6 +49,7 @@ fn components() {
             "debug",
             "file",
             "health_check",
+            "control",
         ] {
             ensure!(listed.contains(word), "{word} is not listed:\n{listed}");
         }
