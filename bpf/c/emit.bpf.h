@@ -13,8 +13,15 @@ struct {
 	__uint(max_entries, MLH_RING_BYTES);
 } events SEC(".maps");
 
-/* Records that did not fit the ring. */
+/* What becomes of processes has a ring of its own, so that no flood of the rest can take it away. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 << 10);
+} turns SEC(".maps");
+
+/* Records that did not fit their ring. */
 __u64 lost SEC(".data.lost") = 0;
+__u64 lost_turns SEC(".data.lost_turns") = 0;
 
 /* When the next record of a block is due if they come as fast as they may. */
 __u64 due_ns SEC(".data.due") = 0;
@@ -182,10 +189,10 @@ static __noinline int tell_block(const struct hit *hit, const struct mlh_block_k
 /* Something that its reader has to act upon: told at once. */
 static __always_inline void tell_turn(__u16 kind, __u32 slot, __u32 next, __u32 pid)
 {
-	struct mlh_turn *row = bpf_ringbuf_reserve(&events, sizeof(*row), 0);
+	struct mlh_turn *row = bpf_ringbuf_reserve(&turns, sizeof(*row), 0);
 
 	if (!row) {
-		lose();
+		__sync_fetch_and_add(&lost_turns, 1);
 		return;
 	}
 	*row = (struct mlh_turn){

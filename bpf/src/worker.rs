@@ -14,6 +14,9 @@ use crate::error::SweepError;
 use crate::events::Told;
 use crate::object::io_error;
 
+/// Records that are read of one ring before it is the next one's turn.
+const SHARE: usize = 4096;
+
 /// A ring, and the count of what did not fit into it.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -44,16 +47,18 @@ impl Worker {
         let (reader, quit) = io::pipe().map_err(|error| failed(&error))?;
         // each ring has a callback of its own, and all run on the one thread
         let sink = Arc::new(Mutex::new(sink));
-        let mut rings = RingBufferBuilder::new();
-        for source in &sources {
+        let reading = |source: &Source| {
             let sink = Arc::clone(&sink);
             let tell = move |bytes: &[u8]| {
                 (sink.lock().unwrap_or_else(PoisonError::into_inner))(Told::Record(bytes));
                 0
             };
-            rings.add(&source.ring, tell).map_err(|error| failed(&error))?;
-        }
-        let rings = rings.build().map_err(|error| failed(&error))?;
+            let mut ring = RingBufferBuilder::new();
+            ring.add(&source.ring, tell)?;
+            ring.build()
+        };
+        let rings: Result<Vec<_>, _> = sources.iter().map(reading).collect();
+        let rings = rings.map_err(|error| failed(&error))?;
         let lost = move |count| (sink.lock().unwrap_or_else(PoisonError::into_inner))(Told::Lost(count));
         let thread = std::thread::Builder::new()
             .name("mlh-events".to_owned())
@@ -75,7 +80,7 @@ impl Drop for Worker {
 
 fn run(
     sources: &[Source],
-    rings: &RingBuffer<'_>,
+    rings: &[RingBuffer<'_>],
     quit: &PipeReader,
     tick: PollTimeout,
     mut lost: impl FnMut(u64),
@@ -83,18 +88,29 @@ fn run(
     let mut known = vec![0; sources.len()];
     loop {
         let quitting = wait(sources, quit, tick);
-        // A failure could only come from a callback, and these do not fail.
-        let _ = rings.consume();
-        // After the rings: a loss means that one was full, and so that it has just been emptied.
-        for (source, known) in sources.iter().zip(&mut known) {
-            let now = count(&source.lost).unwrap_or(*known);
-            if now > *known {
-                lost(now - *known);
-                *known = now;
-            }
+        // one that is filled as fast as it is read does not keep the others waiting
+        while rings.iter().fold(false, |more, ring| more | read(ring)) {
+            tell_losses(sources, &mut known, &mut lost);
         }
+        // after the rings: a loss means that one was full, and so that it has just been emptied
+        tell_losses(sources, &mut known, &mut lost);
         if quitting {
             return;
+        }
+    }
+}
+
+/// Whether there may be more. A failure could only come from a callback, and these do not fail.
+fn read(ring: &RingBuffer<'_>) -> bool {
+    usize::try_from(ring.consume_raw_n(SHARE)).is_ok_and(|count| count >= SHARE)
+}
+
+fn tell_losses(sources: &[Source], known: &mut [u64], lost: &mut impl FnMut(u64)) {
+    for (source, known) in sources.iter().zip(known) {
+        let now = count(&source.lost).unwrap_or(*known);
+        if now > *known {
+            lost(now - *known);
+            *known = now;
         }
     }
 }

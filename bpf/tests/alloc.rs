@@ -1,5 +1,5 @@
 //! Allocations of a program that the test starts, as the probes count them.
-#![cfg(all(target_os = "linux", feature = "kernel"))]
+#![cfg(all(target_os = "linux", target_arch = "x86_64", feature = "kernel"))]
 // clippy.toml allows it within a test, and not in what several tests share
 #![allow(clippy::expect_used)]
 
@@ -319,4 +319,24 @@ fn a_full_table_is_counted() {
     assert!((400_000..401_000).contains(&counted.tracked), "{}", counted.tracked);
     assert_eq!(live(&probes), (counted.tracked, counted.tracked * 16));
     assert_eq!(exact(&probes), (counted.tracked, counted.tracked * 16, 0, 0));
+}
+
+/// Guarantees: call sites that do not fit their table are counted together, and nothing of what they do is missing.
+/// Needs: eBPF, root, cc.
+#[test]
+fn too_many_call_sites_are_one() {
+    let Some((mut probes, _told)) = load(&debug()) else { return };
+    let mut subject = start();
+    let slot = observe(&mut probes, &subject);
+    subject.ask("depths 17000 8");
+    assert_eq!(exact(&probes), (17_000, 136_000, 0, 0));
+    let all = probes.call_sites().expect("a table");
+    let (rest, own): (Vec<_>, Vec<_>) = all.into_iter().partition(|(site, _)| site.ip == 0);
+    let [(site, totals)] = rest.as_slice() else { panic!("{rest:?}") };
+    assert_eq!((site.slot, site.depth), (slot, 0));
+    assert!(own.len() >= 16_000 && own.iter().all(|(_, totals)| totals.exact.allocated == 1));
+    assert_eq!(totals.exact.allocated + own.len() as u64, 17_000);
+    assert_eq!(counters(&probes).call_sites_full, totals.exact.allocated);
+    subject.ask("free");
+    assert_eq!(exact(&probes), (17_000, 136_000, 17_000, 136_000));
 }

@@ -1,5 +1,5 @@
 //! Probes come and go while the program that the test starts works.
-#![cfg(all(target_os = "linux", feature = "kernel"))]
+#![cfg(all(target_os = "linux", target_arch = "x86_64", feature = "kernel"))]
 // clippy.toml allows it within a test, and not in what several tests share
 #![allow(clippy::expect_used)]
 
@@ -10,8 +10,8 @@ use std::process::Command;
 
 use mlh_bpf::alloc::heard::Slot;
 use mlh_bpf::alloc::point::{Operation, Point, Role, Shape};
-use support::Subject;
 use support::allocator::{Image, built, debug, exact, live, load, mapped, observe, start};
+use support::{Subject, can, copy_for_everybody, nobody_with, run};
 
 /// What the process has for the library's code.
 fn text(pid: u32, library: &str) -> Vec<u8> {
@@ -163,4 +163,24 @@ fn counts_what_a_program_tells() {
     assert_eq!(exact(&probes), (102, 6_550, 100, 6_400));
     assert_eq!(live(&probes), (2, 150));
     assert_eq!(probes.counters().expect("counters").unknown_frees, 1);
+}
+
+/// Guarantees: with `CAP_BPF` and `CAP_PERFMON` alone a user other than root places probes, and counts to the byte.
+/// Needs: eBPF, root, cc, setpriv, kernel 6.10 (before, some distributions ask for more).
+#[test]
+fn two_capabilities_are_enough() {
+    let Some(_) = load(&debug()) else { return };
+    let user = nobody_with("-all,+bpf,+perfmon");
+    if !can("setpriv", &user) {
+        return;
+    }
+    let test = copy_for_everybody(&std::env::current_exe().expect("this program"));
+    let program = copy_for_everybody(&built("allocates"));
+    let output = run(Command::new("setpriv")
+        .args(user)
+        .arg(test.path())
+        .args(["--exact", "processes_are_counted_apart"])
+        .env("MLH_TEST_ALLOCATES", program.path())
+        .env("MLH_REQUIRE_EBPF", "1"));
+    assert!(output.contains("1 passed"), "{output}");
 }

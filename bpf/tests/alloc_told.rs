@@ -1,5 +1,5 @@
 //! What the allocation probes tell of a program that the test starts: stacks, mappings, blocks, processes and losses.
-#![cfg(all(target_os = "linux", feature = "kernel"))]
+#![cfg(all(target_os = "linux", target_arch = "x86_64", feature = "kernel"))]
 // clippy.toml allows it within a test, and not in what several tests share
 #![allow(clippy::expect_used)]
 // `next` hands over what was told
@@ -8,6 +8,7 @@
 mod support;
 
 use std::os::unix::fs::FileExt as _;
+use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use mlh_bpf::alloc::heard::{Block, Change, Heard, Mapping, ProcessEvent, StackCo
 use mlh_bpf::alloc::point::Operation;
 use mlh_bpf::alloc::probes::{AllocOptions, Probes};
 use support::allocator::{Image, debug, exact, live, load, next, observe, observe_also, rest, start};
-use support::skip;
+use support::{can, run, skip};
 
 const PAGE: u64 = 4096;
 
@@ -120,7 +121,7 @@ fn tells_mappings() {
     assert_eq!(unmap.change, Change::Unmap { address: new + 4_096, length: 8_192 });
     for one in &all {
         assert_eq!((one.pid, one.call_site.slot, one.serves_allocation), (subject.pid(), slot, false));
-        assert!(one.call_site.ip != 0 && one.rss_pages * PAGE > 256 << 10, "{one:?}");
+        assert!(one.call_site.ip != 0 && one.rss_pages * PAGE > 128 << 10, "{one:?}");
     }
 }
 
@@ -166,7 +167,7 @@ fn tells_blocks() {
     assert_eq!((all[0].address, all[3].address), (all[2].address, all[4].address));
     assert_eq!((all[0].call_site, all[3].call_site), (all[2].call_site, all[4].call_site));
     assert!(all.iter().all(|block| block.weight == 1 && block.pid == subject.pid()));
-    assert!(all.iter().all(|block| block.rss_pages * PAGE > 256 << 10), "{all:?}");
+    assert!(all.iter().all(|block| block.rss_pages * PAGE > 128 << 10), "{all:?}");
 
     let Some((mut probes, told)) = load(&debug()) else { return };
     observe(&mut probes, &subject);
@@ -264,13 +265,15 @@ fn follows_a_process_through_its_life() {
     };
     assert_eq!((of(slot).sum::<u64>(), of(now).sum::<u64>()), (100, 7));
     probes.forget(slot);
-    assert_eq!(live(&probes), (7, 70));
+    assert_eq!((live(&probes), probes.counters().expect("counters").gone), ((7, 70), 100));
 
     subject.exits();
     assert_eq!(next(&told, process), Some(ProcessEvent::Exited { slot: now }));
     probes.release(now);
     assert_eq!(live(&probes), (7, 70));
     probes.forget(now);
+    let counted = probes.counters().expect("counters");
+    assert_eq!((counted.tracked, counted.untracked, counted.gone), (107, 0, 107));
     assert!(live(&probes) == (0, 0) && probes.call_sites().expect("a table").is_empty());
 }
 
@@ -290,4 +293,21 @@ fn tells_that_code_was_loaded() {
         assert_eq!(next(&told, process), Some(ProcessEvent::LoadedCode { slot }));
     }
     assert_eq!(exact(&probes).0, 3);
+}
+
+/// Guarantees: inside a pid namespace processes are named, and told, by their pids there.
+/// Needs: eBPF, root, cc, unshare.
+#[test]
+fn pids_are_those_of_the_own_namespace() {
+    let Some(_) = load(&debug()) else { return };
+    let own = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    if !can("unshare", &own) {
+        return;
+    }
+    let output = run(Command::new("unshare")
+        .args(own)
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--exact", "follows_a_process_through_its_life", "copies_stacks"])
+        .env("MLH_REQUIRE_EBPF", "1"));
+    assert!(output.contains("2 passed"), "{output}");
 }

@@ -1,8 +1,6 @@
 //! What a hit costs on this machine, measured on functions of this process itself that do nothing. By the way it turns out
 //! whether hits of all threads arrive: before 6.10 the kernel's filter by process lets only the main thread's pass.
 
-use std::time::{Duration, Instant};
-
 use libbpf_rs::Object;
 
 use super::heard::HitCosts;
@@ -12,10 +10,6 @@ use crate::object::Failure;
 
 /// Where it cannot be measured: what it was on a slow virtual machine.
 const UNMEASURED: HitCosts = HitCosts { emulated: 700, stepped: 9_500, returned: 1_000 };
-
-/// Calls in a row, and rounds of which the fastest counts: others had the CPU in between in the rest.
-const CALLS: u32 = 200;
-const ROUNDS: u32 = 7;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn costs(object: &Object, way: Way, tables: &Tables) -> Result<HitCosts, Failure> {
@@ -32,23 +26,11 @@ pub(crate) fn costs(_: &Object, way: Way, _: &Tables) -> Result<HitCosts, Failur
     Ok(UNMEASURED)
 }
 
-/// Nanoseconds a call, in the fastest round; what `spent` says was spent elsewhere meanwhile does not count.
-fn fastest(mut call: impl FnMut(), mut spent: impl FnMut() -> Duration) -> u64 {
-    let mut round = || {
-        let before = spent();
-        let began = Instant::now();
-        (0..CALLS).for_each(|_| call());
-        let took = began.elapsed();
-        took.saturating_sub(spent().saturating_sub(before)) / CALLS
-    };
-    let least = (0..ROUNDS).map(|_| round()).min().unwrap_or_default();
-    u64::try_from(least.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(target_arch = "x86_64")]
 mod own {
     use std::fs;
     use std::path::Path;
+    use std::time::{Duration, Instant};
 
     use libbpf_rs::{MapCore as _, MapFlags};
     use zerocopy::IntoBytes as _;
@@ -60,6 +42,10 @@ mod own {
     use crate::alloc::subject;
     use crate::alloc::wire::TargetEntry;
     use crate::object::{failure, handle};
+
+    /// Calls in a row, and rounds of which the fastest counts: others had the CPU in between in the rest.
+    const CALLS: u32 = 200;
+    const ROUNDS: u32 = 7;
 
     /// Begins with an instruction that the kernel emulates.
     // SAFETY: it leaves the stack and all registers as they were.
@@ -101,7 +87,7 @@ mod own {
 
     /// This process's number in the initial pid namespace, which is what the kernel's side knows it by.
     fn host_pid(object: &Object) -> Result<u32, Failure> {
-        crate::alloc::probes::look_up(object, std::process::id(), OWN)?
+        subject::take(object, std::process::id(), OWN)?
             .ok_or_else(|| failure("trying out the probes", "this process is not to be seen"))
     }
 
@@ -140,6 +126,19 @@ mod own {
         Ok(HitCosts { emulated, stepped, returned: both.saturating_sub(emulated) })
     }
 
+    /// Nanoseconds a call, in the fastest round; what `spent` says was spent elsewhere meanwhile does not count.
+    fn fastest(mut call: impl FnMut(), mut spent: impl FnMut() -> Duration) -> u64 {
+        let mut round = || {
+            let before = spent();
+            let began = Instant::now();
+            (0..CALLS).for_each(|_| call());
+            let took = began.elapsed();
+            took.saturating_sub(spent().saturating_sub(before)) / CALLS
+        };
+        let least = (0..ROUNDS).map(|_| round()).min().unwrap_or_default();
+        u64::try_from(least.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// Where in the executable the code at this address lies.
     fn file_offset(address: u64) -> Result<u64, Failure> {
         let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
@@ -168,25 +167,20 @@ mod own {
             assert_eq!(offset_in(maps, 0x2345), Some(0x1345));
             assert_eq!(offset_in(maps, 0x4000), None);
         }
-    }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Guarantees: the fastest round counts, less what was spent elsewhere.
-    #[test]
-    fn the_fastest_round_counts() {
-        let mut spent = Duration::ZERO;
-        let cost = fastest(
-            || std::thread::sleep(Duration::from_micros(5)),
-            || {
-                spent += Duration::from_micros(200);
-                spent
-            },
-        );
-        assert!((4_000..1_000_000).contains(&cost), "{cost}");
-        assert_eq!(fastest(|| {}, || Duration::from_secs(0)) / 1_000, 0);
+        /// Guarantees: the fastest round counts, less what was spent elsewhere.
+        #[test]
+        fn the_fastest_round_counts() {
+            let mut spent = Duration::ZERO;
+            let cost = fastest(
+                || std::thread::sleep(Duration::from_micros(5)),
+                || {
+                    spent += Duration::from_micros(200);
+                    spent
+                },
+            );
+            assert!((4_000..1_000_000).contains(&cost), "{cost}");
+            assert_eq!(fastest(|| {}, || Duration::from_secs(0)) / 1_000, 0);
+        }
     }
 }

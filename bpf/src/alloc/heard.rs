@@ -16,7 +16,8 @@ pub struct CallSite {
     pub slot: Slot,
     /// The return address, past all [`Wrapper`](super::point::Wrapper)s. 0: the sum of all that did not fit the table.
     pub ip: u64,
-    /// Bytes of stack in use there, from where the thread's stack begins.
+    /// Bytes of stack in use there, from where the thread's stack begins; [`u32::MAX`] on a stack that the kernel does not know,
+    /// as coroutines have.
     pub depth: u32,
 }
 
@@ -46,9 +47,11 @@ pub struct StackCopy {
     pub operation: Operation,
     /// In the reader's pid namespace.
     pub pid: u32,
-    /// Where the operation returns to (its immediate caller; wrappers are not passed over).
+    /// Where the operation returns to (its immediate caller; wrappers are not passed over). Of a probe within a function that has
+    /// pushed something by then, and of what a program tells itself, the place of the probe: from there on the function's own
+    /// unwind information holds.
     pub ip: u64,
-    /// The stack pointer once it has returned.
+    /// The stack pointer once it has returned, or at the probe.
     pub sp: u64,
     /// The frame pointer register then.
     pub bp: u64,
@@ -114,7 +117,7 @@ pub enum Change {
         /// The new end of the heap.
         to: u64,
     },
-    /// `madvise`.
+    /// `madvise`, with advice that gives memory back (`MADV_DONTNEED`, `MADV_FREE`, `MADV_REMOVE`, `MADV_DONTNEED_LOCKED`).
     Advise {
         /// Where.
         address: u64,
@@ -167,7 +170,7 @@ pub enum ProcessEvent {
         /// The process.
         pid: u32,
     },
-    /// It has ended.
+    /// It has ended, or has run so many programs that this one is followed no further.
     Exited {
         /// The address space that is gone.
         slot: Slot,
@@ -183,7 +186,8 @@ pub enum ProcessEvent {
 /// in none of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
-    /// Of blocks that each stand for themselves.
+    /// Of blocks that each stand for themselves. A block that the program itself has sampled and told of (`otel_memory`) counts
+    /// here as often as its weight says: what the program knows of the rest is in that.
     pub exact: Sums,
     /// Of sampled blocks, not multiplied.
     pub sampled: Sums,
@@ -240,6 +244,8 @@ pub struct AllocCounters {
     pub tracked: u64,
     /// Blocks taken out of it by a free, or a `realloc`.
     pub untracked: u64,
+    /// Blocks taken out of it because their address space is gone.
+    pub gone: u64,
     /// Allocations that were smaller than asked for.
     pub too_small: u64,
     /// Allocations that were not among the sampled ones.
@@ -252,7 +258,7 @@ pub struct AllocCounters {
     pub table_full: u64,
     /// Call sites that did not fit their table.
     pub call_sites_full: u64,
-    /// Operations whose end was never seen.
+    /// Operations whose end was never seen: an exception left them, or a jump.
     pub abandoned: u64,
     /// Records of blocks that `max_events_per_second` held back.
     pub rate_limited: u64,

@@ -1,11 +1,18 @@
 //! Placing probes: one link for many of them where the kernel can do that, else one each.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use libbpf_rs::{Link, Object, UprobeMultiOpts, UprobeOpts};
 
+use super::cookie;
+use super::heard::Slot;
+use super::point::{Point, Role};
 use super::program::Way;
-use crate::object::{self, Failure};
+use super::subject;
+use crate::error::SweepError;
+use crate::object::{self, Failure, io_error};
 
 /// What runs at a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,4 +110,24 @@ pub(crate) fn number(pid: u32) -> Result<i32, Failure> {
 
 fn offset_of(spot: Spot) -> Result<usize, Failure> {
     usize::try_from(spot.offset).map_err(|_| object::failure("placing probes", "no file is so large"))
+}
+
+/// Device and inode.
+pub(crate) fn identity(image: &Path) -> Result<(u64, u64), SweepError> {
+    let file = fs::metadata(image).map_err(|error| io_error("opening what is to be probed", &error))?;
+    Ok((file.dev(), file.ino()))
+}
+
+/// How and with what cookie a probe is placed.
+pub(crate) fn spot(slot: Slot, point: &Point, pid: u32) -> Result<(Trap, Spot), String> {
+    let cookie = cookie::pack(slot, point)?;
+    let spot = Spot { offset: point.offset, cookie };
+    if point.role != Role::Entry || !cookie::has_result(point.shape) {
+        return Ok((Trap::Hit, spot));
+    }
+    if point.to_return_address != 0 {
+        return Err("a return probe can only be placed before anything is pushed".to_owned());
+    }
+    subject::require_return_probes(pid)?;
+    Ok((Trap::HitAndReturn, spot))
 }

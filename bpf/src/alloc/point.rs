@@ -13,7 +13,7 @@ pub struct Point {
     pub operation: Operation,
     /// The kernel can emulate the instruction; else it single-steps it, which costs some ten times as much.
     pub emulated: bool,
-    /// Bytes from the stack pointer at the probe to the function's return address. Of a [`Role::Return`] 0.
+    /// Bytes from the stack pointer at the probe to the function's return address. At a `ret` 0.
     pub to_return_address: u16,
 }
 

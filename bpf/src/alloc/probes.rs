@@ -1,27 +1,23 @@
 //! Loading the allocation probes, placing them, reading what they know, and taking them out again.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use libbpf_rs::{Link, MapCore as _, MapFlags, MapHandle, Object, UsdtOpts};
 use nix::poll::PollTimeout;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use super::cookie;
 use super::decode::decode;
 use super::heard::{AllocCounters, CallSite, Heard, HitCosts, LiveBlock, Slot, Totals};
 use super::links::{self, Spot, Trap};
-use super::point::{Point, Role, Wrapper};
+use super::point::{Point, Wrapper};
 use super::program::{self, Found, Way};
 use super::subject;
 use super::tables::{self, Tables};
-use super::wire::{Admission, TARGETS_MAX, TargetEntry, WrapperKey};
+use super::wire::{TARGETS_MAX, TargetEntry, WrapperKey};
 use crate::error::SweepError;
 use crate::events::Told;
-use crate::narrow;
-use crate::object::{self, Failure, failure, io_error, within};
+use crate::object::{self, io_error, within};
 use crate::worker::{Source, Worker};
 
 /// How often the ring is emptied though it is far from full, milliseconds.
@@ -108,14 +104,18 @@ impl Probes {
         mut sink: impl FnMut(Heard) + Send + 'static,
     ) -> Result<Self, SweepError> {
         let (object, found) = program::load(options)?;
-        let (turns, source, handles) = object::explained(options.btf_path.as_deref(), || {
+        let (turns, sources, handles) = object::explained(options.btf_path.as_deref(), || {
             let attach = |name| {
                 object::program(&object, name)?.attach().map_err(|error| ("listening to processes", error))
             };
             let handle = |name| object::handle(&object, name);
             Ok((
                 ["forked", "executed", "exited"].into_iter().map(attach).collect::<Result<_, _>>()?,
-                Source { ring: handle("events")?, lost: handle(".data.lost")? },
+                // in this order: who has ended has done before what was told of him
+                vec![
+                    Source { ring: handle("events")?, lost: handle(".data.lost")? },
+                    Source { ring: handle("turns")?, lost: handle(".data.lost_turns")? },
+                ],
                 (
                     Tables::of(&object)?,
                     handle("targets")?,
@@ -125,7 +125,7 @@ impl Probes {
                 ),
             ))
         })?;
-        let worker = Worker::start(vec![source], PollTimeout::from(TICK_MS), move |told| {
+        let worker = Worker::start(sources, PollTimeout::from(TICK_MS), move |told| {
             sink(match told {
                 Told::Record(bytes) => decode(bytes),
                 Told::Lost(count) => Heard::Lost(count),
@@ -164,7 +164,7 @@ impl Probes {
             return Err(io_error("admitting a process", &"too many were admitted before it"));
         }
         let slot = Slot(index << GENERATION_BITS);
-        let host_pid = object::explained(None, || look_up(&self.object, pid, slot))?
+        let host_pid = object::explained(None, || subject::take(&self.object, pid, slot))?
             .ok_or_else(|| io_error("admitting a process", &format!("there is no process {pid}")))?;
         self.last_index = index;
         let member = Member {
@@ -207,7 +207,7 @@ impl Probes {
     pub fn attach(&mut self, slot: Slot, image: &Path, points: &[Point]) -> Result<Attached, SweepError> {
         let way = self.found.way;
         let member = self.member(slot)?;
-        let (pid, file) = (member.pid, identity(image)?);
+        let (pid, file) = (member.pid, links::identity(image)?);
         let mut attached = Attached { multi: way != Way::Single, ..Attached::default() };
         let mut wanted: HashMap<Trap, Vec<(Spot, Point)>> = HashMap::new();
         let mut seen = HashSet::new();
@@ -217,7 +217,7 @@ impl Probes {
                 attached.placed += 1;
                 continue;
             }
-            match spot(slot, point, pid) {
+            match links::spot(slot, point, pid) {
                 Ok(_) if !seen.insert(point.offset) => {
                     attached.refused.push((*point, "another probe goes to the same place".to_owned()));
                 }
@@ -277,7 +277,7 @@ impl Probes {
     /// They cannot be placed.
     pub fn attach_usdt(&mut self, slot: Slot, image: &Path) -> Result<(), SweepError> {
         let pid = self.member(slot)?.pid;
-        let (device, inode) = identity(image)?;
+        let (device, inode) = links::identity(image)?;
         // no instruction begins at the end of the largest file
         let key = (device, inode, u64::MAX);
         if self.member(slot)?.placed.contains(&key) {
@@ -405,57 +405,4 @@ impl Drop for Probes {
             let _ = self.targets.delete(&member.host_pid.to_ne_bytes());
         }
     }
-}
-
-/// Device and inode.
-fn identity(image: &Path) -> Result<(u64, u64), SweepError> {
-    let file = fs::metadata(image).map_err(|error| io_error("opening what is to be probed", &error))?;
-    Ok((file.dev(), file.ino()))
-}
-
-/// How and with what cookie a probe is placed.
-fn spot(slot: Slot, point: &Point, pid: u32) -> Result<(Trap, Spot), String> {
-    let cookie = cookie::pack(slot, point)?;
-    let spot = Spot { offset: point.offset, cookie };
-    if point.role != Role::Entry || !cookie::has_result(point.shape) {
-        return Ok((Trap::Hit, spot));
-    }
-    if point.to_return_address != 0 {
-        return Err("a return probe can only be placed before anything is pushed".to_owned());
-    }
-    subject::require_return_probes(pid)?;
-    Ok((Trap::HitAndReturn, spot))
-}
-
-/// Takes a process under observation in the kernel. Its pid in the initial pid namespace; `None`: there is no such process.
-pub(crate) fn look_up(object: &Object, pid: u32, slot: Slot) -> Result<Option<u32>, Failure> {
-    let doing = |error| ("admitting a process", error);
-    let admission = object::handle(object, ".data.admission")?;
-    let program = object::program(object, "admit_process")?;
-    // kernels before 6.1 have no passes over one process
-    let link = match narrow::attach(&program, pid) {
-        Ok(link) => link,
-        Err(_) => program.attach().map_err(doing)?,
-    };
-    let key = 0_u32.to_ne_bytes();
-    let mut found = None;
-    // the second time it is seen whether it has ended before its end could be told
-    for _ in 0..2 {
-        let asked = Admission { pid, slot: slot.0, host_pid: 0, reserved: 0 };
-        admission.update(&key, asked.as_bytes(), MapFlags::ANY).map_err(doing)?;
-        object::run_through(&link).map_err(doing)?;
-        let value = admission.lookup(&key, MapFlags::ANY).map_err(doing)?.unwrap_or_default();
-        let (answer, _) = Admission::read_from_prefix(&value)
-            .map_err(|_| failure("admitting a process", "the answer is cut"))?;
-        if answer.host_pid == 0 {
-            if let Some(host_pid) = found {
-                let targets = object::handle(object, "targets")?;
-                let gone: u32 = host_pid;
-                let _ = targets.delete(&gone.to_ne_bytes());
-            }
-            return Ok(None);
-        }
-        found = Some(answer.host_pid);
-    }
-    Ok(found)
 }

@@ -1,11 +1,16 @@
-//! Which processes can be probed, and how.
+//! Which processes can be probed, and how one comes under observation.
 
 use std::fs::{self, File};
 use std::io::Read as _;
 
+use libbpf_rs::{MapCore as _, MapFlags, Object};
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+use super::heard::Slot;
+use super::wire::Admission;
 use crate::error::SweepError;
-use crate::kernel;
-use crate::object::io_error;
+use crate::object::{self, Failure, failure, io_error};
+use crate::{kernel, narrow};
 
 /// Byte of an ELF file that tells its class, and that of 32 bits.
 const CLASS_AT: usize = 4;
@@ -28,6 +33,38 @@ pub(crate) fn require_observable(pid: u32) -> Result<(), SweepError> {
         return Err(io_error("admitting a process", &"it runs 32-bit code, which is not understood"));
     }
     Ok(())
+}
+
+/// Takes a process under observation in the kernel. Its pid in the initial pid namespace; `None`: there is no such process.
+pub(crate) fn take(object: &Object, pid: u32, slot: Slot) -> Result<Option<u32>, Failure> {
+    let doing = |error| ("admitting a process", error);
+    let admission = object::handle(object, ".data.admission")?;
+    let program = object::program(object, "admit_process")?;
+    // kernels before 6.1 have no passes over one process
+    let link = match narrow::attach(&program, pid) {
+        Ok(link) => link,
+        Err(_) => program.attach().map_err(doing)?,
+    };
+    let key = 0_u32.to_ne_bytes();
+    let mut found = None;
+    // the second time it is seen whether it has ended before its end could be told
+    for _ in 0..2 {
+        let asked = Admission { pid, slot: slot.0, host_pid: 0, reserved: 0 };
+        admission.update(&key, asked.as_bytes(), MapFlags::ANY).map_err(doing)?;
+        object::run_through(&link).map_err(doing)?;
+        let value = admission.lookup(&key, MapFlags::ANY).map_err(doing)?.unwrap_or_default();
+        let (answer, _) = Admission::read_from_prefix(&value)
+            .map_err(|_| failure("admitting a process", "the answer is cut"))?;
+        if answer.host_pid == 0 {
+            if let Some(gone) = found {
+                let gone: u32 = gone;
+                let _ = object::handle(object, "targets")?.delete(&gone.to_ne_bytes());
+            }
+            return Ok(None);
+        }
+        found = Some(answer.host_pid);
+    }
+    Ok(found)
 }
 
 /// Whether functions of this process may be left by way of a return probe.

@@ -72,17 +72,16 @@ where
     }
 }
 
-/// Removes the entries of which `is_gone` says so.
-pub(crate) fn remove<K, V>(map: &MapHandle, is_gone: impl Fn(&K) -> bool)
+/// Removes the entries of which `is_gone` says so; so many there were.
+pub(crate) fn remove<K, V>(map: &MapHandle, is_gone: impl Fn(&K) -> bool) -> u64
 where
     K: FromBytes + IntoBytes + Immutable + Copy,
     V: FromBytes + IntoBytes + Immutable + Copy,
 {
-    let Ok(all) = entries::<K, V>(map) else { return };
-    for (key, _) in all.iter().filter(|(key, _)| is_gone(key)) {
-        // one that has gone by itself meanwhile is no error
-        let _ = map.delete(key.as_bytes());
-    }
+    let Ok(all) = entries::<K, V>(map) else { return 0 };
+    // one that has gone by itself meanwhile is no error
+    let removed = |(key, _): &&(K, V)| is_gone(key) && map.delete(key.as_bytes()).is_ok();
+    all.iter().filter(removed).count() as u64
 }
 
 /// The tables that tell of allocations.
@@ -91,7 +90,9 @@ pub(crate) struct Tables {
     live: MapHandle,
     call_sites: MapHandle,
     counters: MapHandle,
-    lost: MapHandle,
+    lost: [MapHandle; 2],
+    /// Blocks that went with their address space.
+    gone: u64,
 }
 
 impl Tables {
@@ -101,7 +102,8 @@ impl Tables {
             live: handle("live")?,
             call_sites: handle("call_sites")?,
             counters: handle("counters")?,
-            lost: handle(".data.lost")?,
+            lost: [handle(".data.lost")?, handle(".data.lost_turns")?],
+            gone: 0,
         })
     }
 
@@ -117,8 +119,8 @@ impl Tables {
         Ok(all.iter().filter_map(|(key, entry)| live_block(key, entry)).collect())
     }
 
-    pub(crate) fn forget(&self, slot: Slot) {
-        remove::<BlockKey, LiveEntry>(&self.live, |key| key.slot == slot.0);
+    pub(crate) fn forget(&mut self, slot: Slot) {
+        self.gone += remove::<BlockKey, LiveEntry>(&self.live, |key| key.slot == slot.0);
         remove::<CallSiteKey, TotalsEntry>(&self.call_sites, |key| key.slot == slot.0);
     }
 
@@ -126,13 +128,15 @@ impl Tables {
         let failed = |error: &dyn std::fmt::Display| io_error("reading the probes' counters", error);
         let key = 0_u32.to_ne_bytes();
         let cpus = self.counters.lookup_percpu(&key, MapFlags::ANY).map_err(|error| failed(&error))?;
-        let mut sum = AllocCounters::default();
+        let mut sum = AllocCounters { gone: self.gone, ..AllocCounters::default() };
         for cpu in cpus.unwrap_or_default() {
             let (entry, _) = CountersEntry::read_from_prefix(&cpu).map_err(|_| failed(&"they are cut"))?;
             add(&mut sum, &entry);
         }
-        let lost = self.lost.lookup(&key, MapFlags::ANY).map_err(|error| failed(&error))?.unwrap_or_default();
-        sum.ring_full = u64::read_from_prefix(&lost).map_or(0, |(count, _)| count);
+        for map in &self.lost {
+            let lost = map.lookup(&key, MapFlags::ANY).map_err(|error| failed(&error))?.unwrap_or_default();
+            sum.ring_full += u64::read_from_prefix(&lost).map_or(0, |(count, _)| count);
+        }
         Ok(sum)
     }
 

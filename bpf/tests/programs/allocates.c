@@ -195,6 +195,9 @@ static void obey(const char *line, char **argv)
 		allocate_elsewhere(n, size);
 	} else if (is(line, "deeper")) {
 		deeper(n, size, third);
+	} else if (is(line, "depths")) {
+		for (long i = 0; i < n; i++)
+			deeper(i, 1, size);
 	} else if (is(line, "calloc")) {
 		for (long i = 0; i < n; i++)
 			keep(calloc(size, third));

@@ -39,10 +39,10 @@ pub(crate) fn load(options: &AllocOptions) -> Option<(Probes, Receiver<Heard>)> 
         .map(|probes| (probes, receiver))
 }
 
-/// The program `tests/programs/NAME.c`, built once; where there is no compiler, `MLH_TEST_PROGRAMS` says where it lies.
+/// The program `tests/programs/NAME.c`, built once; where that cannot be done, `MLH_TEST_NAME` says where it lies.
 pub(crate) fn built(name: &'static str) -> PathBuf {
-    if let Some(folder) = std::env::var_os("MLH_TEST_PROGRAMS") {
-        return Path::new(&folder).join(name);
+    if let Some(program) = std::env::var_os(format!("MLH_TEST_{}", name.to_uppercase())) {
+        return program.into();
     }
     static BUILT: OnceLock<std::sync::Mutex<std::collections::HashMap<&'static str, PathBuf>>> =
         OnceLock::new();
