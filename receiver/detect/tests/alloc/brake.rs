@@ -38,8 +38,8 @@ fn acts_within_a_second() {
 /// Guarantees: a target that idles keeps its probes over a few hits, and loses them over many.
 #[test]
 fn an_idle_target() {
-    assert_eq!(braked([(140, 0); 100]), None);
-    assert_eq!(braked([(200, 0); 100]).map(|(second, _)| second), Some(1));
+    assert_eq!(braked([(1_400, 0); 100]), None);
+    assert_eq!(braked([(2_000, 0); 100]).map(|(second, _)| second), Some(1));
 }
 
 /// Guarantees: a burst shorter than a second is let pass, where it is looked at more often; one that lasts is not.
