@@ -11,15 +11,15 @@ const LIBRARIES: &[&str] = &[
     "libsnmalloc",
     "libscudo",
     "libc.",
-    "libc-",
+    "libc-2.",
     "libc_malloc_debug",
     "libm.",
-    "libm-",
+    "libm-2.",
     "libpthread",
     "libdl.",
-    "libdl-",
+    "libdl-2.",
     "librt.",
-    "librt-",
+    "librt-2.",
     "ld-linux",
     "ld-musl",
     "ld64.so",
@@ -117,9 +117,7 @@ const PREFIXES: &[&str] = &[
     "__rust_",
     "__rdl_",
     "__rg_",
-    "alloc::",
     "<alloc::",
-    "core::",
     "<core::",
     "<std::",
     "hashbrown::",
@@ -155,6 +153,9 @@ const PREFIXES: &[&str] = &[
     "AllocateHeap",
 ];
 
+/// Rust's, which may also be namespaces of a C++ program.
+const CRATES: &[&str] = &["alloc::", "core::"];
+
 /// The frame to blame, innermost first: an index. Where none stands out, the outermost that is in no library of the
 /// language, else the first.
 #[must_use]
@@ -185,8 +186,15 @@ fn is_service(function: &str) -> bool {
     let plain = function.trim_start_matches('_');
     FUNCTIONS.iter().any(|name| *name == function || *name == plain)
         || PREFIXES.iter().any(|prefix| function.starts_with(prefix))
+        || (CRATES.iter().any(|name| function.starts_with(name)) && !has_parameters(function))
         // A Rust program's own allocator, `<app::Counting as core::alloc::global::GlobalAlloc>::alloc`.
         || function.contains(" as core::alloc::global::GlobalAlloc>::")
+}
+
+/// Functions of C++ are told with their parameters, those of Rust are not.
+fn has_parameters(function: &str) -> bool {
+    let bare = function.split_once(" [clone").map_or(function, |(bare, _)| bare);
+    bare.ends_with(')') || bare.ends_with(") const")
 }
 
 fn is_entry(frame: &Frame) -> bool {
@@ -215,7 +223,7 @@ mod tests {
     /// by theirs where everything is in one file; a program's own functions are not, though their names resemble.
     #[test]
     fn innermost_that_is_not_passed_over() {
-        let cases: [(&[&str], &str); 12] = [
+        let cases: [(&[&str], &str); 14] = [
             (
                 &["strdup@/usr/lib/x86_64-linux-gnu/libc.so.6", "load@/bin/app", "main@/bin/app"],
                 "load@/bin/app",
@@ -256,6 +264,14 @@ mod tests {
                 "JS:*serve app.js:2@[anon]",
             ),
             (&["mallocator_fill@/bin/app", "main@/bin/app"], "mallocator_fill@/bin/app"),
+            (
+                &["core::Cache::put(int) const [clone .cold]@/bin/app", "main@/bin/app"],
+                "core::Cache::put(int) const [clone .cold]@/bin/app",
+            ),
+            (
+                &["mail_open@/usr/lib/libc-client.so.2007e", "f@/bin/app"],
+                "mail_open@/usr/lib/libc-client.so.2007e",
+            ),
             (
                 &["stdlib_wrapper@/usr/lib/libcurl.so.4", "main@/bin/app"],
                 "stdlib_wrapper@/usr/lib/libcurl.so.4",

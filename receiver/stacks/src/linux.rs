@@ -12,6 +12,8 @@ mod walk;
 
 mod symbols;
 
+mod unfolding;
+
 mod dwarf;
 
 mod demangle;

@@ -5,9 +5,6 @@ use std::path::{Path, PathBuf};
 use crate::container::ContainerId;
 use crate::os;
 
-/// Names at most so many of those that an unclear id may mean.
-const NAMED: usize = 8;
-
 /// A cgroup and all below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
@@ -77,58 +74,5 @@ impl Group {
     #[must_use]
     pub fn pids(&self) -> Option<Vec<u32>> {
         os::group_pids(&self.directories)
-    }
-}
-
-/// The one container that an id, or the beginning of one, means.
-///
-/// # Errors
-/// None does, or several.
-pub(crate) fn the_one<'a>(
-    prefix: &str,
-    ids: impl Iterator<Item = &'a ContainerId>,
-) -> Result<&'a ContainerId, GroupError> {
-    let mut found: Vec<&ContainerId> =
-        ids.filter(|id| !prefix.is_empty() && id.as_str().starts_with(prefix)).collect();
-    found.sort_unstable();
-    found.dedup();
-    // an id that is the beginning of another is meant when it is given in full
-    if let Some(exact) = found.iter().find(|id| id.as_str() == prefix) {
-        return Ok(exact);
-    }
-    match found.as_slice() {
-        [] => Err(GroupError::Absent(format!("container {prefix}"))),
-        [one] => Ok(one),
-        several => Err(GroupError::Ambiguous {
-            prefix: prefix.to_owned(),
-            count: several.len(),
-            candidates: several.iter().take(NAMED).map(|id| id.as_str().chars().take(12).collect()).collect(),
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::container::id_from_path;
-
-    fn id(beginning: &str) -> ContainerId {
-        id_from_path(&format!("/docker/{beginning:0<64}")).unwrap()
-    }
-
-    /// Guarantees: a container is found by the unambiguous beginning of its id; one that fits several names them; one
-    /// that fits none, or is empty, finds nothing; the same container seen twice is one.
-    #[test]
-    fn beginnings_of_ids() {
-        let ids = [id("4f1e"), id("4f2a"), id("aa"), id("aa")];
-        let one = |prefix| the_one(prefix, ids.iter());
-        assert_eq!(one("4f1"), Ok(&ids[0]));
-        assert_eq!(one("aa"), Ok(&ids[2]));
-        assert_eq!(one(ids[1].as_str()), Ok(&ids[1]));
-        let unclear = one("4f").unwrap_err().to_string();
-        assert!(unclear.contains("4f1e00000000") && unclear.contains("4f2a00000000"), "{unclear}");
-        for absent in ["b", "", "4F1"] {
-            assert_eq!(one(absent), Err(GroupError::Absent(format!("container {absent}"))));
-        }
     }
 }

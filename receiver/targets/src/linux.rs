@@ -10,7 +10,8 @@ mod unread;
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -90,10 +91,20 @@ pub(crate) fn tick_ns() -> u64 {
     1_000_000_000 / procfs::ticks_per_second().max(1)
 }
 
-/// Opens a regular file for reading and nothing else: never waits for a FIFO's writer, never becomes a terminal's
-/// owner.
+/// Opens a regular file for reading and nothing else. To open is to act, a watchdog begins to count down and a pipe waits
+/// for its writer: what the path leads to is looked at before.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let place = open(path, OFlag::O_PATH)?;
+    open(Path::new(&format!("/proc/self/fd/{}", place.as_raw_fd())), OFlag::O_NONBLOCK)
+}
+
+/// Which file, in which state: device, inode, length, and when it or what is known of it was last changed.
+pub(crate) fn version(file: &File) -> io::Result<(u64, u64, u64, i64, i64)> {
+    let it = file.metadata()?;
+    Ok((it.dev(), it.ino(), it.len(), it.ctime(), it.ctime_nsec()))
+}
+
+fn open(path: &Path, flags: OFlag) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
     if file.metadata()?.is_file() {
         Ok(file)
@@ -114,9 +125,9 @@ fn text(process: &Process, file: &str) -> procfs::ProcResult<String> {
     Ok(bounded_text(process.open_relative(file)?)?)
 }
 
-/// A file as text.
+/// A file of the kernel's as text.
 fn read_text(path: &Path) -> io::Result<String> {
-    bounded_text(open_regular(path)?)
+    bounded_text(open(path, OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?)
 }
 
 /// Names are any bytes that their owner liked, so what is not UTF-8 is replaced.

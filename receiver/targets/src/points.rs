@@ -18,6 +18,7 @@ mod runtimes;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use mlh_bpf::alloc::point::{Point, Role, Shape, Wrapper};
 use mlh_stacks::modules::{FileId, Module, Modules};
@@ -27,6 +28,12 @@ use cache::{Cache, Unread};
 
 /// Of a file's name so much is shown, characters.
 const MAX_NAME: usize = 64;
+
+/// Of a process so many files are looked at, those at the lowest addresses. Real ones map some hundred.
+const MAX_FILES: usize = 1024;
+
+/// To look at them takes a second or two; at files that were made to take long it ends. What was learnt is there next time.
+const MAX_TIME: Duration = Duration::from_secs(60);
 
 /// Of calls that are passed over so many are told for a process; those of `operator new` come first.
 const MAX_WRAPPERS: usize = 1024;
@@ -66,8 +73,9 @@ pub struct Image {
     pub points: Vec<Point>,
     /// It offers the USDT `otel_memory`, which is used instead of points.
     pub usdt: bool,
-    /// Some points are gates: the thread cache before them hides what is small.
-    pub gated: bool,
+    /// Offsets of those points that are gates: the thread cache before them hides what is small. No other point of their
+    /// functions is there.
+    pub gates: Vec<u64>,
 }
 
 /// An allocator.
@@ -144,7 +152,20 @@ impl Finder {
     #[must_use]
     pub fn find(&mut self, pid: u32, modules: &Modules, wish: &Wish) -> Points {
         let mut found = Found::default();
-        for module in modules.modules.iter().filter(|module| has_code(module)) {
+        let with_code = || modules.modules.iter().filter(|module| module.has_code());
+        let too_many = with_code().count().saturating_sub(MAX_FILES);
+        if too_many > 0 {
+            found.blind_spots.insert(BlindSpot {
+                what: format!("code in {too_many} more files"),
+                reason: format!("of a process {MAX_FILES} files are looked at"),
+            });
+        }
+        let began = Instant::now();
+        for module in with_code().take(MAX_FILES) {
+            if began.elapsed() > MAX_TIME {
+                found.blind(module, "there was no time left to look at it");
+                continue;
+            }
             let Some(path) = module.reachable_path(pid) else {
                 found.unreachable(module);
                 continue;
@@ -190,7 +211,7 @@ impl Found<'_> {
                     family: analysis.family.unwrap_or_default(),
                     points: image_points,
                     usdt: analysis.usdt,
-                    gated: analysis.gated && !usdt,
+                    gates: if usdt { Vec::new() } else { analysis.gates.clone() },
                 });
             }
         }
@@ -244,10 +265,6 @@ impl Found<'_> {
         let what = format!("code in {}", base_name(&module.path));
         self.blind_spots.insert(BlindSpot { what, reason: reason.to_owned() });
     }
-}
-
-fn has_code(module: &Module) -> bool {
-    module.parts.iter().any(|part| part.executable)
 }
 
 /// Its name without the folders, as a terminal can bear it.

@@ -7,9 +7,9 @@ use std::fs::File;
 use std::sync::Arc;
 
 use gimli::{
-    BaseAddresses, CfaRule, CieOrFde, DebugFrame, EhFrame, EhFrameHdr, Encoding, EndianSlice, Expression,
-    FrameDescriptionEntry, LittleEndian, Pointer, Register, RegisterRule, UnwindContext, UnwindExpression,
-    UnwindSection, UnwindTableRow, Vendor,
+    BaseAddresses, CfaRule, CieOrFde, CommonInformationEntry, DebugFrame, EhFrame, EhFrameHdr, Encoding,
+    EndianSlice, Expression, FrameDescriptionEntry, LittleEndian, Pointer, Register, RegisterRule,
+    UnwindContext, UnwindExpression, UnwindOffset, UnwindSection, UnwindTableRow, Vendor,
 };
 
 use super::elf::Elf;
@@ -20,6 +20,15 @@ const MAX_SECTION: u64 = 32 * 1024 * 1024;
 const MAX_FUNCTIONS: usize = 1_000_000;
 /// Addresses whose rows are kept.
 const MAX_ROWS: usize = 16 * 1024;
+/// Bytes of what functions have in common; compilers write some thirty. It is read anew for each of them.
+const MAX_COMMON: u32 = 1024;
+/// Bytes on one function; the instructions are run from the first on for each address.
+const MAX_ENTRY: usize = 64 * 1024;
+/// Bytes of an expression; those of a signal's frame have some ten.
+const MAX_PROGRAM: usize = 128;
+
+/// As many registers as DWARF knows by a number of its own on either machine.
+pub(crate) const REGISTERS: usize = 33;
 
 /// Whose additions to the instructions are understood: 64-bit Arm tells of signed return addresses.
 const VENDOR: Vendor = if cfg!(target_arch = "aarch64") { Vendor::AArch64 } else { Vendor::Default };
@@ -129,8 +138,8 @@ impl Cfi {
     {
         let above = self.index.partition_point(|(start, _)| *start <= address);
         let (_, offset) = *self.index.get(above.checked_sub(1)?)?;
-        let entry = section.fde_from_offset(&self.bases, offset.into(), S::cie_from_offset).ok()?;
-        if !entry.contains(address) {
+        let entry = section.fde_from_offset(&self.bases, offset.into(), common).ok()?;
+        if !entry.contains(address) || entry.entry_len() > MAX_ENTRY {
             return None;
         }
         let mut context = UnwindContext::new();
@@ -170,6 +179,23 @@ fn read_table(table: &[u8], bases: &BaseAddresses) -> Option<Vec<(u64, usize)>> 
     Some(found)
 }
 
+/// What functions have in common, from its place in the section.
+fn common<'a, S>(
+    section: &S,
+    bases: &BaseAddresses,
+    offset: S::Offset,
+) -> gimli::Result<CommonInformationEntry<Bytes<'a>>>
+where
+    S: UnwindSection<Bytes<'a>>,
+{
+    let at: usize = UnwindOffset::into(offset);
+    let length = section.section().slice().get(at..).and_then(<[u8]>::first_chunk);
+    if length.is_none_or(|length| u32::from_le_bytes(*length) > MAX_COMMON) {
+        return Err(gimli::Error::OffsetOutOfBounds(at as u64));
+    }
+    section.cie_from_offset(bases, offset)
+}
+
 /// Finds all entries by going through them.
 fn index<'a, S>(section: &S, bases: &BaseAddresses) -> Vec<(u64, usize)>
 where
@@ -179,7 +205,7 @@ where
     let mut entries = section.entries(bases);
     while let Ok(Some(entry)) = entries.next() {
         let CieOrFde::Fde(entry) = entry else { continue };
-        if let Ok(entry) = entry.parse(S::cie_from_offset) {
+        if let Ok(entry) = entry.parse(common) {
             found.push((entry.initial_address(), entry.offset()));
         }
         if found.len() >= MAX_FUNCTIONS {
@@ -200,7 +226,7 @@ where
 {
     let program = |expression: &UnwindExpression<usize>| {
         let Expression(bytes) = expression.get(section).ok()?;
-        Some(bytes.slice().to_vec())
+        (bytes.len() <= MAX_PROGRAM).then(|| bytes.slice().to_vec())
     };
     let cfa = match row.cfa() {
         CfaRule::RegisterAndOffset { register, offset } => Rule::Register(*register, *offset),
@@ -218,11 +244,13 @@ where
             _ => return None,
         })
     };
-    let registers = row.registers().filter_map(|(register, found)| Some((*register, rule(found)?)));
+    let return_address = entry.cie().return_address_register();
+    let is_known = |register: Register| register == return_address || usize::from(register.0) < REGISTERS;
+    let registers = row.registers().filter(|(register, _)| is_known(*register));
     Some(Row {
         cfa,
-        registers: registers.collect(),
-        return_address: entry.cie().return_address_register(),
+        registers: registers.filter_map(|(register, found)| Some((*register, rule(found)?))).collect(),
+        return_address,
         signal: entry.is_signal_trampoline(),
         encoding: entry.cie().encoding(),
     })

@@ -12,7 +12,7 @@ const MAX_MANGLED: usize = 8 * 1024;
 /// The name in source of a C++ or Rust function, any other as it is. Return types and hashes are left out.
 pub(crate) fn demangle(name: &str) -> String {
     let mut text = Bounded(String::new());
-    let short = name.get(..MAX_MANGLED).is_none();
+    let short = name.len() <= MAX_MANGLED;
     let rust = rustc_demangle::try_demangle(name).ok().filter(|_| short);
     let done = if let Some(rust) = rust {
         write!(text, "{rust:#}").is_ok()

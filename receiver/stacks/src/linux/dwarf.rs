@@ -8,11 +8,10 @@ use gimli::{Dwarf, EndianArcSlice, LittleEndian, SectionId};
 
 use super::demangle::{clean, demangle};
 use super::elf::Elf;
+use super::unfolding::is_bounded;
 
 /// Of all sections together, unpacked. What has more is named from its symbols: it would be held in memory.
 pub(crate) const MAX_DEBUG: u64 = 64 * 1024 * 1024;
-/// Deepest tree of scopes that is read; compilers make some tens. addr2line descends by recursion.
-const MAX_DEPTH: isize = 512;
 /// Functions inlined into each other at one address.
 const MAX_INLINED: usize = 64;
 const NEEDED: [SectionId; 10] = [
@@ -38,6 +37,14 @@ pub(crate) struct Named {
     pub(crate) line: Option<u32>,
 }
 
+impl Named {
+    /// Bytes that it takes, at least.
+    pub(crate) fn size(&self) -> usize {
+        let text = |it: &Option<String>| it.as_ref().map_or(0, String::len);
+        size_of::<Self>() + text(&self.function) + text(&self.file)
+    }
+}
+
 /// The debug information of one file.
 pub(crate) struct Debug {
     context: Context<Bytes>,
@@ -60,7 +67,7 @@ impl Debug {
             Some(EndianArcSlice::new(Arc::from(contents), LittleEndian))
         };
         let dwarf = Dwarf::load(|id| load(id).ok_or(())).ok()?;
-        if !is_shallow(&dwarf) {
+        if !is_bounded(&dwarf) {
             return None;
         }
         Some(Self { context: Context::from_dwarf(dwarf).ok()?, size: MAX_DEBUG - left })
@@ -89,23 +96,4 @@ impl Debug {
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
-}
-
-fn is_shallow(dwarf: &Dwarf<Bytes>) -> bool {
-    let mut units = dwarf.units();
-    while let Ok(Some(header)) = units.next() {
-        let Ok(abbreviations) = dwarf.abbreviations(&header) else { continue };
-        let Ok(mut entries) = header.entries_raw(&abbreviations, None) else { continue };
-        while !entries.is_empty() {
-            if entries.next_depth() > MAX_DEPTH {
-                return false;
-            }
-            match entries.read_abbreviation() {
-                Ok(Some(abbreviation)) if entries.skip_attributes(abbreviation.attributes()).is_ok() => {}
-                Ok(None) => {}
-                _ => break,
-            }
-        }
-    }
-    true
 }

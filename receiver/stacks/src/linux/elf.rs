@@ -119,9 +119,9 @@ fn sections(file: &File, header: &FileHeader64<LE>) -> Option<Vec<Section>> {
     let names = read_at(file, names.sh_offset(LE), names.sh_size(LE), MAX_TABLE)?;
     let section = |it: &SectionHeader64<LE>| {
         let name = names.get(it.sh_name(LE) as usize..).unwrap_or_default();
-        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
         // Only what is looked for by name needs one, and all of that is short.
-        let name = name.get(..name.len().min(32)).unwrap_or_default().to_vec();
+        let name = name.get(..name.len().min(32)).unwrap_or_default();
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
         Section {
             name,
             address: it.sh_addr(LE),

@@ -11,8 +11,9 @@ use super::dwarf::{Debug, Named};
 use super::elf::Elf;
 use super::symbols::Symbols;
 
-/// Addresses whose names are kept.
-const MAX_NAMED: usize = 16 * 1024;
+/// Bytes of names that are kept by address, and an address counts for this much by itself.
+const MAX_NAMED: usize = 4 * 1024 * 1024;
+const PER_ADDRESS: usize = 128;
 
 /// A file and what has been learnt of it.
 pub(crate) struct Image {
@@ -23,6 +24,7 @@ pub(crate) struct Image {
     cfi: Lazy<Cfi>,
     names: Lazy<Names>,
     named: HashMap<u64, Arc<[Named]>>,
+    named_size: usize,
 }
 
 /// Read, and maybe not found.
@@ -64,7 +66,15 @@ impl Image {
             let found = separate(id)?;
             Elf::read(&found).filter(|it| it.build_id.as_deref() == Some(id)).map(|_| found)
         });
-        Self { file, separate, elf, cfi: Lazy::Unread, names: Lazy::Unread, named: HashMap::new() }
+        Self {
+            file,
+            separate,
+            elf,
+            cfi: Lazy::Unread,
+            names: Lazy::Unread,
+            named: HashMap::new(),
+            named_size: 0,
+        }
     }
 
     /// The virtual address, as the file counts, of an offset in it. `None` where there is no code of an ELF file.
@@ -94,8 +104,11 @@ impl Image {
             return Arc::clone(known);
         }
         let names: Arc<[Named]> = self.look_up(address).into();
-        if self.named.len() >= MAX_NAMED {
+        let size = PER_ADDRESS + names.iter().map(Named::size).sum::<usize>();
+        self.named_size += size;
+        if self.named_size > MAX_NAMED {
             self.named.clear();
+            self.named_size = size;
         }
         self.named.insert(address, Arc::clone(&names));
         names

@@ -150,10 +150,10 @@ impl Stacks {
                 }
             }
         }
+        let incomplete = self.why(captured, &steps, end, frames.last());
         if grown {
             self.shelf.tidy();
         }
-        let incomplete = self.why(captured, &steps, end, frames.last());
         Trace { culprit: culprit(&frames), frames, hash: hash.0, incomplete }
     }
 

@@ -7,13 +7,11 @@ use std::sync::Arc;
 
 use gimli::{EndianSlice, Evaluation, EvaluationResult, Expression, LittleEndian, Location, Register, Value};
 
-use super::cfi::{Row, Rule};
+use super::cfi::{REGISTERS, Row, Rule};
 use crate::unwind::Captured;
 
 /// Operations of one expression; real ones have ten.
 const MAX_OPERATIONS: u32 = 200;
-/// As many registers as DWARF knows by a number of its own on either machine.
-const REGISTERS: usize = 33;
 
 #[cfg(not(target_arch = "aarch64"))]
 mod machine {

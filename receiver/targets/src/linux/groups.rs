@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 
 use super::trees::{Trees, View};
 use crate::container::{self, ContainerId};
-use crate::groups::{Group, GroupError, the_one};
+use crate::groups::{Group, GroupError};
 
 /// More cgroups than hosts with thousands of containers have.
 const MAX_DIRECTORIES: usize = 1 << 16;
 /// More processes than one container has.
 const MAX_PIDS: usize = 1 << 16;
+/// Names at most so many of those that an unclear id may mean.
+const NAMED: usize = 8;
 
 pub(crate) fn by_id(id: u64) -> Result<Group, GroupError> {
     let trees = Trees::look();
@@ -81,6 +83,33 @@ pub(crate) fn by_container(prefix: &str) -> Result<Group, GroupError> {
     group(view, places.iter().map(|(_, directory)| directory.clone()).collect())
 }
 
+/// The one container that an id, or the beginning of one, means.
+///
+/// # Errors
+/// None does, or several.
+fn the_one<'a>(
+    prefix: &str,
+    ids: impl Iterator<Item = &'a ContainerId>,
+) -> Result<&'a ContainerId, GroupError> {
+    let mut found: Vec<&ContainerId> =
+        ids.filter(|id| !prefix.is_empty() && id.as_str().starts_with(prefix)).collect();
+    found.sort_unstable();
+    found.dedup();
+    // an id that is the beginning of another is meant when it is given in full
+    if let Some(exact) = found.iter().find(|id| id.as_str() == prefix) {
+        return Ok(exact);
+    }
+    match found.as_slice() {
+        [] => Err(GroupError::Absent(format!("container {prefix}"))),
+        [one] => Ok(one),
+        several => Err(GroupError::Ambiguous {
+            prefix: prefix.to_owned(),
+            count: several.len(),
+            candidates: several.iter().take(NAMED).map(|id| id.as_str().chars().take(12).collect()).collect(),
+        }),
+    }
+}
+
 /// The group with these directories; the first is in the tree of `view`.
 fn group(view: &View, directories: Vec<PathBuf>) -> Result<Group, GroupError> {
     let gone = || GroupError::Absent("such cgroup".to_owned());
@@ -146,6 +175,27 @@ fn inode(directory: &Path) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::cgroup::Tree;
+    use crate::container::id_from_path;
+
+    fn id(beginning: &str) -> ContainerId {
+        id_from_path(&format!("/docker/{beginning:0<64}")).unwrap()
+    }
+
+    /// Guarantees: a container is found by the unambiguous beginning of its id; one that fits several names them; one
+    /// that fits none, or is empty, finds nothing; the same container seen twice is one.
+    #[test]
+    fn beginnings_of_ids() {
+        let ids = [id("4f1e"), id("4f2a"), id("aa"), id("aa")];
+        let one = |prefix| the_one(prefix, ids.iter());
+        assert_eq!(one("4f1"), Ok(&ids[0]));
+        assert_eq!(one("aa"), Ok(&ids[2]));
+        assert_eq!(one(ids[1].as_str()), Ok(&ids[1]));
+        let unclear = one("4f").unwrap_err().to_string();
+        assert!(unclear.contains("4f1e00000000") && unclear.contains("4f2a00000000"), "{unclear}");
+        for absent in ["b", "", "4F1"] {
+            assert_eq!(one(absent), Err(GroupError::Absent(format!("container {absent}"))));
+        }
+    }
 
     fn view(top: &Path) -> View {
         let tree = Tree { mount_point: top.to_owned(), root: "/".to_owned() };

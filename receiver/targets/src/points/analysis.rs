@@ -18,8 +18,8 @@ pub(super) struct Analysis {
     pub(super) family: Option<Family>,
     /// The allocator's.
     pub(super) allocator: Vec<Point>,
-    /// Some of them are gates.
-    pub(super) gated: bool,
+    /// Those of them that are gates, by their offsets.
+    pub(super) gates: Vec<u64>,
     /// Those that see the address space change.
     pub(super) mappings: Vec<Point>,
     /// Offset in the file of where a call returns to, and bytes from there to the function's return address.
@@ -101,7 +101,8 @@ fn candidates(elf: &Elf, names: &Names, symbols: &[Symbol]) -> Vec<Candidate> {
     for symbol in symbols {
         let Some(name) = names.get(symbol.name) else { continue };
         let marks = matches!(name.meaning, Meaning::Family(_) | Meaning::Runtime(_) | Meaning::Linker);
-        if (name.common && symbol.local) || (!marks && elf.code_offset(symbol.address).is_none()) {
+        let is_code = symbol.function && elf.code_offset(symbol.address).is_some();
+        if (name.common && symbol.local) || (!marks && !is_code) {
             continue;
         }
         let candidate = Candidate {
@@ -241,7 +242,7 @@ impl Context<'_> {
         }
         if let Some(gates) = self.gates.get(&extent.address) {
             analysis.allocator.extend(gates);
-            analysis.gated = true;
+            analysis.gates.extend(gates.iter().map(|point| point.offset));
             return;
         }
         let frees = matches!(shape, Shape::Free { .. });

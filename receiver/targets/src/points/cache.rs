@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use mlh_stacks::modules::FileId;
 
@@ -23,12 +22,8 @@ pub(super) enum Unread {
     Reason(String),
 }
 
-/// Which state of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Version {
-    length: u64,
-    modified: Option<SystemTime>,
-}
+/// What was looked at: see [`os::version`].
+type Version = (u64, u64, u64, i64, i64);
 
 /// By file, and by the size of what is to be seen. Forgets everything once there are too many.
 #[derive(Default)]
@@ -53,8 +48,8 @@ impl Cache {
         smallest: u64,
     ) -> Result<Arc<Analysis>, Unread> {
         let file = os::open_regular(path).map_err(|e| Unread::Reason(format!("it cannot be opened: {e}")))?;
-        let metadata = file.metadata().map_err(|e| Unread::Reason(format!("it cannot be read: {e}")))?;
-        let version = Version { length: metadata.len(), modified: metadata.modified().ok() };
+        // its dates its owner sets as he likes, but for the one of its last change
+        let version = os::version(&file).map_err(|e| Unread::Reason(format!("it cannot be read: {e}")))?;
         if let Some((known, analysis)) = self.files.get(&(id, smallest))
             && *known == version
         {

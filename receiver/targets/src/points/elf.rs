@@ -19,6 +19,8 @@ type SectionHeader = elf::SectionHeader64<LittleEndian>;
 const MAX_SEGMENTS: usize = 256;
 /// `-ffunction-sections` objects aside, which nobody maps, a file has some forty.
 const MAX_SECTIONS: usize = 16_384;
+/// Longer names are not kept.
+const MAX_SECTION_NAME: usize = 64;
 /// Section names, dynamic sections, notes.
 const MAX_SMALL: u64 = 1 << 20;
 /// Two million functions.
@@ -171,7 +173,7 @@ impl Elf {
         self.sections = headers
             .iter()
             .map(|section| Section {
-                name: c_string(&names, section.sh_name.get(LittleEndian) as usize).to_owned(),
+                name: section_name(&names, section.sh_name.get(LittleEndian) as usize).to_owned(),
                 kind: section.sh_type.get(LittleEndian),
                 address: section.sh_addr.get(LittleEndian),
                 offset: section.sh_offset.get(LittleEndian),
@@ -326,6 +328,12 @@ impl Elf {
 /// A table's records; none where it is not a whole number of them.
 pub(super) fn items<T: Pod>(bytes: &[u8]) -> &[T] {
     slice_from_bytes(bytes, bytes.len() / size_of::<T>()).map_or(&[], |(items, _)| items)
+}
+
+/// Those that are looked for are short: of thousands of sections each could have the longest name that the table holds.
+fn section_name(names: &[u8], at: usize) -> &str {
+    let rest = names.get(at..).unwrap_or_default();
+    c_string(&rest[..rest.len().min(MAX_SECTION_NAME)], 0)
 }
 
 /// The text from here to the next zero byte; empty where it is none.

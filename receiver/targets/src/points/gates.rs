@@ -10,14 +10,16 @@
 //! stack that it has kept for itself; and, of glibc, that the variable for the number of its cache's bins, 64 from the start, never
 //! gets larger; and, of jemalloc, that bit 0 of what it knows of a page says whether that page lies in a slab.
 //!
-//! - glibc (2.26 to 2.41): `malloc`, `calloc`, `free`; the cache takes requests up to 1,032 bytes. `realloc` and the aligned ones are
-//!   rare, and probed at their entries: what they call counts as theirs.
-//! - jemalloc: `malloc`, from 4,097 bytes on; `free`, from 14,337 on: smaller blocks lie in slabs, and go into the cache whatever
-//!   their size.
-//! - mimalloc: what allocates, from 1,025 bytes on. It frees blocks of all sizes in the same way: there is no gate.
-//! - tcmalloc: what allocates, from the size on that its thread cache does not take (256 KiB) where that is an option of its
-//!   build; there is no gate where it frees.
+//! - glibc (its cache since 2.26, in 2.42 another one): `malloc`, `calloc`, `free`, from 1,033 bytes on, of all three or of none.
+//!   `realloc` and the aligned ones are rare, and probed at their entries: what they call counts as theirs.
+//! - jemalloc: `malloc`, from 4,097 bytes on; `free`, from 14,337 on: smaller blocks lie in slabs, and go into the cache
+//!   whatever their size.
+//! - mimalloc 2: what allocates, from 1,025 bytes on. It frees blocks of all sizes in one way: there is no gate. Version 3 passes on
+//!   to a function of its own before it looks at its cache: there is none either.
+//! - tcmalloc: `malloc`, from the size on that its cache does not take (262,145 bytes). There is no gate where it frees.
 //! - musl has no cache.
+//!
+//! Nothing is tried out on a process. The tests do that: they run programs with each of these libraries, and count.
 
 mod glibc;
 mod routes;
@@ -58,21 +60,15 @@ pub(super) fn find(
     smallest: u64,
 ) -> BTreeMap<u64, Vec<Point>> {
     let mut gates = BTreeMap::new();
-    if elf.machine != Machine::X86_64 || smallest <= SMALL || smallest >= LARGEST {
+    if elf.machine != Machine::X86_64 || subjects.is_empty() || !(SMALL + 1..LARGEST).contains(&smallest) {
         return gates;
     }
     let Some(program) = Program::of(elf) else { return gates };
-    let one = |operation| subjects.iter().find(|subject| subject.operation == operation).map(|s| s.extent);
-    let maker = match (family, one(Operation::Malloc), one(Operation::Calloc)) {
-        (Some(Family::Glibc), Some(malloc), Some(calloc)) => glibc::maker(&program, malloc, calloc),
-        _ => None,
-    };
+    if family == Some(Family::Glibc) {
+        return glibc::find(&program, subjects, smallest).unwrap_or_default();
+    }
     for Subject { extent, operation, shape } in subjects {
         let found = match (family, operation, shape) {
-            (Some(Family::Glibc), Operation::Malloc | Operation::Calloc, _) => {
-                maker.and_then(|maker| glibc::made(&program, *extent, *operation, maker, smallest))
-            }
-            (Some(Family::Glibc), Operation::Free, _) => glibc::freed(&program, *extent, smallest),
             (Some(Family::Jemalloc), Operation::Free, Shape::Free { pointer: 0 }) => {
                 tails::freed_by_jemalloc(&program, *extent, smallest)
             }

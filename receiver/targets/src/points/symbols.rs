@@ -16,6 +16,8 @@ type Relocation = elf::Rela64<LittleEndian>;
 
 /// Larger tables are not read: the time it takes is the agent's.
 const MAX_TABLE: u64 = 512 << 20;
+/// Names of one table: more are not those of a program.
+const MAX_NAMES: usize = 16 << 20;
 /// Read at once.
 const CHUNK: u64 = 1 << 20;
 /// A file that names things more often than that is not an honest one.
@@ -26,6 +28,8 @@ const MAX_GROWING: usize = 1024;
 const LONGEST_KEPT: usize = 4096;
 /// Places of names that are remembered: a linker writes each name once.
 const MAX_PLACES: usize = 65_536;
+/// The functions of a program that is linked statically.
+const MAX_FUNCTIONS: usize = 1 << 20;
 /// Jump slots that are looked at.
 const MAX_SLOTS: usize = 65_536;
 
@@ -41,6 +45,8 @@ pub(super) struct Symbol {
     pub(super) indirect: bool,
     /// Known inside its object only.
     pub(super) local: bool,
+    /// It is code; else a variable, which may lie in one segment with code.
+    pub(super) function: bool,
 }
 
 /// What the tables of a file say.
@@ -78,12 +84,14 @@ pub(super) fn look_up(elf: &Elf, names: &Names) -> Symbols {
                     return;
                 }
             }
+            let kind = record.st_info & 0xf;
             symbols.found.push(Symbol {
                 name: *name,
                 address: record.st_value.get(LittleEndian),
                 size: record.st_size.get(LittleEndian),
-                indirect: record.st_info & 0xf == elf::STT_GNU_IFUNC,
+                indirect: kind == elf::STT_GNU_IFUNC,
                 local: record.st_info >> 4 == elf::STB_LOCAL,
+                function: [elf::STT_FUNC, elf::STT_GNU_IFUNC].contains(&kind),
             });
         });
     }
@@ -94,10 +102,10 @@ pub(super) fn look_up(elf: &Elf, names: &Names) -> Symbols {
 fn places(elf: &Elf, strings: &Section, names: &Names) -> HashMap<u32, usize> {
     let mut places = HashMap::new();
     let mut bytes: Vec<u8> = Vec::new();
-    let mut read = 0;
+    let (mut read, mut seen) = (0, 0);
     // where in the table the text begins that the last chunk did not end
     let mut start = 0;
-    while read < strings.size {
+    while read < strings.size && seen < MAX_NAMES {
         let size = CHUNK.min(strings.size - read);
         let Some(chunk) = elf.read(strings.offset.saturating_add(read), size) else { break };
         let kept = bytes.len();
@@ -106,7 +114,9 @@ fn places(elf: &Elf, strings: &Section, names: &Names) -> HashMap<u32, usize> {
         for end in (kept..bytes.len()).filter(|end| bytes[*end] == 0) {
             let mut found = |length: u64, name| {
                 let place = u32::try_from(base + end as u64 - length);
-                if let Some(place) = place.ok().filter(|_| places.len() < MAX_PLACES) {
+                // what is known by its form leaves room for what is known by name
+                let room = if name == Names::GROWING { MAX_PLACES / 2 } else { MAX_PLACES };
+                if let Some(place) = place.ok().filter(|_| places.len() < room) {
                     places.insert(place, name);
                 }
             };
@@ -118,6 +128,7 @@ fn places(elf: &Elf, strings: &Section, names: &Names) -> HashMap<u32, usize> {
                 found(length as u64, name);
             }
             start = base + end as u64 + 1;
+            seen += 1;
         }
         read += size;
         // longer names are none of those that are looked for
@@ -138,6 +149,25 @@ fn records<T: Pod>(elf: &Elf, table: &Section, mut each: impl FnMut(&T)) {
         items::<T>(&bytes).iter().for_each(&mut each);
         read += size;
     }
+}
+
+/// Where functions begin, as far as the full symbol table says so: sorted. Empty where there is none, or too many.
+pub(super) fn function_starts(elf: &Elf) -> Vec<u64> {
+    let mut starts = Vec::new();
+    if let Some(table) = elf.sections.iter().find(|section| section.kind == elf::SHT_SYMTAB) {
+        records::<Record>(elf, table, |symbol| {
+            let function = symbol.st_info & 0xf == elf::STT_FUNC;
+            let defined = symbol.st_shndx.get(LittleEndian) != elf::SHN_UNDEF;
+            if function && defined && starts.len() <= MAX_FUNCTIONS {
+                starts.push(symbol.st_value.get(LittleEndian));
+            }
+        });
+    }
+    if starts.len() > MAX_FUNCTIONS {
+        starts.clear();
+    }
+    starts.sort_unstable();
+    starts
 }
 
 /// Where the slots of the procedure linkage table lead to: those within the file.

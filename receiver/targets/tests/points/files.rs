@@ -131,6 +131,18 @@ fn chosen_at_start() {
     assert!(!families(&points).contains(&Family::Mimalloc));
 }
 
+/// Guarantees: a variable that has an allocator's name is not taken for code, also where a linker has put both into one
+/// segment.
+#[test]
+fn variables() {
+    let room = tempfile::tempdir().unwrap();
+    let variable = "const char mi_malloc[64] = \"no code\";\n";
+    let source = format!("{variable}{C}");
+    let program = build(room.path(), "cc", &source, &["-Wl,-z,noseparate-code", "-Wl,--export-dynamic"]);
+    let points = Running::start(&mut Command::new(program)).points();
+    assert_eq!((families(&points), points.blind_spots), (vec![Family::Glibc, Family::Other], vec![]));
+}
+
 /// Guarantees: an allocator that is linked into a program whose symbols are gone is named as a blind spot.
 /// Needs: libjemalloc's archive.
 #[test]

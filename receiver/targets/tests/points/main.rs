@@ -4,6 +4,7 @@
 
 mod allocators;
 mod files;
+mod gates;
 mod listing;
 mod program;
 mod runtimes;

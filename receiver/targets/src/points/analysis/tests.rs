@@ -95,3 +95,25 @@ fn huge_tables() {
     assert_eq!(analysis.blind_spots[0].reason, "its symbol table is too large to be read");
     assert_eq!(analysis.allocator, []);
 }
+
+/// Guarantees: of sections that all have one name, as long as the table of names, none is kept.
+#[test]
+fn long_section_names() {
+    const SECTIONS: u16 = 16_000;
+    const NAME: usize = (1 << 20) - 1;
+    let mut bytes = vec![0; 64];
+    bytes[..20].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 62, 0]);
+    bytes[40..48].copy_from_slice(&64_u64.to_le_bytes());
+    bytes[60..62].copy_from_slice(&SECTIONS.to_le_bytes());
+    let mut section = vec![0; 64];
+    section[24..32].copy_from_slice(&(64 + 64 * u64::from(SECTIONS)).to_le_bytes());
+    section[32..40].copy_from_slice(&(1_u64 << 20).to_le_bytes());
+    bytes.extend(section.repeat(SECTIONS.into()));
+    bytes.extend(vec![b'x'; NAME]);
+    bytes.push(0);
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&bytes).unwrap();
+    let elf = Elf::open(file).unwrap();
+    assert_eq!(elf.sections.len(), usize::from(SECTIONS));
+    assert!(elf.sections.iter().all(|section| section.name.is_empty()));
+}

@@ -12,7 +12,7 @@ use super::super::place::Extent;
 use super::routes::{Program, Step, is_left};
 use super::state::{Premise, State};
 use super::value::{Origin, Value};
-use super::{LARGEST, SMALL, Sites, may_stand, numbered};
+use super::{LARGEST, SMALL, Sites, Subject, may_stand, numbered};
 
 /// From the block back to the word that holds its chunk's size, and to the chunk.
 const HEADER: i64 = -8;
@@ -26,11 +26,32 @@ const MARKS: u64 = 7;
 const ADDRESSES: Value = Value::between(1 << 12, 1 << 56);
 /// `malloc` has four gates, `calloc` three, of those that are tried.
 const MAX_GATES: usize = 16;
+/// The gate in the function that frees is among the first places that the kernel emulates.
+const MAX_TRIED: usize = 64;
 /// The gate behind a call is not further away, instructions.
 const REACH: usize = 6;
 
+/// The gates of `malloc`, `calloc` and `free`, by the functions' addresses: of all three or of none, so that a block has one size
+/// whoever has made it.
+pub(super) fn find(
+    program: &Program<'_>,
+    subjects: &[Subject],
+    smallest: u64,
+) -> Option<BTreeMap<u64, Vec<Point>>> {
+    let extent = |operation| subjects.iter().find(|it| it.operation == operation).map(|it| it.extent);
+    let malloc = extent(Operation::Malloc)?;
+    let calloc = extent(Operation::Calloc)?;
+    let free = extent(Operation::Free)?;
+    let maker = maker(program, malloc, calloc)?;
+    Some(BTreeMap::from([
+        (malloc.address, made(program, malloc, Operation::Malloc, maker, smallest)?),
+        (calloc.address, made(program, calloc, Operation::Calloc, maker, smallest)?),
+        (free.address, freed(program, free, smallest)?),
+    ]))
+}
+
 /// The function that both call to have a chunk made: the one that `malloc` calls most often.
-pub(super) fn maker(program: &Program<'_>, malloc: Extent, calloc: Extent) -> Option<u64> {
+fn maker(program: &Program<'_>, malloc: Extent, calloc: Extent) -> Option<u64> {
     let called = |extent: Extent| -> Option<Vec<u64>> {
         let function = extent.decode(program.elf)?;
         let calls = function.instructions().iter().filter(|i| i.flow_control() == FlowControl::Call);
@@ -46,7 +67,7 @@ pub(super) fn maker(program: &Program<'_>, malloc: Extent, calloc: Extent) -> Op
 
 /// The gates of `malloc` or `calloc`: every block from `smallest` bytes on passes exactly one, with its address in the return
 /// register.
-pub(super) fn made(
+fn made(
     program: &Program<'_>,
     extent: Extent,
     operation: Operation,
@@ -84,7 +105,8 @@ pub(super) fn made(
     if !ends {
         return None;
     }
-    let behind = |call: &u64| program.straight_on(*call).take(REACH).find(|place| sites.holding(*place).is_some());
+    let behind =
+        |call: &u64| program.straight_on(*call).take(REACH).find(|place| sites.holding(*place).is_some());
     let mut gates: BTreeSet<u64> = calls.iter().filter_map(behind).collect();
     let large = premise(Value::between(smallest, LARGEST));
     only_once(&mut gates, |gates, twice| {
@@ -113,7 +135,7 @@ pub(super) fn made(
 }
 
 /// The gates of `free`: every block from `smallest` bytes on passes exactly one, with its chunk in that register.
-pub(super) fn freed(program: &Program<'_>, extent: Extent, smallest: u64) -> Option<Vec<Point>> {
+fn freed(program: &Program<'_>, extent: Extent, smallest: u64) -> Option<Vec<Point>> {
     let function = program.function(extent.address)?;
     let block = Value { origin: Some((Origin::Argument(0), 0)), ..ADDRESSES };
     let large = premise(Register::RDI, block, chunks_from(smallest)?);
@@ -124,7 +146,8 @@ pub(super) fn freed(program: &Program<'_>, extent: Extent, smallest: u64) -> Opt
         let left = is_left(instruction, &function, state);
         let away = instruction.flow_control() == FlowControl::Call
             || (left && instruction.flow_control() == FlowControl::UnconditionalBranch);
-        let passed = [Register::RDI, Register::RSI].into_iter().find(|register| holds_chunk(state, *register));
+        let passed =
+            [Register::RDI, Register::RSI].into_iter().find(|register| holds_chunk(state, *register));
         if let Some(register) = passed.filter(|_| away) {
             sites.visit(instruction, state, &[register]);
             gates.insert(instruction.ip());
@@ -163,11 +186,10 @@ fn freed_within(program: &Program<'_>, address: u64, smallest: u64) -> Option<Po
     let mut sites = Sites::default();
     let unknown = premise(Register::RSI, chunk, Value::UNKNOWN);
     let ends = program.follow(&function, &unknown, &mut |instruction, state| {
-        let holding: Vec<Register> = Sites::REGISTERS.into_iter().filter(|r| holds_chunk(state, *r)).collect();
+        let holding: Vec<Register> =
+            Sites::REGISTERS.into_iter().filter(|r| holds_chunk(state, *r)).collect();
         sites.visit(instruction, state, &holding);
-        if holding.is_empty() {
-            state.forget();
-        }
+        state.keep(Origin::Argument(0), CHUNK);
         if is_left(instruction, &function, state) { Step::Enough } else { Step::On }
     });
     if !ends {
@@ -175,13 +197,15 @@ fn freed_within(program: &Program<'_>, address: u64, smallest: u64) -> Option<Po
     }
     let large = premise(Register::RSI, chunk, chunks_from(smallest)?);
     let small = premise(Register::RSI, chunk, Value::between(SMALL, SMALL + MARKS));
-    sites.addresses().take(MAX_GATES * 4).find_map(|gate| {
+    sites.addresses().take(MAX_TRIED).find_map(|gate| {
         let (register, depth) = sites.holding(gate)?;
         let gates = BTreeSet::from([gate]);
+        let needed = avoids(program, &function, &small, &gates);
+        if !needed || !passes(program, &function, &large, &gates, &mut None) {
+            return None;
+        }
         let shape = Shape::GlibcFreed { chunk: numbered(register)? };
-        let point = point(program, extent, gate, depth, Operation::Free, shape)?;
-        let all = passes(program, &function, &large, &gates, &mut None);
-        (all && avoids(program, &function, &small, &gates)).then_some(point)
+        point(program, extent, gate, depth, Operation::Free, shape)
     })
 }
 

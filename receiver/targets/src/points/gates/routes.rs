@@ -1,19 +1,26 @@
 //! All routes through a function that its arguments allow.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpKind, Register};
+use iced_x86::{
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpKind, Register,
+};
 
 use super::super::code::jump_target;
 use super::super::elf::Elf;
+use super::super::symbols::function_starts;
 use super::state::{Premise, State};
 
 /// What an instruction takes at most.
 const LONGEST_INSTRUCTION: u64 = 15;
 /// A function that is longer or has more routes than that is no allocator's.
 const MAX_STATES: usize = 20_000;
+/// All questions about a file together may take so many; those about glibc take some ten thousand.
+const MAX_STEPS: u64 = 400_000;
+/// So often the answer may hang on another function's.
+const MAX_NESTED: u32 = 3;
 /// A function that never returns calls others that never do, some calls deep.
 const MAX_CALLS: u32 = 8;
 /// Of a file so many are looked at.
@@ -40,18 +47,26 @@ pub(super) struct Program<'a> {
     instructions: RefCell<HashMap<u64, Option<Instruction>>>,
     returning: RefCell<HashMap<u64, bool>>,
     returning_with: RefCell<HashMap<(u64, u64), bool>>,
+    steps_left: Cell<u64>,
+    nested: Cell<u32>,
 }
 
 impl<'a> Program<'a> {
     /// `None`: it does not say where its functions begin.
     pub(super) fn of(elf: &'a Elf) -> Option<Self> {
-        let starts = elf.function_starts();
+        let mut starts = elf.function_starts();
+        if starts.is_empty() {
+            // static programs come without a table of their unwind tables
+            starts = function_starts(elf);
+        }
         (!starts.is_empty()).then(|| Self {
             elf,
             starts,
             instructions: RefCell::default(),
             returning: RefCell::default(),
             returning_with: RefCell::default(),
+            steps_left: Cell::new(MAX_STEPS),
+            nested: Cell::new(0),
         })
     }
 
@@ -143,15 +158,22 @@ impl<'a> Program<'a> {
         }
         let told = state.get(Register::RDI);
         let (true, Some(function)) = (told.least == told.most, self.function(address)) else { return true };
+        if self.nested.get() >= MAX_NESTED {
+            return true;
+        }
         let key = (address, told.least);
         if let Some(known) = self.returning_with.borrow().get(&key) {
             return *known;
         }
         self.returning_with.borrow_mut().insert(key, true);
         let premise = Premise { arguments: vec![(Register::RDI, told)], ..Premise::default() };
+        self.nested.set(self.nested.get() + 1);
         let never = self.follow(&function, &premise, &mut |instruction, state| {
+            // the memory that it sets apart may grow in a loop
+            state.keep_numbers();
             if is_left(instruction, &function, state) { Step::Refuse } else { Step::On }
         });
+        self.nested.set(self.nested.get() - 1);
         self.returning_with.borrow_mut().insert(key, !never);
         !never
     }
@@ -170,13 +192,20 @@ impl<'a> Program<'a> {
         let mut seen: HashSet<(u64, State)> = HashSet::new();
         let mut open = vec![(function.start, State::at_entry(premise))];
         while let Some((address, mut state)) = open.pop() {
-            if seen.len() >= MAX_STATES {
+            let Some(left) = self.steps_left.get().checked_sub(1).filter(|_| seen.len() < MAX_STATES) else {
                 return false;
-            }
+            };
+            self.steps_left.set(left);
             if !seen.insert((address, state.clone())) {
                 continue;
             }
             let Some(instruction) = self.instruction(address) else { return false };
+            // such a jump ends one route and not the other
+            if instruction.flow_control() == FlowControl::ConditionalBranch
+                && is_left(&instruction, function, &state)
+            {
+                return false;
+            }
             match at(&instruction, &mut state) {
                 Step::On => {}
                 Step::Enough => continue,
@@ -195,7 +224,9 @@ impl<'a> Program<'a> {
                     let away = target.zip(state.branch(condition, true));
                     open.extend(on.into_iter().chain(away));
                 }
-                FlowControl::UnconditionalBranch => open.extend(jump_target(&instruction).map(|target| (target, state))),
+                FlowControl::UnconditionalBranch => {
+                    open.extend(jump_target(&instruction).map(|target| (target, state)));
+                }
                 FlowControl::Next | FlowControl::Call | FlowControl::IndirectCall => {
                     state.step(&instruction, premise, &initial, &mut information);
                     open.push((instruction.next_ip(), state));

@@ -24,6 +24,8 @@ const CALLER_SAVED: [Register; 9] = [
     Register::R10,
     Register::R11,
 ];
+/// No allocator keeps more in its stack; further values are not remembered.
+const MAX_SLOTS: usize = 64;
 /// The registers of arguments, in order.
 pub(super) const ARGUMENTS: [Register; 6] =
     [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
@@ -84,6 +86,33 @@ impl State {
         self.flags = Flags::Unknown;
     }
 
+    /// Everything is forgotten but where in the stack it is, where this value is, and the number that a function may be told.
+    pub(super) fn keep(&mut self, origin: Origin, offset: i64) {
+        let told = self.get(Register::RDI);
+        for value in &mut self.registers {
+            if value.is(origin, offset) {
+                *value = Value { origin: value.origin, ..Value::UNKNOWN };
+            } else if value.in_frame().is_none() {
+                *value = Value::UNKNOWN;
+            }
+        }
+        if told.origin.is_none() && told.least == told.most {
+            self.set(Register::RDI, told);
+        }
+        self.slots.retain(|_, value| value.is(origin, offset));
+        self.flags = Flags::Unknown;
+    }
+
+    /// Everything but bare numbers is forgotten.
+    pub(super) fn keep_numbers(&mut self) {
+        for value in &mut self.registers {
+            if value.origin.is_some() || value.least != value.most {
+                *value = Value::UNKNOWN;
+            }
+        }
+        self.slots.clear();
+    }
+
     pub(super) fn get(&self, register: Register) -> Value {
         let number = register.is_gpr64().then(|| register.number());
         number.and_then(|number| self.registers.get(number).copied()).unwrap_or(Value::UNKNOWN)
@@ -105,8 +134,7 @@ impl State {
 
     /// Where the memory operand lies, relative to what it is an address of.
     fn address(&self, instruction: &Instruction) -> Option<(Origin, i64)> {
-        let segment = instruction.segment_prefix();
-        if instruction.memory_index() != Register::None || segment != Register::None {
+        if instruction.memory_index() != Register::None || instruction.segment_prefix() != Register::None {
             return None;
         }
         let base = self.get(instruction.memory_base());
@@ -123,6 +151,7 @@ impl State {
     ) -> Value {
         match instruction.try_op_kind(number).unwrap_or(OpKind::FarBranch16) {
             OpKind::Register => self.get(instruction.try_op_register(number).unwrap_or(Register::None)),
+            OpKind::Memory if instruction.segment_prefix() != Register::None => Value::UNKNOWN,
             OpKind::Memory if instruction.is_ip_rel_memory_operand() => {
                 match initial(instruction.ip_rel_memory_address()) {
                     Some(BINS) => Value::between(0, BINS),
@@ -246,6 +275,7 @@ impl State {
         let writes = |access| {
             !matches!(access, OpAccess::None | OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess)
         };
+        let stack = self.get(Register::RSP);
         let used = information.info(instruction);
         for memory in used.used_memory().iter().filter(|used| writes(used.access())) {
             let base = self.get(memory.base());
@@ -260,6 +290,9 @@ impl State {
         }
         for register in used.used_registers().iter().filter(|used| writes(used.access())) {
             self.set(register.register(), Value::UNKNOWN);
+        }
+        if let increment @ (..=-1 | 1..) = instruction.stack_pointer_increment() {
+            self.set(Register::RSP, stack.plus(increment.into()));
         }
         let Some(value) = result else { return };
         match instruction.op0_kind() {
@@ -276,7 +309,7 @@ impl State {
     fn store(&mut self, offset: i64, size: i64, value: Option<Value>) {
         let end = offset.saturating_add(size);
         self.slots.retain(|slot, _| slot.saturating_add(8) <= offset || *slot >= end);
-        if let Some(value) = value.filter(|_| size == 8) {
+        if let Some(value) = value.filter(|_| size == 8 && self.slots.len() < MAX_SLOTS) {
             self.slots.insert(offset, value);
         }
     }
@@ -322,7 +355,8 @@ impl State {
             one.least != one.most || other.least != other.most || one.least != other.least,
         );
         let zero = other == Value::constant(0);
-        let negative = if zero { (one.most > i64::MAX as u64, one.least <= i64::MAX as u64) } else { (true, true) };
+        let negative =
+            if zero { (one.most > i64::MAX as u64, one.least <= i64::MAX as u64) } else { (true, true) };
         let reversed = |(yes, no)| (no, yes);
         let possible = match condition {
             ConditionCode::b => below,

@@ -22,7 +22,7 @@ const PAGE: u32 = 12;
 const MAX_GATES: usize = 8;
 
 /// The gates of a function that allocates: every block from `smallest` bytes on passes one, with its size in the register that
-/// the shape says.
+/// the shape says. One that only passes on has none: who else calls the function with the cache, and what for, is not known.
 pub(super) fn made(
     program: &Program<'_>,
     extent: Extent,
@@ -50,16 +50,18 @@ pub(super) fn made(
         return None;
     }
     // smaller ones may come there as well: with the size in the same register
-    let mut as_small = true;
-    program.follow(&function, &premise(0, u64::MAX), &mut |instruction, state| {
+    let as_small = program.follow(&function, &premise(0, u64::MAX), &mut |instruction, state| {
         let expected = gates.get(&instruction.ip());
-        as_small &= expected.is_none_or(|expected| holding(instruction, state, origin) == Some(*expected));
+        if expected.is_some_and(|expected| holding(instruction, state, origin) != Some(*expected)) {
+            return Step::Refuse;
+        }
         if is_left(instruction, &function, state) { Step::Enough } else { Step::On }
     });
-    if !as_small || !returns_itself(program, &function, &premise(SMALL, SMALL)) {
+    if !as_small || !returns_itself(program, &function, &premise(SMALL, SMALL + 8)) {
         return None;
     }
-    let of = |(gate, size): (&u64, &u8)| point(program, extent, *gate, operation, Shape::Size { size: *size });
+    let of =
+        |(gate, size): (&u64, &u8)| point(program, extent, *gate, operation, Shape::Size { size: *size });
     gates.iter().map(of).collect()
 }
 
@@ -68,10 +70,7 @@ pub(super) fn made(
 pub(super) fn freed_by_jemalloc(program: &Program<'_>, extent: Extent, smallest: u64) -> Option<Vec<Point>> {
     let function = program.function(extent.address)?;
     let origin = Origin::Argument(0);
-    let premise = Premise {
-        arguments: vec![(Register::RDI, Value::of(origin))],
-        ..Premise::default()
-    };
+    let premise = Premise { arguments: vec![(Register::RDI, Value::of(origin))], ..Premise::default() };
     let mut gates = BTreeSet::new();
     let mut page = None;
     let mut previous: Option<Instruction> = None;
