@@ -32,5 +32,6 @@ pub mod desk;
 
 #[cfg(test)]
 pub(crate) mod testing;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;

@@ -18,10 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Nobody's.
 const STRANGER: u32 = 65_534;
 
-/// A sidecar that judges an empty trace, so that it needs nothing of its host, and its folder.
+/// A sidecar that judges an empty trace, so that it needs nothing of its host.
 struct Sidecar {
-    folder: PathBuf,
     program: PathBuf,
+    socket: PathBuf,
     /// Until it is asked to end.
     child: Option<Child>,
 }
@@ -32,24 +32,17 @@ impl Sidecar {
         fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
         let program = folder.join("memory-leak-hunter");
         if !program.exists() {
-            // the build's own folder may lie where others cannot go
-            fs::copy(env!("CARGO_BIN_EXE_memory-leak-hunter"), &program).unwrap();
+            // the build's own folder may lie where others cannot go; a file that this process writes is busy for whom
+            // another thread forks meanwhile
+            let original = env!("CARGO_BIN_EXE_memory-leak-hunter");
+            assert!(Command::new("cp").arg(original).arg(&program).status().unwrap().success());
         }
-        let config = format!(
-            "receivers: {{memory_leak_hunter: {{replay: /dev/null}}}}
-exporters: {{debug: }}
-extensions: {{control: {{socket: {}}}}}
-service:
-  extensions: [control]
-  pipelines: {{logs: {{receivers: [memory_leak_hunter], exporters: [debug]}}}}
-",
-            folder.join("control.sock").display()
-        );
-        let file = folder.join("sidecar.yaml");
-        fs::write(&file, config).unwrap();
+        let socket = folder.join("control.sock");
+        configure(folder, &socket);
         let mut command = Command::new(&program);
-        command.arg("--config").arg(file).stdout(Stdio::null()).stderr(Stdio::piped());
-        Self { folder: folder.to_owned(), program, child: command.spawn().ok() }
+        command.arg("--config").arg(folder.join("sidecar.yaml"));
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        Self { program, socket, child: command.spawn().ok() }
     }
 
     /// Waits until it takes orders.
@@ -62,13 +55,9 @@ service:
         self
     }
 
-    fn socket(&self) -> PathBuf {
-        self.folder.join("control.sock")
-    }
-
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(arguments).arg("--socket").arg(self.socket());
+        command.args(arguments).arg("--socket").arg(&self.socket);
         command
     }
 
@@ -76,10 +65,14 @@ service:
         self.command(arguments).output().unwrap()
     }
 
-    fn end(mut self, signal: Signal) -> Output {
-        let child = self.child.take().expect("it runs");
+    fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("it runs");
         kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
-        child.wait_with_output().unwrap()
+    }
+
+    fn end(mut self, signal: Signal) -> Output {
+        self.signal(signal);
+        self.child.take().expect("it runs").wait_with_output().unwrap()
     }
 }
 
@@ -91,6 +84,21 @@ impl Drop for Sidecar {
             let _ = child.wait();
         }
     }
+}
+
+/// Writes the configuration, with the socket at a place.
+fn configure(folder: &Path, socket: &Path) {
+    let config = format!(
+        "receivers: {{memory_leak_hunter: {{replay: /dev/null}}}}
+exporters: {{debug: }}
+extensions: {{control: {{socket: {}}}}}
+service:
+  extensions: [control]
+  pipelines: {{logs: {{receivers: [memory_leak_hunter], exporters: [debug]}}}}
+",
+        socket.display()
+    );
+    fs::write(folder.join("sidecar.yaml"), config).unwrap();
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -121,7 +129,7 @@ fn orders_are_answered() {
         assert!(text(&answer.stderr).contains(said) && answer.stdout.is_empty(), "{arguments:?}: {answer:?}");
     }
 
-    let (program, socket) = (sidecar.program.clone(), sidecar.socket());
+    let (program, socket) = (sidecar.program.clone(), sidecar.socket.clone());
     let ended = sidecar.end(Signal::SIGTERM);
     assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
     assert!(!socket.exists());
@@ -135,7 +143,7 @@ fn orders_are_answered() {
 fn a_killed_sidecars_socket_is_taken_over() {
     let folder = tempfile::tempdir().unwrap();
     let first = Sidecar::start(folder.path()).ready();
-    let socket = first.socket();
+    let socket = first.socket.clone();
     let mut second = Sidecar::start(folder.path());
     let refused = second.child.take().unwrap().wait().unwrap();
     assert_eq!(refused.code(), Some(3), "two sidecars share a socket");
@@ -160,8 +168,22 @@ fn strangers_are_refused() {
     let kept_out = stranger();
     assert_eq!(kept_out.status.code(), Some(2));
     assert!(text(&kept_out.stderr).contains("Permission denied"), "{kept_out:?}");
-    fs::set_permissions(sidecar.socket(), Permissions::from_mode(0o666)).unwrap();
+    fs::set_permissions(&sidecar.socket, Permissions::from_mode(0o666)).unwrap();
     let refused = stranger();
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("user 65534 may not give orders here"), "{refused:?}");
+}
+
+/// Guarantees: on SIGHUP the socket moves to where the new configuration has it, and nothing is left at the old place.
+#[test]
+fn a_reload_moves_the_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sidecar = Sidecar::start(folder.path()).ready();
+    let moved = folder.path().join("moved.sock");
+    configure(folder.path(), &moved);
+    let before = std::mem::replace(&mut sidecar.socket, moved);
+    sidecar.signal(Signal::SIGHUP);
+    let sidecar = sidecar.ready();
+    assert!(!before.exists());
+    assert_eq!(sidecar.end(Signal::SIGTERM).status.code(), Some(0));
 }

@@ -417,5 +417,6 @@ fn clock() -> Option<Clock> {
     Some(Clock { zero: clock.to_epoch(Duration::ZERO), observed: SystemTime::now() })
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;

@@ -105,6 +105,9 @@ struct Hunter {
 /// What the thread does. It returns what the next receiver is to go on with; a judged trace leaves nothing.
 type Work = Box<dyn FnOnce() -> Option<Estate> + Send>;
 
+/// The thread that looks at a target, and where to tell it to stop.
+type Pursuing = (Arc<Seat>, thread::JoinHandle<Pursuit>);
+
 struct Running {
     /// Ends the thread.
     wake: SyncSender<Wake>,
@@ -112,7 +115,7 @@ struct Running {
     hurry: CancellationToken,
     thread: thread::JoinHandle<Option<Estate>>,
     /// Looks at a target; a judged trace has none.
-    pursuing: Option<(Arc<Seat>, thread::JoinHandle<Pursuit>)>,
+    pursuing: Option<Pursuing>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -162,7 +165,9 @@ impl Component for Hunter {
         }
         self.blueprint.metrics.buffer_usage(0.0);
         let Ok((Ok(estate), Ok(pursuit))) = ended else {
-            return Err(self.error("the thread that makes the passes, or that looks at a target, had panicked"));
+            return Err(
+                self.error("the thread that makes the passes, or that looks at a target, had panicked")
+            );
         };
         if let Some(pursuit) = pursuit {
             self.blueprint.estates.leave_pursuit(&self.context.id, pursuit);
@@ -188,10 +193,7 @@ impl Hunter {
     }
 
     /// Looks at targets, from where the receiver before this one left off.
-    fn pursue(
-        &self,
-        out: &mpsc::Sender<ResourceLogs>,
-    ) -> Result<Option<(Arc<Seat>, thread::JoinHandle<Pursuit>)>, ComponentError> {
+    fn pursue(&self, out: &mpsc::Sender<ResourceLogs>) -> Result<Option<Pursuing>, ComponentError> {
         let Blueprint { settings, metrics, host, estates, desk, .. } = &self.blueprint;
         if settings.replay.is_some() {
             return Ok(None);

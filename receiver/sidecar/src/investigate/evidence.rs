@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use mlh_bpf::alloc::heard::{AllocCounters, CallSite, LiveBlock, Slot, Sums, Totals as SiteSums};
 use mlh_detect::alloc::{
-    Ages, Block, Counts, Evidence as Figures, MappedSite, MappedSums, Overdue, SiteTotals, Tally, Unfreed,
+    Ages, Block, Counts, Evidence as Figures, MappedSite, MappedSums, Mappings, Overdue, SiteTotals, Tally,
+    Unfreed,
 };
 
 use super::ledger::Ledger;
@@ -172,7 +173,7 @@ impl Evidence {
         let blocks = live.blocks.iter().map(|block| (key(ledger, block.call_site, false), bare(block)));
         let least = self.min_mapping;
         let mapped = ledger.spaces().flat_map(|(_, space)| {
-            let live = space.mappings().into_iter().flat_map(|mappings| mappings.live());
+            let live = space.mappings().into_iter().flat_map(Mappings::live);
             let told =
                 live.filter(move |(call_site, block)| block.size >= least && !is_allocator(space, call_site));
             told.map(|(call_site, block)| (key(ledger, call_site, true), block))
@@ -264,7 +265,7 @@ impl Evidence {
             reserved_bytes: mapped.sums.reserved.live_bytes(),
             file_bytes: mapped.sums.file.live_bytes(),
             at_least: if key.mapped {
-                losses.ring > 0 || space.mappings().is_some_and(|mappings| mappings.at_least())
+                losses.ring > 0 || space.mappings().is_some_and(Mappings::at_least)
             } else {
                 forgotten || self.counters.table_full > 0 || self.counters.abandoned > 0
             },

@@ -231,12 +231,8 @@ impl Investigation {
     /// What is known by now, with the `top` stacks that hold the most (`usize::MAX`: all). Ages are as of the newest time
     /// that the table of live blocks was read: seconds ago, where it is large.
     pub fn report(&mut self, now: Duration, top: usize) -> Report {
-        match Tables::read(self.tracer.as_ref(), self.look.evidence.wants_live()) {
-            Ok(tables) => self.look.evidence.take(now, &tables, &self.look.listening.lock()),
-            Err(reason) => {
-                tracing::warn!(reason, "the newest figures could not be read; older ones are told")
-            }
-        }
+        let tables = Tables::read(self.tracer.as_ref(), self.look.evidence.wants_live());
+        self.look.take(now, tables);
         self.look.report(now, top)
     }
 
@@ -280,10 +276,7 @@ impl Investigation {
         // with the probes gone the ring is emptied
         drop(tracer);
         look.listening.finish();
-        match tables {
-            Ok(tables) => look.evidence.take(now, &tables, &look.listening.lock()),
-            Err(reason) => tracing::warn!(reason, "the last figures could not be read; older ones are told"),
-        }
+        look.take(now, tables);
         let told = look.listening.lock().take_told();
         (told, Report { ended: Some(end), ..look.report(now, top) })
     }

@@ -169,18 +169,18 @@ impl Ledger {
         };
         let (at, call_site, rss_pages) = (mapping.at, mapping.call_site, mapping.rss_pages);
         let (ip, depth) = (call_site.ip, call_site.depth);
-        self.tell(slot, ip, depth, Bare { at, operation, freed, address, size, weight: 1, rss_pages });
+        self.tell(slot, ip, depth, &Bare { at, operation, freed, address, size, weight: 1, rss_pages });
     }
 
     fn block(&mut self, block: &Block) {
         if self.emit {
             let Block { at, call_site, operation, freed, address, size, weight, rss_pages, .. } = *block;
             let bare = Bare { at, operation, freed, address, size, weight, rss_pages };
-            self.tell(call_site.slot, call_site.ip, call_site.depth, bare);
+            self.tell(call_site.slot, call_site.ip, call_site.depth, &bare);
         }
     }
 
-    fn tell(&mut self, slot: Slot, ip: u64, depth: u32, bare: Bare) {
+    fn tell(&mut self, slot: Slot, ip: u64, depth: u32, bare: &Bare) {
         let Some(space) = self.spaces.get_mut(&slot) else { return };
         if self.bucket.take(bare.at, 1) == 0 {
             self.losses.rate_limited += 1;

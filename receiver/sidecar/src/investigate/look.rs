@@ -38,6 +38,16 @@ pub(super) struct Look {
 }
 
 impl Look {
+    /// Takes what the kernel's tables hold, where they could be read.
+    pub(super) fn take(&mut self, now: Duration, tables: Result<Tables, String>) {
+        match tables {
+            Ok(tables) => self.evidence.take(now, &tables, &self.listening.lock()),
+            Err(reason) => {
+                tracing::warn!(reason, "the newest figures could not be read; older ones are told");
+            }
+        }
+    }
+
     pub(super) fn unfreed(&self, now: Duration, overdue: &[Overdue<StackKey>]) -> Vec<Told> {
         let overhead = self.cost(now).target_cpu_share;
         let mut ledger = self.listening.lock();

@@ -82,7 +82,9 @@ fn place_points(tracer: &mut dyn Tracer, slot: Slot, image: &Image, points: &[Po
                 found.allocators.insert(family(image.family));
                 let refused: HashSet<&Point> = placed.refused.iter().map(|(point, _)| point).collect();
                 let in_place = points.iter().filter(|point| !refused.contains(point));
-                found.placements.extend(in_place.filter_map(|point| placement(point)));
+                found.placements.extend(in_place.filter_map(|point| {
+                    if image.gates.contains(&point.offset) { Some("gate") } else { placement(point) }
+                }));
             }
             let mut reasons: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
             for (point, reason) in &placed.refused {
@@ -106,7 +108,6 @@ fn is_beside(point: &Point) -> bool {
 fn placement(point: &Point) -> Option<&'static str> {
     match (point.shape, point.role) {
         (Shape::LoadedCode, _) => None,
-        (Shape::GlibcMade | Shape::GlibcFreed { .. }, _) => Some("gate"),
         (_, Role::AfterSyscall) => Some("syscall"),
         (_, Role::ReturnSite) => Some("return_site"),
         // in the middle of the function, where it leaves for its slow path

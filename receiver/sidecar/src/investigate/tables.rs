@@ -34,8 +34,8 @@ impl Tables {
         let took = when.elapsed();
         let counters = tracer.counters()?;
         let live = live.map(|blocks| {
-            // what was tracked before, less what was untracked until after, is no more than what there was in between
-            let least = before.tracked.saturating_sub(counters.untracked);
+            // what was tracked before, less what was untracked until after or went with its process, is no more than what there was in between
+            let least = before.tracked.saturating_sub(counters.untracked).saturating_sub(counters.gone);
             Live { missing: least.saturating_sub(blocks.len() as u64), blocks, when, took }
         });
         Ok(Self { counters, call_sites: tracer.call_sites()?, live })

@@ -164,9 +164,11 @@ fn mode_sentence(change: &ModeChange) -> String {
                 Rung::Targeted => "the allocations that the filters let through",
                 Rung::Debug => "every allocation",
             };
-            let length = change.duration.map_or_else(|| "until it is released".to_owned(), until);
+            let length = change
+                .duration
+                .map_or_else(|| "until it is released".to_owned(), |length| format!("for {}", span(length)));
             let price = if rung == Rung::Debug { format!("; {DEBUG_PRICE}") } else { String::new() };
-            format!("Mode {}: {what} of {who} is looked at {length}, {asker}{price}.", change.to.name())
+            format!("{who} is looked at in {} mode {length}, {asker}: {what}{price}.", change.to.name())
         }
         (Mode::GrowthDetection, end) => {
             let why = end.as_ref().map_or_else(String::new, |end| format!(": {}", why(end, change)));
@@ -175,17 +177,13 @@ fn mode_sentence(change: &ModeChange) -> String {
             let cost = change.cost.map_or_else(String::new, |cost| {
                 format!("; the look cost {} of its CPU time", percent(cost.target_cpu_share))
             });
-            format!("Back to growth detection, {who} is no longer looked at{length}{why}{cost}.")
+            format!("{who} is no longer looked at{length}{why}{cost}. Back to growth detection.")
         }
     }
 }
 
 /// What debug mode costs, for the log and the record.
 pub(crate) const DEBUG_PRICE: &str = "each allocation and each free takes the target a microsecond or more longer meanwhile, a first one from a new place several";
-
-fn until(length: Duration) -> String {
-    format!("for {}", span(length))
-}
 
 fn why(end: &End, change: &ModeChange) -> String {
     match end {

@@ -1,5 +1,8 @@
 //! A look at a real program through the real kernel.
 
+#![cfg(all(target_os = "linux", feature = "ebpf"))]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that meets the unexpected is to fail")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

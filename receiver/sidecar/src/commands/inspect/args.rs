@@ -10,6 +10,9 @@ use crate::investigate::plan::{Filters, Origin, Plan, Rung, Target};
 
 const LONGEST: Duration = Duration::from_secs(3600);
 
+/// More than that of a sidecar's own look: somebody waits for this one, and it is over soon.
+const BUDGET: f64 = 0.01;
+
 const EXAMPLES: &str = "\
 Examples:
   memory-leak-hunter inspect --pid 4711
@@ -49,7 +52,7 @@ pub struct Args {
     /// In targeted mode one in N is tracked of the allocations below 1 MiB
     #[arg(long, value_name = "N", default_value_t = Filters::default().sampling_rate, value_parser = clap::value_parser!(u32).range(1..))]
     sampling_rate: u32,
-    /// Of the target's CPU time; a look that costs more for a second loses its probes [default: 0.1% in targeted mode, none in debug mode]
+    /// Of the target's CPU time; a look that costs more for a second loses its probes [default: 1% in targeted mode, none in debug mode]
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     overhead_budget: Option<f64>,
     /// So many stacks in the report, those that hold the most; 0 for all
@@ -91,7 +94,7 @@ impl Args {
             (None, None, None) => return None,
         };
         let (rung, budget) = match self.mode {
-            Mode::Targeted => (Rung::Targeted, Filters::default().overhead_budget),
+            Mode::Targeted => (Rung::Targeted, Some(BUDGET)),
             Mode::Debug => (Rung::Debug, None),
         };
         let default = Filters::default();
@@ -165,7 +168,7 @@ mod tests {
         let plan = args.plan().unwrap();
         assert_eq!((plan.target, plan.rung), (Target::Pid(7), Rung::Targeted));
         assert_eq!(plan.duration, Some(Duration::from_secs(60)));
-        assert_eq!(plan.filters, Filters::default());
+        assert_eq!(plan.filters, Filters { overhead_budget: Some(0.01), ..Filters::default() });
         assert_eq!((args.top(), args.output()), (10, Output::Text));
     }
 

@@ -27,7 +27,7 @@ impl Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(length.as_secs()), ProgressDrawTarget::stderr());
             // without it a bar shows all the same
-            if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {pos} of {len} s  {msg}") {
+            if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {pos} of {len} s  {wide_msg}") {
                 bar.set_style(style.progress_chars("=> "));
             }
             bar.set_message("placing probes");
