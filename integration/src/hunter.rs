@@ -163,6 +163,19 @@ pub fn known(status: &Value, function: &str) -> anyhow::Result<Known> {
     Ok(known)
 }
 
+/// The bytes that a block of glibc's is told with: those asked for, or, where a gate behind the thread cache sees no more
+/// than the chunk, those that may be used.
+#[must_use]
+pub fn told_bytes(status: &Value, size: u64) -> u64 {
+    let members = status["members"].as_array().into_iter().flatten();
+    let mut placements = members.flat_map(|member| member["placements"].as_array().into_iter().flatten());
+    if placements.any(|placement| placement == "gate") {
+        (size + 8).next_multiple_of(16).max(32) - 8
+    } else {
+        size
+    }
+}
+
 /// A member of an event's `custom`: they are all text.
 ///
 /// # Errors

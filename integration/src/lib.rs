@@ -15,6 +15,7 @@ pub mod process;
 pub mod scenario;
 pub mod sidecar;
 pub mod statistics;
+pub mod table;
 pub mod target;
 pub mod compile;
 pub mod truth;

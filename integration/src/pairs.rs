@@ -16,10 +16,34 @@ pub struct Pairs {
     lines: usize,
 }
 
+/// What a pair is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `malloc` and `free`.
+    Malloc,
+    /// `calloc` and `free`.
+    Calloc,
+    /// One of many blocks, of sizes at random from 16 bytes on, is replaced.
+    Replaced,
+    /// `malloc` and `free`, each from a call site of its own: some hundred, however long that takes.
+    Elsewhere,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Malloc => "malloc",
+            Self::Calloc => "calloc",
+            Self::Replaced => "replaced",
+            Self::Elsewhere => "elsewhere",
+        }
+    }
+}
+
 /// What it has done in one go.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Slice {
-    /// Nanoseconds a pair.
+    /// Nanoseconds of CPU time a pair.
     pub cost: f64,
     /// How many.
     pub pairs: u64,
@@ -48,7 +72,16 @@ impl Pairs {
     /// # Errors
     /// When it ends instead.
     pub fn slice(&mut self, size: u32, milliseconds: u32) -> anyhow::Result<Slice> {
-        self.process.tell(&format!("{size} {milliseconds}"))?;
+        self.slice_of(Kind::Malloc, size, milliseconds)
+    }
+
+    /// As [`slice`](Self::slice), of a kind.
+    ///
+    /// # Errors
+    /// When it ends instead.
+    pub fn slice_of(&mut self, kind: Kind, size: u32, milliseconds: u32) -> anyhow::Result<Slice> {
+        let kind = kind.word();
+        self.process.tell(&format!("{size} {milliseconds} {kind}"))?;
         let line = self.answer()?;
         let (cost, pairs) = line.trim().split_once(' ').context("two numbers")?;
         Ok(Slice { cost: cost.parse()?, pairs: pairs.parse()? })

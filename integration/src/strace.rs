@@ -45,6 +45,8 @@ pub const ONLY_THE_HEAP: (&str, &str) =
 pub struct Strace {
     process: Process,
     file: PathBuf,
+    /// Bytes of the file when counting began.
+    begin: usize,
     ledger: Ledger,
 }
 
@@ -61,18 +63,24 @@ impl Strace {
             Allocator::OnTheHeap => &["-e", "trace=mmap,munmap,mremap"],
         };
         command.args(["-f", "-o"]).arg(&file).args(calls);
-        let mut process = world.spawn(name, command.args(["-p", &pid.to_string()]))?;
-        until("strace being attached", Duration::from_secs(60), || {
-            process.lives()?;
-            Ok(process.stderr().contains("attached").then_some(()))
-        })?;
+        command.args(["-p", &pid.to_string()]);
+        let process = attached(world, name, &mut command, pid)?;
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
         let heap = maps.lines().find(|line| line.ends_with("[heap]"));
         let heap_end = heap.and_then(|line| u64::from_str_radix(line.split(['-', ' ']).nth(1)?, 16).ok());
-        Ok(Self { process, file, ledger: Ledger::new(heap_end) })
+        Ok(Self { process, file, begin: 0, ledger: Ledger::new(heap_end) })
     }
 
-    /// Detaches it, and tells the bytes that were mapped since it was attached, and are mapped still.
+    /// What is mapped by now counts for nothing: a program that is being attached to may map something for that.
+    ///
+    /// # Errors
+    /// When its output cannot be read.
+    pub fn begin(&mut self) -> anyhow::Result<()> {
+        self.begin = std::fs::read_to_string(&self.file)?.len();
+        Ok(())
+    }
+
+    /// Detaches it, and tells the bytes that were mapped since the beginning, and are mapped still.
     ///
     /// # Errors
     /// When it does not end, or its output cannot be read.
@@ -80,11 +88,44 @@ impl Strace {
         self.process.signal(Signal::SIGINT)?;
         self.process.end(Duration::from_secs(60))?;
         let text = std::fs::read_to_string(&self.file)?;
-        for call in calls(&text) {
-            self.ledger.apply(&call).with_context(|| call.text.clone())?;
+        let (before, since) = text.split_at_checked(self.begin).context("strace's output has shrunk")?;
+        for text in [before, since] {
+            // of what was before only the heap's end matters
+            self.ledger.regions.clear();
+            for call in calls(text) {
+                self.ledger.apply(&call).with_context(|| call.text.clone())?;
+            }
         }
         Ok(self.ledger.mapped())
     }
+}
+
+/// A thread that is born while strace attaches to the others is missed; what is born later is not.
+fn attached(world: &World, name: &str, command: &mut Command, pid: u32) -> anyhow::Result<Process> {
+    for _ in 0..10 {
+        let mut process = world.spawn(name, command)?;
+        until("strace being attached", Duration::from_secs(60), || {
+            process.lives()?;
+            Ok(process.stderr().contains("attached").then_some(()))
+        })?;
+        if all_traced(pid)? {
+            return Ok(process);
+        }
+        process.signal(Signal::SIGINT)?;
+        process.end(Duration::from_secs(60))?;
+    }
+    anyhow::bail!("strace misses threads again and again")
+}
+
+fn all_traced(pid: u32) -> anyhow::Result<bool> {
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // one that has ended meanwhile is not missed
+        let status = std::fs::read_to_string(task?.path().join("status")).unwrap_or_default();
+        if status.lines().any(|line| line == "TracerPid:\t0") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Bytes by what they are of. What serves allocations is in none of them.

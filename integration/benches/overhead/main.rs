@@ -10,31 +10,22 @@ mod cgroups;
 mod herd;
 mod idle;
 mod oom;
-mod pairs;
 mod pass;
-mod peer;
-mod programs;
-mod ring;
 mod start;
 mod storm;
-mod table;
 
 use anyhow::Context as _;
 use mlh_integration::scenario::World;
-use table::Table;
+use mlh_integration::table::{self, Table};
 
 type Part = fn(&World, &mut Table) -> anyhow::Result<()>;
 
-const PARTS: [(&str, Part); 11] = [
+const PARTS: [(&str, Part); 7] = [
     ("pass", pass::measure),
     ("cgroups", cgroups::measure),
     ("start", start::measure),
     ("storm", storm::measure),
     ("crossings", storm::crossings),
-    ("pairs", pairs::measure),
-    ("peer", peer::measure),
-    ("programs", programs::measure),
-    ("ring", ring::measure),
     ("oom", oom::measure),
     ("idle", idle::measure),
 ];

@@ -58,7 +58,7 @@ fn tax(world: &World, name: &str, settings: &[&str]) -> anyhow::Result<(Ratio, f
     Ok((paired_ratio(&pairs), base))
 }
 
-pub(crate) fn shown(ratio: &Ratio) -> String {
+fn shown(ratio: &Ratio) -> String {
     format!("{:.3} ({:.3} to {:.3})", ratio.mean, ratio.low, ratio.high)
 }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use mlh_integration::hunter::{Hunter, PATIENCE, custom, known, number};
+use mlh_integration::hunter::{Hunter, PATIENCE, custom, known, number, told_bytes};
 use mlh_integration::need;
 use mlh_integration::orders::Obedient;
 use mlh_integration::scenario::{World, scenario};
@@ -46,9 +46,11 @@ fn min_allocation_size() {
             let (mut hunter, mut target) = targeted(world, name, settings)?;
             target.obey("a 50 4096")?;
             target.obey("b 50 20480")?;
-            ensure!(hunter.knows("keep_b", 50)?.figures.live_bytes == 50 * 20480);
-            let a = known(&hunter.status()?, "keep_a")?.figures;
-            ensure!((a.live, a.live_bytes) == (small, small * 4096), "{name}: {a:?}");
+            let b = hunter.knows("keep_b", 50)?.figures;
+            let status = hunter.status()?;
+            ensure!(b.live_bytes == 50 * told_bytes(&status, 20480), "{name}: {b:?}");
+            let a = known(&status, "keep_a")?.figures;
+            ensure!((a.live, a.live_bytes) == (small, small * told_bytes(&status, 4096)), "{name}: {a:?}");
             hunter.tells(UNFREED, target.pid(), if small > 0 { 2 } else { 1 })?;
         }
         Ok(())
@@ -67,8 +69,9 @@ fn large_allocation_size() {
             target.obey("a 40 32768")?;
             target.obey("b 40 65536")?;
             let b = hunter.knows("keep_b", 40)?;
+            let each = told_bytes(&hunter.status()?, 65536);
             ensure!(
-                (b.figures.live, b.figures.live_bytes, b.error_bytes) == (40, 40 * 65536, 0),
+                (b.figures.live, b.figures.live_bytes, b.error_bytes) == (40, 40 * each, 0),
                 "{name}: {b:?}"
             );
             let a = known(&hunter.status()?, "keep_a")?.figures;
@@ -84,10 +87,10 @@ fn large_allocation_size() {
 #[test]
 fn sampling_rate() {
     scenario(|world| {
-        let truth = 4000 * 20480;
         let (mut hunter, mut target) = targeted(world, "all", "sampling_rate: 1")?;
         target.obey("a 4000 20480")?;
         let all = hunter.knows("keep_a", 4000)?;
+        let truth = 4000 * told_bytes(&hunter.status()?, 20480);
         ensure!((all.figures.live_bytes, all.error_bytes) == (truth, 0), "{all:?}");
 
         let (mut hunter, mut target) = targeted(world, "sampled", "sampling_rate: 10")?;
@@ -186,7 +189,8 @@ fn emit_allocations_and_max_events_per_second() {
             Ok((of.len() == 300).then(|| of[299].clone()))
         })?;
         ensure!(
-            number(&record, "size_bytes")? == 20480.0 && custom(&record, "address")?.starts_with("0x"),
+            number(&record, "size_bytes")? == told_bytes(&free.status()?, 20480) as f64
+                && custom(&record, "address")?.starts_with("0x"),
             "{record}"
         );
         ensure!(record["event_data"]["kernel"]["event_type"] == "malloc", "{record}");

@@ -14,10 +14,11 @@ use serde_json::Value;
 /// knows the runtime, and says what it is blind for.
 fn maps(world: &World, command: &mut Command, runtime: &str, blind: &str) -> anyhow::Result<()> {
     let mut subject = Subject::start(world, "subject", command)?;
-    let look = Inspection::debug(world, "inspect", subject.pid())?;
     let tuned = command.get_envs().any(|(name, _)| name == ONLY_THE_HEAP.0);
     let allocator = if tuned { Allocator::OnTheHeap } else { Allocator::OnTheStack };
-    let strace = Strace::start(world, "strace", subject.pid(), allocator)?;
+    let mut strace = Strace::start(world, "strace", subject.pid(), allocator)?;
+    let look = Inspection::debug(world, "inspect", subject.pid())?;
+    strace.begin()?;
     let truth = subject.work()?;
     let mapped = strace.mapped()?;
     let report = look.report()?;

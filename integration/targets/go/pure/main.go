@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 )
@@ -84,9 +85,19 @@ func main() {
 		kept = append(kept, keepSlice(size))
 		total += size
 	}
+	var deepened sync.WaitGroup
 	for range [1000]int{} {
-		go func() { deep(20); <-stop }()
+		deepened.Add(1)
+		go func() {
+			deep(20)
+			deepened.Done()
+			<-stop
+		}()
 	}
+	deepened.Wait()
+	// nothing is mapped behind the truth's back
+	runtime.GC()
+	debug.SetGCPercent(-1)
 	os.Stdout.WriteString("{\"sites\":[]}\n")
 	for _, err := input.ReadString('\n'); err == nil; _, err = input.ReadString('\n') {
 	}
