@@ -204,6 +204,7 @@ enum mlh_role {
 
 /* Numbers of operations that the programs themselves name. */
 enum mlh_operation {
+	MLH_OPERATION_MALLOC = 1,
 	MLH_OPERATION_FREE = 10,
 	MLH_OPERATION_OTEL_ALLOC = 22,
 	MLH_OPERATION_OTEL_FREE = 23,
@@ -332,6 +333,7 @@ struct mlh_alloc_counters {
 struct mlh_target {
 	__u32 slot;
 	__u32 pid;
+	__u64 least; /* bytes, below which its probes do not see all; 0: they see what the configuration asks for */
 };
 
 /* A caller that only passes on. */
@@ -357,7 +359,7 @@ struct mlh_admission {
 	__u32 pid;		/* in the reader's pid namespace */
 	__u32 slot;
 	__u32 host_pid;		/* 0: no such process, or it is ending */
-	__u32 reserved;
+	__u32 least;		/* not 0: it is observed already, and this is to be said of it */
 };
 
 _Static_assert(sizeof(struct mlh_header) == 4, "header");
@@ -378,7 +380,7 @@ _Static_assert(sizeof(struct mlh_live) == 40, "live");
 _Static_assert(sizeof(struct mlh_sums) == 48, "sums");
 _Static_assert(sizeof(struct mlh_totals) == 120, "totals");
 _Static_assert(sizeof(struct mlh_alloc_counters) == 120, "counters");
-_Static_assert(sizeof(struct mlh_target) == 8, "target");
+_Static_assert(sizeof(struct mlh_target) == 16, "target");
 _Static_assert(sizeof(struct mlh_wrapper_key) == 16, "wrapper");
 _Static_assert(sizeof(struct mlh_alloc_config) == 40, "configuration");
 _Static_assert(sizeof(struct mlh_admission) == 16, "admission");

@@ -63,6 +63,7 @@ static __always_inline bool reached(registers_t *regs)
 		.pid_tgid = pid_tgid,
 		.top = STACK(regs) + PUSHED_BY_CALL + 8 * part(cookie, MLH_COOKIE_DISTANCE, 10),
 		.slot = target->slot,
+		.least = target->least,
 		.packed = cookie,
 		.pid = target->pid,
 		.operation = part(cookie, 0, 5),

@@ -39,12 +39,18 @@ static __always_inline struct mlh_target *target_of(__u64 pid_tgid, __u32 slot)
 	return target && target->slot == slot ? target : NULL;
 }
 
+/* Below `least` bytes the probes of this process do not see all. */
+static __always_inline bool is_too_small(__u64 size, __u64 least)
+{
+	return !config.debug && (size < config.min_size || size < least);
+}
+
 /* For how many allocations one of this size stands; 0: it is not tracked. */
-static __always_inline __u32 admit(struct mlh_alloc_counters *count, __u64 size)
+static __always_inline __u32 admit(struct mlh_alloc_counters *count, __u64 size, __u64 least)
 {
 	if (config.debug)
 		return 1;
-	if (size < config.min_size) {
+	if (is_too_small(size, least)) {
 		COUNT(count, too_small);
 		return 0;
 	}

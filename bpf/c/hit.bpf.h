@@ -11,6 +11,7 @@ struct hit {
 	__u64 top;	/* the stack pointer once the function has returned */
 	__u64 caller;	/* where it returns to */
 	__u64 address;	/* of the block at hand */
+	__u64 least;	/* bytes, below which its probes do not see all */
 	__u32 slot;
 	__u32 packed;	/* the lower half of the cookie */
 	__u32 pid;

@@ -152,7 +152,7 @@ static __noinline bool begin(registers_t *regs, struct hit *hit)
 	struct thread *thread;
 	__u64 given[8], size, old = 0, out = 0;
 	__u32 first, second, third, weight;
-	bool has_old = false;
+	bool has_old = false, is_passed_over = false;
 
 	if (!regs || !hit)
 		return false;
@@ -182,11 +182,13 @@ static __noinline bool begin(registers_t *regs, struct hit *hit)
 		out = given[first];
 		size = given[second];
 	}
-	weight = admit(hit->count, size);
+	weight = admit(hit->count, size, hit->least);
 	if (!weight) {
 		if (size > hit->count->largest)
 			hit->count->largest = size;
-		if (!old)
+		/* The dice are thrown once: what it calls in turn is part of it. malloc calls none that is probed. */
+		is_passed_over = !is_too_small(size, hit->least) && hit->operation != MLH_OPERATION_MALLOC;
+		if (!old && !is_passed_over)
 			return false;
 	}
 	if (!thread) {
@@ -201,7 +203,7 @@ static __noinline bool begin(registers_t *regs, struct hit *hit)
 
 		key_of(&key, hit->slot, old);
 		has_old = take(&key, &thread->old);
-		if (!weight && !has_old)
+		if (!weight && !has_old && !is_passed_over)
 			return false;
 		thread->old_address = old;
 	}
@@ -329,7 +331,7 @@ static __noinline int made(registers_t *regs, struct hit *hit)
 		return 0;
 	/* Bit 1: the chunk is a mapping of its own, and ends with it; else it lends the next one's first word. */
 	block.size = (header & ~7ULL) - (header & 2 ? 16 : 8);
-	block.weight = admit(hit->count, block.size);
+	block.weight = admit(hit->count, block.size, hit->least);
 	if (!block.weight) {
 		if (block.size > hit->count->largest)
 			hit->count->largest = block.size;

@@ -16,12 +16,15 @@ static __always_inline void make_room_for_rest(__u32 slot)
 	bpf_map_update_elem(&call_sites, &rest, &no_totals, BPF_NOEXIST);
 }
 
-/* Takes a process under observation; run a second time, tells whether it has lived to see it. */
+/*
+ * Takes a process under observation; run a second time, tells whether it has lived to see it. Or, of one that is observed, says
+ * below which size its probes do not see all.
+ */
 SEC("iter/task")
 int admit_process(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
-	struct mlh_target target = {admission.slot, admission.pid};
+	struct mlh_target target = {admission.slot, admission.pid, 0}, *known;
 	__u32 tgid;
 
 	if (ctx->meta->seq_num == 0)
@@ -31,8 +34,14 @@ int admit_process(struct bpf_iter__task *ctx)
 	if (visible_pid(BPF_CORE_READ(task, group_leader)) != admission.pid || !BPF_CORE_READ(task, signal, live.counter))
 		return 0;
 	tgid = BPF_CORE_READ(task, tgid);
-	make_room_for_rest(target.slot);
-	bpf_map_update_elem(&targets, &tgid, &target, BPF_NOEXIST);
+	if (admission.least) {
+		known = bpf_map_lookup_elem(&targets, &tgid);
+		if (known && known->slot == target.slot)
+			known->least = admission.least;
+	} else {
+		make_room_for_rest(target.slot);
+		bpf_map_update_elem(&targets, &tgid, &target, BPF_NOEXIST);
+	}
 	admission.host_pid = tgid;
 	return 0;
 }
@@ -66,6 +75,7 @@ int executed(__u64 *ctx __attribute__((unused)))
 		return 0;
 	}
 	next.slot++;
+	next.least = 0;
 	make_room_for_rest(next.slot);
 	if (!bpf_map_update_elem(&targets, &tgid, &next, BPF_EXIST))
 		tell_turn(MLH_KIND_EXECUTED, next.slot - 1, next.slot, next.pid);

@@ -69,12 +69,12 @@ same_layout!(CountersEntry, mlh_alloc_counters, {
     emulated_hits, stepped_hits, returns, handler_ns, tracked, untracked, too_small, sampled_out, failed,
     unknown_frees, table_full, call_sites_full, abandoned, rate_limited, largest,
 });
-same_layout!(TargetEntry, mlh_target, { slot, pid });
+same_layout!(TargetEntry, mlh_target, { slot, pid, least });
 same_layout!(WrapperKey, mlh_wrapper_key, { returns_to, slot, reserved });
 same_layout!(AllocConfig, mlh_alloc_config, {
     min_size, large_size, interval_ns, sampling_rate, debug, emit, reserved,
 });
-same_layout!(Admission, mlh_admission, { pid, slot, host_pid, reserved });
+same_layout!(Admission, mlh_admission, { pid, slot, host_pid, least });
 
 const _: () = {
     use types::{mlh_cookie, mlh_kind, mlh_limit, mlh_operation, mlh_role, mlh_shape};
@@ -115,6 +115,7 @@ const _: () = {
     assert!(role::RETURN_SITE as u32 == mlh_role::MLH_ROLE_RETURN_SITE.0);
     assert!(role::AFTER_SYSCALL as u32 == mlh_role::MLH_ROLE_AFTER_SYSCALL.0);
     assert!(role::REACHED as u32 == mlh_role::MLH_ROLE_REACHED.0);
+    assert!(Operation::Malloc as u32 == mlh_operation::MLH_OPERATION_MALLOC.0);
     assert!(Operation::Free as u32 == mlh_operation::MLH_OPERATION_FREE.0);
     assert!(Operation::OtelAlloc as u32 == mlh_operation::MLH_OPERATION_OTEL_ALLOC.0);
     assert!(Operation::OtelFree as u32 == mlh_operation::MLH_OPERATION_OTEL_FREE.0);

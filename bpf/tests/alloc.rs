@@ -284,6 +284,44 @@ fn samples_without_bias() {
     assert_eq!(exact(&probes), (0, 0, 0, 0));
 }
 
+/// Guarantees: an operation that is not among the sampled ones is not drawn again as what it calls.
+/// Needs: eBPF, root, cc.
+#[test]
+fn the_dice_are_thrown_once() {
+    let options = AllocOptions { large_allocation_size: 1 << 20, sampling_rate: 2, ..targeted(10_000) };
+    let Some((mut probes, _told)) = load(&options) else { return };
+    let mut subject = start();
+    observe_also(&mut probes, &subject, |image| {
+        vec![image.point("outer", Operation::Mallocx, Role::Entry, Shape::Size { size: 0 })]
+    });
+    subject.ask("outer 2000 100");
+    let (sums, counted) = (sampled(&probes), counters(&probes));
+    assert_eq!(counted.sampled_out + sums.allocated, 2_000);
+    // four standard deviations of 2,000 draws
+    assert!(sums.allocated.abs_diff(1_000) < 90, "{}", sums.allocated);
+    let blocks = probes.live().expect("a table");
+    assert!(blocks.iter().all(|block| block.operation == Operation::Mallocx));
+}
+
+/// Guarantees: below the size from which a process's probes see every free, nothing of it is tracked, whatever was asked for; of the
+/// others they are.
+/// Needs: eBPF, root, cc.
+#[test]
+fn leaves_out_what_its_probes_do_not_see_freed() {
+    let Some((mut probes, _told)) = load(&targeted(1_000)) else { return };
+    let (mut subject, mut other) = (start(), start());
+    let slot = observe(&mut probes, &subject);
+    observe(&mut probes, &other);
+    probes.least(slot, 100).expect("it lives");
+    for subject in [&mut subject, &mut other] {
+        subject.ask("malloc 10 99");
+        subject.ask("malloc 20 100");
+    }
+    assert_eq!((exact(&probes), counters(&probes).too_small), ((50, 4_990, 0, 0), 10));
+    probes.release(slot);
+    assert!(probes.least(slot, 100).is_err());
+}
+
 /// Guarantees: what the table of bounded size forgets is counted and not taken for freed.
 /// Needs: eBPF, root, cc.
 #[test]

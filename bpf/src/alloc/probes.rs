@@ -243,6 +243,17 @@ impl Probes {
         }
     }
 
+    /// Smaller allocations of this process are not tracked, whatever was asked for: its probes do not see all of their frees. Without
+    /// effect in debug mode. A program that it runs later is not meant.
+    ///
+    /// # Errors
+    /// It has ended, or the kernel refuses.
+    pub fn least(&mut self, slot: Slot, bytes: u64) -> Result<(), SweepError> {
+        let pid = self.member(slot)?.pid;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        object::explained(None, || subject::say_least(&self.object, pid, slot, bytes))
+    }
+
     /// All at once; if that fails, one by one, so that those which cannot be placed are known.
     fn place(
         &self,

@@ -37,11 +37,20 @@ pub(crate) fn require_observable(pid: u32) -> Result<(), SweepError> {
 
 /// Takes a process under observation in the kernel. Its pid in the initial pid namespace; `None`: there is no such process.
 pub(crate) fn take(object: &Object, pid: u32, slot: Slot) -> Result<Option<u32>, Failure> {
+    meet(object, Admission { pid, slot: slot.0, host_pid: 0, least: 0 })
+}
+
+/// Says of a process that is observed that its probes do not see all below `least` bytes.
+pub(crate) fn say_least(object: &Object, pid: u32, slot: Slot, least: u32) -> Result<(), Failure> {
+    meet(object, Admission { pid, slot: slot.0, host_pid: 0, least: least.max(1) }).map(drop)
+}
+
+fn meet(object: &Object, asked: Admission) -> Result<Option<u32>, Failure> {
     let doing = |error| ("admitting a process", error);
     let admission = object::handle(object, ".data.admission")?;
     let program = object::program(object, "admit_process")?;
     // kernels before 6.1 have no passes over one process
-    let link = match narrow::attach(&program, pid) {
+    let link = match narrow::attach(&program, asked.pid) {
         Ok(link) => link,
         Err(_) => program.attach().map_err(doing)?,
     };
@@ -49,7 +58,6 @@ pub(crate) fn take(object: &Object, pid: u32, slot: Slot) -> Result<Option<u32>,
     let mut found = None;
     // the second time it is seen whether it has ended before its end could be told
     for _ in 0..2 {
-        let asked = Admission { pid, slot: slot.0, host_pid: 0, reserved: 0 };
         admission.update(&key, asked.as_bytes(), MapFlags::ANY).map_err(doing)?;
         object::run_through(&link).map_err(doing)?;
         let value = admission.lookup(&key, MapFlags::ANY).map_err(doing)?.unwrap_or_default();

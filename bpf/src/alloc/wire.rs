@@ -243,6 +243,8 @@ pub struct TargetEntry {
     pub slot: u32,
     /// In the reader's pid namespace.
     pub pid: u32,
+    /// Bytes, below which its probes do not see all; 0: they see what is asked for.
+    pub least: u64,
 }
 
 /// `struct mlh_wrapper_key`.
@@ -287,6 +289,6 @@ pub struct Admission {
     pub slot: u32,
     /// The answer: thread group id in the initial pid namespace; 0: no such process.
     pub host_pid: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Not 0: it is observed already, and its probes do not see all below so many bytes.
+    pub least: u32,
 }
