@@ -52,6 +52,9 @@ pub struct Points {
     pub images: Vec<Image>,
     /// Calls out of functions that only pass allocations on, anywhere.
     pub wrappers: Vec<Wrapper>,
+    /// Bytes, below which the points do not see every free: such blocks are not to be tracked. A blind spot says so. 0: they see
+    /// what was wished for.
+    pub least: u64,
     /// What cannot be seen in this process.
     pub blind_spots: Vec<BlindSpot>,
     /// What runs in it.
@@ -170,7 +173,8 @@ impl Finder {
                 found.unreachable(module);
                 continue;
             };
-            match self.cache.analysis(module.file, &path, &base_name(&module.path), wish.min_allocation_size) {
+            match self.cache.analysis(module.file, &path, &base_name(&module.path), wish.min_allocation_size)
+            {
                 Ok(analysis) => found.files.push((module, path, analysis)),
                 Err(Unread::NotElf) => found.not_elf(module),
                 Err(Unread::Reason(reason)) => found.blind(module, &reason),
@@ -224,6 +228,8 @@ impl Found<'_> {
             module.code_addresses(offset).map(move |returns_to| Wrapper { returns_to, to_return_address })
         });
         points.wrappers = wrappers.take(MAX_WRAPPERS).collect();
+        let least = self.files.iter().map(|(_, _, analysis)| analysis.least).max();
+        points.least = least.filter(|_| !usdt).unwrap_or_default();
         let allocates = usdt || self.files.iter().any(|(_, _, analysis)| !analysis.allocator.is_empty());
         self.blind_spots.extend(runtimes::blind_spots(
             self.files.iter().filter_map(|(_, _, analysis)| analysis.runtime),

@@ -255,3 +255,37 @@ where
         encoding: entry.cie().encoding(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the caller's stack pointer is, of the one function in a table of these sizes: so many idle instructions for all
+    /// functions and for this one, and so long an expression.
+    fn cfa(common: usize, own: usize, expression: usize) -> Option<Rule> {
+        let with_length =
+            |bytes: Vec<u8>| [u32::try_from(bytes.len()).unwrap().to_le_bytes().to_vec(), bytes].concat();
+        let mut section = vec![0xff, 0xff, 0xff, 0xff, 1, 0, 1, 0x78, 16];
+        section.resize(section.len() + common, 0);
+        let mut section = with_length(section);
+        // From 0x1000 on, 16 bytes.
+        let mut entry =
+            [vec![0; 4], 0x1000_u64.to_le_bytes().to_vec(), 16_u64.to_le_bytes().to_vec()].concat();
+        entry.push(0x0f);
+        entry.extend([expression as u8 & 0x7f | 0x80, (expression >> 7) as u8]);
+        entry.resize(entry.len() + expression + own, 0);
+        section.extend(with_length(entry));
+        let (kind, bases) = (Kind::DebugFrame, BaseAddresses::default());
+        let mut cfi = Cfi { section, kind, bases, index: Vec::new(), rows: HashMap::new() };
+        cfi.index = index(&cfi.debug_frame(), &cfi.bases);
+        cfi.row(0x1008).map(|row| row.cfa.clone())
+    }
+
+    /// Guarantees: what each look would read anew, or what is kept of it, is no larger than compilers make it.
+    #[test]
+    fn large_entries() {
+        assert_eq!(cfa(0, 0, 2), Some(Rule::ValueExpression(vec![0; 2])));
+        assert_eq!(cfa(1000, 60_000, 128), Some(Rule::ValueExpression(vec![0; 128])));
+        assert_eq!((cfa(1020, 0, 2), cfa(0, 70_000, 2), cfa(0, 0, 129)), (None, None, None));
+    }
+}

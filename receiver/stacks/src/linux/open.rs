@@ -4,7 +4,7 @@
 //! To open is to act: a watchdog begins to count down, a pipe waits for its writer. What a name stands for is looked at
 //! before it is opened.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(crate) fn regular(path: &Path) -> Option<File> {
 
 /// The file of a place that has only been found. Nobody's lease on it is waited for.
 fn readable(place: &File) -> Option<File> {
-    place.metadata().ok().filter(|it| it.is_file())?;
+    place.metadata().ok().filter(Metadata::is_file)?;
     let path = format!("/proc/self/fd/{}", place.as_raw_fd());
     File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).ok()
 }

@@ -218,8 +218,13 @@ impl Code {
         let in_file = image.as_ref().and_then(|it| it.address_of(self.offset.checked_add(within)?));
         let (Some(address), Some(image)) = (in_file, image.as_mut()) else {
             let function = perf_map.at(step.inside);
-            hash.add(self.module.as_bytes());
-            hash.add(function.as_deref().unwrap_or_default().as_bytes());
+            hash.add(base_name(&self.module));
+            match &function {
+                Some(function) => hash.add(function.as_bytes()),
+                // Code that is made anew by each process has no place to know it by.
+                None if self.is_made() => {}
+                None => hash.add(&self.offset.saturating_add(within).to_le_bytes()),
+            }
             frames.push(Frame { function, offset: step.address.saturating_sub(self.start), ..frame });
             return false;
         };

@@ -17,6 +17,7 @@ const MAX_HEADER: u64 = 1024 * 1024;
 
 /// What may still be read.
 struct Left {
+    units: u64,
     /// Bytes of the descriptions of entries' forms.
     forms: u64,
     /// Functions and what is inlined into them.
@@ -37,9 +38,10 @@ fn take(left: &mut u64, much: u64) -> Option<()> {
     Some(())
 }
 
-/// Whether it can be read whole.
+/// Whether it can be read whole: the bounds are more than twice what 64 MiB from a compiler unfold to.
 pub(crate) fn is_bounded(dwarf: &Dwarf<Bytes>) -> bool {
     let mut left = Left {
+        units: 64 << 10,
         forms: 16 << 20,
         functions: 2 << 20,
         ranges: 4 << 20,
@@ -58,6 +60,7 @@ pub(crate) fn is_bounded(dwarf: &Dwarf<Bytes>) -> bool {
 
 impl Left {
     fn unit(&mut self, dwarf: &Dwarf<Bytes>, header: UnitHeader<Bytes>) -> Option<()> {
+        take(&mut self.units, 1)?;
         self.forms(dwarf, &header)?;
         let Ok(abbreviations) = dwarf.abbreviations(&header) else { return Some(()) };
         // Before it is read: room is made for as many files as are promised.

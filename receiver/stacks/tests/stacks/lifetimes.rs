@@ -108,3 +108,24 @@ fn cut_stacks() {
     assert_eq!(few.frames[..], whole.frames[..6]);
     assert_ne!(few.hash, whole.hash);
 }
+
+/// Guarantees: stacks through a file that cannot be opened are told apart by their places in it.
+#[test]
+fn closed_file() {
+    let room = tempfile::tempdir().unwrap();
+    let program = build(room.path(), "chain.c", &["-g"]);
+    let target = Target::run(&program, &[]);
+    let mut modules = target.modules();
+    let module = modules.modules.iter_mut().find(|module| module.path == program).unwrap();
+    module.path = room.path().join("nothing");
+    // Nobody has this pid: there is no other way to the file.
+    let mut unwinder = Unwinder::new(u32::MAX, MAX_FRAMES);
+    unwinder.refresh(&modules);
+    let mut captured = target.captured();
+    let [here, again] = [(); 2].map(|()| unwinder.trace(&captured));
+    captured.ip += 1;
+    let there = unwinder.trace(&captured);
+    assert_eq!(here.frames[0].function, None);
+    assert_eq!(here.hash, again.hash);
+    assert_ne!(here.hash, there.hash);
+}

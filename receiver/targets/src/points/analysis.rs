@@ -6,7 +6,7 @@ use mlh_bpf::alloc::point::{Operation, Point, Role, Shape};
 
 use super::elf::{Elf, Machine};
 use super::flow::Bounds;
-use super::gates::{self, Subject};
+use super::gates::{self, Gates, Subject};
 use super::names::{Meaning, Name, Names};
 use super::place::{self, Extent};
 use super::symbols::{self, Symbol};
@@ -20,6 +20,8 @@ pub(super) struct Analysis {
     pub(super) allocator: Vec<Point>,
     /// Those of them that are gates, by their offsets.
     pub(super) gates: Vec<u64>,
+    /// Bytes, below which they do not see every free; 0: they see what is to be seen.
+    pub(super) least: u64,
     /// Those that see the address space change.
     pub(super) mappings: Vec<Point>,
     /// Offset in the file of where a call returns to, and bytes from there to the function's return address.
@@ -75,13 +77,26 @@ pub(super) fn analyse(elf: &Elf, names: &Names, called: &str, smallest: u64) -> 
     let allocates = candidates.iter().any(|c| matches!(c.meaning, Meaning::Function(..)));
     let throws =
         candidates.iter().any(|c| matches!(c.meaning, Meaning::Throwing(..) | Meaning::Operator(..)));
+    let gates =
+        if linker { Gates::default() } else { gates::find(elf, &subjects(&candidates), family, smallest) };
+    if gates.least > 0 {
+        analysis.least = gates.least;
+        analysis.blind(
+            format!("allocations of {smallest} to {} bytes", gates.least - 1),
+            format!(
+                "{called} keeps them in caches of its threads; to see them every free would have to be probed, which a \
+                 min_allocation_size of {} or less asks for",
+                gates::tails::JEMALLOC_LOOKED_UP
+            ),
+        );
+    }
     let context = Context {
         elf,
         called,
         linker,
         slots: if allocates || throws { symbols::slots(elf) } else { HashMap::new() },
         starts: if throws { elf.function_starts() } else { Vec::new() },
-        gates: if linker { BTreeMap::new() } else { gates::find(elf, &subjects(&candidates), family, smallest) },
+        gates: gates.of,
     };
     context.allocator(&mut analysis, &candidates);
     context.mappings(&mut analysis, &candidates);

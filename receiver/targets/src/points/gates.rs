@@ -13,7 +13,8 @@
 //! - glibc (its cache since 2.26, in 2.42 another one): `malloc`, `calloc`, `free`, from 1,033 bytes on, of all three or of none.
 //!   `realloc` and the aligned ones are rare, and probed at their entries: what they call counts as theirs.
 //! - jemalloc: `malloc`, from 4,097 bytes on; `free`, from 14,337 on: smaller blocks lie in slabs, and go into the cache
-//!   whatever their size.
+//!   whatever their size. Where those between are asked for, they are left out: every `free` would have to be probed for
+//!   them, at half as much again of a busy server's time.
 //! - mimalloc 2: what allocates, from 1,025 bytes on. It frees blocks of all sizes in one way: there is no gate. Version 3 passes on
 //!   to a function of its own before it looks at its cache: there is none either.
 //! - tcmalloc: `malloc`, from the size on that its cache does not take (262,145 bytes). There is no gate where it frees.
@@ -24,7 +25,7 @@
 mod glibc;
 mod routes;
 mod state;
-mod tails;
+pub(super) mod tails;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,31 +53,45 @@ pub(super) struct Subject {
     pub(super) shape: Shape,
 }
 
-/// The points that take the place of functions' entries, by the function's address: for blocks from `smallest` bytes on.
-pub(super) fn find(
-    elf: &Elf,
-    subjects: &[Subject],
-    family: Option<Family>,
-    smallest: u64,
-) -> BTreeMap<u64, Vec<Point>> {
-    let mut gates = BTreeMap::new();
+/// The gates of an allocator.
+#[derive(Debug, Default)]
+pub(super) struct Gates {
+    /// They take the place of functions' entries, by the function's address.
+    pub(super) of: BTreeMap<u64, Vec<Point>>,
+    /// Bytes, below which not every free passes one; 0: all do of blocks that are to be seen.
+    pub(super) least: u64,
+}
+
+/// The gates for blocks from `smallest` bytes on.
+pub(super) fn find(elf: &Elf, subjects: &[Subject], family: Option<Family>, smallest: u64) -> Gates {
+    let mut gates = Gates::default();
     if elf.machine != Machine::X86_64 || subjects.is_empty() || !(SMALL + 1..LARGEST).contains(&smallest) {
         return gates;
     }
     let Some(program) = Program::of(elf) else { return gates };
     if family == Some(Family::Glibc) {
-        return glibc::find(&program, subjects, smallest).unwrap_or_default();
+        gates.of = glibc::find(&program, subjects, smallest).unwrap_or_default();
+        return gates;
     }
     for Subject { extent, operation, shape } in subjects {
-        let found = match (family, operation, shape) {
-            (Some(Family::Jemalloc), Operation::Free, Shape::Free { pointer: 0 }) => {
-                tails::freed_by_jemalloc(&program, *extent, smallest)
+        if let Shape::Size { size } = shape
+            && let Some(points) = tails::made(&program, *extent, *operation, *size, smallest)
+        {
+            gates.of.insert(extent.address, points);
+        }
+    }
+    let made_by_gates = subjects
+        .iter()
+        .any(|of| of.operation == Operation::Malloc && gates.of.contains_key(&of.extent.address));
+    if family == Some(Family::Jemalloc) && made_by_gates {
+        let least = smallest.max(tails::JEMALLOC_SMALL + 1);
+        for Subject { extent, operation, shape } in subjects {
+            if (*operation, *shape) == (Operation::Free, Shape::Free { pointer: 0 })
+                && let Some(points) = tails::freed_by_jemalloc(&program, *extent, least)
+            {
+                gates.of.insert(extent.address, points);
+                gates.least = if least > smallest { least } else { 0 };
             }
-            (_, _, Shape::Size { size }) => tails::made(&program, *extent, *operation, *size, smallest),
-            _ => None,
-        };
-        if let Some(points) = found {
-            gates.insert(extent.address, points);
         }
     }
     gates

@@ -105,7 +105,7 @@ fn long_section_names() {
     bytes[..20].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 62, 0]);
     bytes[40..48].copy_from_slice(&64_u64.to_le_bytes());
     bytes[60..62].copy_from_slice(&SECTIONS.to_le_bytes());
-    let mut section = vec![0; 64];
+    let mut section = [0; 64];
     section[24..32].copy_from_slice(&(64 + 64 * u64::from(SECTIONS)).to_le_bytes());
     section[32..40].copy_from_slice(&(1_u64 << 20).to_le_bytes());
     bytes.extend(section.repeat(SECTIONS.into()));

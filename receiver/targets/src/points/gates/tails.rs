@@ -14,8 +14,10 @@ use super::state::{ARGUMENTS, Premise, State};
 use super::value::{Origin, Value};
 use super::{LARGEST, SMALL, may_stand};
 
-/// jemalloc's small blocks lie several in a slab, the largest of them two in seven pages.
-const PAGES_OF_TWO: u64 = 7;
+/// Bytes. jemalloc's small blocks lie several in a slab, the largest of them two in seven pages.
+pub(in super::super) const JEMALLOC_SMALL: u64 = 7 << (PAGE - 1);
+/// Bytes. Up to this size jemalloc's `malloc` looks a block's size class up, and then into its cache.
+pub(in super::super) const JEMALLOC_LOOKED_UP: u64 = 4096;
 /// An x86-64 page, as a power of two.
 const PAGE: u32 = 12;
 /// No function has more of them.
@@ -96,8 +98,7 @@ pub(super) fn freed_by_jemalloc(program: &Program<'_>, extent: Extent, smallest:
         let in_slab = instruction.flow_control() == FlowControl::Return && state.seen_at.is_some();
         if in_slab { Step::Enough } else { Step::Refuse }
     });
-    let small = PAGES_OF_TWO << (PAGE - 1);
-    if !all_leave || page != Some(PAGE) || smallest <= small || gates.len() > MAX_GATES {
+    if !all_leave || page != Some(PAGE) || smallest <= JEMALLOC_SMALL || gates.len() > MAX_GATES {
         return None;
     }
     let unset_leaves = |jump: &u64| {

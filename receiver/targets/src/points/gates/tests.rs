@@ -11,10 +11,9 @@ use super::super::elf::Elf;
 use super::super::names::Names;
 
 /// The libraries, the least sizes from which on they have gates, and how many.
-const LIBRARIES: [(&str, u64, usize); 5] = [
+const LIBRARIES: [(&str, u64, usize); 4] = [
     ("libc.so.6", 1033, 8),
-    ("libjemalloc.so.2", 4097, 1),
-    ("libjemalloc.so.2", 14_337, 2),
+    ("libjemalloc.so.2", 4097, 2),
     ("libmimalloc.so.2", 1025, 4),
     ("libtcmalloc_minimal.so.4", (256 << 10) + 1, 3),
 ];
