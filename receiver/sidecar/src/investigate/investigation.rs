@@ -189,13 +189,7 @@ impl Investigation {
     fn brake(&mut self, now: Duration) -> Result<Option<f64>, String> {
         let counters = self.tracer.counters()?;
         let look = &mut self.look;
-        look.spent = Spent {
-            emulated_hits: counters.emulated_hits,
-            stepped_hits: counters.stepped_hits,
-            returns: counters.returns,
-            handler: Duration::from_nanos(counters.handler_ns),
-            target_cpu: look.members.cpu(),
-        };
+        look.spend(&counters);
         Ok(match look.brake.judge(now, look.spent) {
             Verdict::Within { share } => {
                 look.overhead = share;
@@ -271,11 +265,18 @@ impl Investigation {
             None => Tables::read(tracer.as_ref(), true),
         };
         if look.over.is_none() {
+            if let Ok(tables) = &tables {
+                look.spend(&tables.counters);
+            }
             look.members.release(tracer.as_mut(), false);
         }
         // with the probes gone the ring is emptied
         drop(tracer);
         look.listening.finish();
+        let losses = look.listening.lock().losses();
+        if losses.ring > look.losses.ring {
+            look.members.reconcile(&look.listening);
+        }
         look.take(now, tables);
         let told = look.listening.lock().take_told();
         (told, Report { ended: Some(end), ..look.report(now, top) })

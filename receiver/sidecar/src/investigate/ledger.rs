@@ -1,8 +1,6 @@
 //! What the kernel tells as it happens, taken in on a thread of its own: so it waits for nobody, and nobody for it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -11,15 +9,13 @@ use mlh_bpf::alloc::heard::{Block, Change, Heard, Mapping, ProcessEvent, Slot};
 use mlh_bpf::alloc::point;
 
 use super::bell::Bell;
+use super::inbox::Inbox;
 use super::plan::Plan;
 use super::space::Space;
 use super::told::{Operation, Told};
 use super::tracer::Sink;
 use crate::hunt::bucket::Bucket;
 
-/// What may wait between the ring's thread and this one. A copy of a stack is 16 KiB. When it is full the ring fills next,
-/// and what does not fit there the kernel counts.
-const CHANNEL: usize = 512;
 /// Call sites whose stacks are kept, over all processes.
 const MAX_SITES: usize = 1 << 15;
 /// Stacks that are kept. A frame takes some 200 bytes.
@@ -222,15 +218,17 @@ struct Bare {
 /// The ledger and the thread that fills it.
 pub(super) struct Listening {
     ledger: Arc<Mutex<Ledger>>,
-    queue: Arc<Queue>,
+    inbox: Arc<Inbox>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-/// How much waits to be heard.
-#[derive(Debug, Default)]
-struct Queue {
-    now: AtomicUsize,
-    most: AtomicUsize,
+/// Closes the inbox when the last who might put something in is gone.
+struct Slit(Arc<Inbox>);
+
+impl Drop for Slit {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 impl Listening {
@@ -239,40 +237,30 @@ impl Listening {
     /// # Errors
     /// The system has no thread to give.
     pub(super) fn start(plan: &Plan, bell: Arc<Bell>) -> std::io::Result<(Self, Sink)> {
-        let (sender, receiver) = sync_channel(CHANNEL);
-        let (ledger, queue) = (Arc::new(Mutex::new(Ledger::new(plan))), Arc::<Queue>::default());
-        let (shared, waiting) = (Arc::clone(&ledger), Arc::clone(&queue));
-        let work = move || listen(&receiver, &shared, &waiting, &bell);
+        let (ledger, inbox) = (Arc::new(Mutex::new(Ledger::new(plan))), Arc::<Inbox>::default());
+        let (shared, emptied, slit) = (Arc::clone(&ledger), Arc::clone(&inbox), Slit(Arc::clone(&inbox)));
+        let work = move || listen(&emptied, &shared, &bell);
         let thread = thread::Builder::new().name("mlh-heard".to_owned()).spawn(work)?;
-        let counted = Arc::clone(&queue);
-        // while the listener is busy this waits, and the ring fills: what does not fit there is counted
-        let sink = move |heard: Heard| {
-            let now = counted.now.fetch_add(1, Ordering::Relaxed) + 1;
-            counted.most.fetch_max(now, Ordering::Relaxed);
-            drop(sender.send(heard));
-        };
-        Ok((Self { ledger, queue, thread: Some(thread) }, Box::new(sink)))
+        let sink = move |heard| slit.0.put(heard);
+        Ok((Self { ledger, inbox, thread: Some(thread) }, Box::new(sink)))
     }
 
-    /// How full the channel was at its fullest since this was asked last, 0..=1.
+    /// How full the inbox was at its fullest since this was asked last, 0..=1.
     pub(super) fn fullest(&self) -> f64 {
-        let most = self.queue.most.swap(self.queue.now.load(Ordering::Relaxed), Ordering::Relaxed);
-        (most as f64 / CHANNEL as f64).min(1.0)
+        self.inbox.fullest()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the channel is empty.
+    /// Waits until all that was put in is heard.
     #[cfg(test)]
     pub(super) fn settle(&self) {
-        while self.queue.now.load(Ordering::Acquire) > 0 {
-            thread::yield_now();
-        }
+        self.inbox.settle();
     }
 
-    /// Waits until all is heard. The sender must be gone by now.
+    /// Waits until all is heard. The sink must be gone by now.
     pub(super) fn finish(&mut self) {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -282,11 +270,22 @@ impl Listening {
     }
 }
 
-fn listen(heard: &Receiver<Heard>, ledger: &Mutex<Ledger>, queue: &Queue, bell: &Bell) {
-    for heard in heard {
-        if ledger.lock().unwrap_or_else(PoisonError::into_inner).hear(&heard) {
-            bell.ring();
+fn listen(inbox: &Inbox, ledger: &Mutex<Ledger>, bell: &Bell) {
+    // a panic here must not leave the ring's thread waiting for ever
+    let deserted = Deserted(inbox);
+    while let Some(records) = deserted.0.take() {
+        for heard in records {
+            if ledger.lock().unwrap_or_else(PoisonError::into_inner).hear(&heard) {
+                bell.ring();
+            }
         }
-        queue.now.fetch_sub(1, Ordering::Release);
+    }
+}
+
+struct Deserted<'a>(&'a Inbox);
+
+impl Drop for Deserted<'_> {
+    fn drop(&mut self) {
+        self.0.desert();
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mlh_bpf::alloc::heard::AllocCounters;
 use mlh_detect::alloc::{Brake, Overdue, Spent};
 use mlh_targets::host::own_cpu_time;
 
@@ -38,6 +39,17 @@ pub(super) struct Look {
 }
 
 impl Look {
+    /// Takes what has been spent by now.
+    pub(super) fn spend(&mut self, counters: &AllocCounters) {
+        self.spent = Spent {
+            emulated_hits: counters.emulated_hits,
+            stepped_hits: counters.stepped_hits,
+            returns: counters.returns,
+            handler: Duration::from_nanos(counters.handler_ns),
+            target_cpu: self.members.measure(),
+        };
+    }
+
     /// Takes what the kernel's tables hold, where they could be read.
     pub(super) fn take(&mut self, now: Duration, tables: Result<Tables, String>) {
         match tables {

@@ -75,6 +75,8 @@ pub(super) struct Members {
     gone: Vec<Member>,
     /// Of the target's processes while they were members.
     cpu: Duration,
+    /// Members that were not there any more when they were last measured.
+    absent: Vec<Slot>,
     refused: HashMap<Identity, Instant>,
     /// Sentences for the report.
     notes: BTreeSet<String>,
@@ -105,6 +107,7 @@ impl Members {
             living: BTreeMap::new(),
             gone: Vec::new(),
             cpu: Duration::ZERO,
+            absent: Vec::new(),
             refused: HashMap::new(),
             notes: BTreeSet::new(),
         })
@@ -129,7 +132,7 @@ impl Members {
         }
     }
 
-    /// Follows what has happened to the processes. True: none is left, and none will come.
+    /// Follows what has happened to the processes since before they were last measured. True: none is left, and none will come.
     pub(super) fn follow(&mut self, means: &mut Means<'_>, events: Vec<ProcessEvent>, lost: bool) -> bool {
         let (mut newcomers, mut exited) = (BTreeSet::new(), Vec::new());
         for event in events {
@@ -148,7 +151,8 @@ impl Members {
             }
         }
         self.end(means, &exited);
-        self.look(means);
+        let absent = std::mem::take(&mut self.absent);
+        self.end(means, &absent);
         let belong = if self.quarry.follows() { self.quarry.pids() } else { None };
         if let Some(pids) = &belong {
             // a child may have left for another cgroup
@@ -162,11 +166,6 @@ impl Members {
             self.look_again(means, slot, if lost { Mapped::Lost } else { Mapped::GoesOn });
         }
         self.living.is_empty() && belong.is_none()
-    }
-
-    /// CPU time of the target's processes while they were looked at.
-    pub(super) fn cpu(&self) -> Duration {
-        self.cpu
     }
 
     pub(super) fn pids(&self) -> Vec<u32> {
@@ -206,10 +205,10 @@ impl Members {
         }
     }
 
-    /// Sees who is left, and what CPU time they have used.
-    fn look(&mut self, means: &mut Means<'_>) {
+    /// Sees who is left, and what CPU time the target's processes have used while they were looked at.
+    pub(super) fn measure(&mut self) -> Duration {
         let readings = self.read(&self.pids());
-        let mut ended = Vec::new();
+        self.absent.clear();
         for (slot, living) in &mut self.living {
             let reading = readings.iter().find(|reading| reading.pid == living.member.pid);
             match reading.filter(|reading| reading.start_ns == living.start_ns) {
@@ -218,10 +217,10 @@ impl Members {
                     self.cpu += Duration::from_nanos(cpu_ns.saturating_sub(living.cpu_ns));
                     living.cpu_ns = living.cpu_ns.max(cpu_ns);
                 }
-                None => ended.push(*slot),
+                None => self.absent.push(*slot),
             }
         }
-        self.end(means, &ended);
+        self.cpu
     }
 
     /// Address spaces come to their end.

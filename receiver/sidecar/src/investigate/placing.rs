@@ -42,6 +42,13 @@ pub(super) fn place(
             .refused
             .push(format!("the callers of functions that pass allocations on are not told: {reason}"));
     }
+    if points.least > 0
+        && let Err(reason) = tracer.least(slot, points.least)
+    {
+        found
+            .refused
+            .push(format!("blocks below {} bytes may be taken for live ones: {reason}", points.least));
+    }
     // a program that tells of its allocations by itself tells all of them
     let told = points.images.iter().any(|image| image.usdt);
     for image in points.images.iter().filter(|image| files.insert(image.file)) {
@@ -78,13 +85,12 @@ fn place_points(tracer: &mut dyn Tracer, slot: Slot, image: &Image, points: &[Po
     match tracer.attach(slot, &image.path, points) {
         Ok(placed) => {
             found.placed += placed.placed;
-            if placed.placed > 0 {
+            let refused: HashSet<&Point> = placed.refused.iter().map(|(point, _)| point).collect();
+            for point in points.iter().filter(|point| !refused.contains(point)) {
+                // the dynamic linker is no allocator
+                let Some(how) = placement(image, point) else { continue };
+                found.placements.insert(how);
                 found.allocators.insert(family(image.family));
-                let refused: HashSet<&Point> = placed.refused.iter().map(|(point, _)| point).collect();
-                let in_place = points.iter().filter(|point| !refused.contains(point));
-                found.placements.extend(in_place.filter_map(|point| {
-                    if image.gates.contains(&point.offset) { Some("gate") } else { placement(point) }
-                }));
             }
             let mut reasons: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
             for (point, reason) in &placed.refused {
@@ -105,9 +111,10 @@ fn is_beside(point: &Point) -> bool {
     matches!(point.shape, Map | Unmap | Remap | Break | Advise | LoadedCode)
 }
 
-fn placement(point: &Point) -> Option<&'static str> {
+fn placement(image: &Image, point: &Point) -> Option<&'static str> {
     match (point.shape, point.role) {
         (Shape::LoadedCode, _) => None,
+        _ if image.gates.contains(&point.offset) => Some("gate"),
         (_, Role::AfterSyscall) => Some("syscall"),
         (_, Role::ReturnSite) => Some("return_site"),
         // in the middle of the function, where it leaves for its slow path
@@ -126,5 +133,70 @@ fn family(family: Family) -> &'static str {
         Family::Mimalloc => "mimalloc",
         Family::Mappings => "mappings",
         Family::Other => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use mlh_bpf::alloc::point::Operation;
+
+    use super::*;
+    use crate::investigate::testing::Kernel;
+
+    fn point(offset: u64, operation: Operation, shape: Shape) -> Point {
+        Point { offset, role: Role::Entry, shape, operation, emulated: true, to_return_address: 0 }
+    }
+
+    fn image(inode: u64, usdt: bool, points: Vec<Point>) -> Image {
+        let (path, name) = (PathBuf::from("/proc/7/root/lib/a.so"), PathBuf::from("/lib/a.so"));
+        let file = FileId { major: 1, minor: 2, inode };
+        Image { path, name, file, family: Family::Glibc, points, usdt, gates: vec![16] }
+    }
+
+    fn library() -> Vec<Point> {
+        vec![
+            point(8, Operation::Free, Shape::Free { pointer: 0 }),
+            point(16, Operation::Malloc, Shape::Size { size: 0 }),
+            point(24, Operation::Mmap, Shape::Map),
+        ]
+    }
+
+    fn placed(points: &Points, kernel: &Kernel) -> Found {
+        place(&mut kernel.clone(), Slot(1), points, &mut HashSet::new())
+    }
+
+    /// Guarantees: where a program tells of its allocations by itself the allocators are left alone, in whatever file, but
+    /// not the mappings.
+    #[test]
+    fn a_program_that_tells() {
+        for (usdt, attached, how) in
+            [(false, vec![8, 16, 24], vec!["entry", "gate"]), (true, vec![24], vec!["entry", "usdt"])]
+        {
+            let kernel = Kernel::default();
+            let images = vec![image(1, false, library()), image(2, usdt, Vec::new())];
+            let found = placed(&Points { images, ..Points::default() }, &kernel);
+            let offsets: Vec<u64> =
+                kernel.with(|fake| fake.attached.iter().map(|point| point.offset).collect());
+            assert_eq!(offsets, attached);
+            assert_eq!(found.placements.into_iter().collect::<Vec<_>>(), how);
+            assert_eq!(found.placed, attached.len() + if usdt { 2 } else { 0 });
+        }
+    }
+
+    /// Guarantees: a file gets its probes once; the linker's notice makes no allocator of it; what the kernel refuses is
+    /// said with the reason.
+    #[test]
+    fn once_a_file() {
+        let (kernel, mut files) = (Kernel::default(), HashSet::new());
+        let linker = vec![point(8, Operation::LoadedCode, Shape::LoadedCode)];
+        let points = Points { images: vec![image(1, false, linker)], ..Points::default() };
+        let found = place(&mut kernel.clone(), Slot(1), &points, &mut files);
+        assert_eq!((found.placed, found.allocators.len(), found.placements.len()), (1, 0, 0));
+        assert_eq!(place(&mut kernel.clone(), Slot(1), &points, &mut files).placed, 0);
+        kernel.with(|fake| fake.refuses = Some("the kernel says no"));
+        let points = Points { images: vec![image(2, false, library())], ..Points::default() };
+        assert_eq!(placed(&points, &kernel).refused, ["nothing of /lib/a.so is seen: the kernel says no"]);
     }
 }

@@ -22,6 +22,7 @@ pub(crate) const SITE: u64 = 0x1000;
 pub(crate) struct Fake {
     pub(crate) sink: Option<Sink>,
     pub(crate) admitted: Vec<u32>,
+    pub(crate) attached: Vec<Point>,
     pub(crate) released: Vec<Slot>,
     pub(crate) forgotten: Vec<Slot>,
     pub(crate) call_sites: Vec<(CallSite, Totals)>,
@@ -74,10 +75,13 @@ impl Tracer for Kernel {
     }
 
     fn attach(&mut self, _: Slot, _: &Path, points: &[Point]) -> Result<Placed, String> {
-        match self.with(|fake| fake.refuses) {
+        self.with(|fake| match fake.refuses {
             Some(reason) => Err(reason.to_owned()),
-            None => Ok(Placed { placed: points.len(), refused: Vec::new() }),
-        }
+            None => {
+                fake.attached.extend_from_slice(points);
+                Ok(Placed { placed: points.len(), refused: Vec::new() })
+            }
+        })
     }
 
     fn attach_usdt(&mut self, _: Slot, _: &Path) -> Result<(), String> {
@@ -85,6 +89,10 @@ impl Tracer for Kernel {
     }
 
     fn wrappers(&mut self, _: Slot, _: &[Wrapper]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn least(&mut self, _: Slot, _: u64) -> Result<(), String> {
         Ok(())
     }
 

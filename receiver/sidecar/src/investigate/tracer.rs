@@ -44,6 +44,8 @@ pub(super) trait Tracer: Send {
     fn attach_usdt(&mut self, slot: Slot, image: &Path) -> Result<(), String>;
     /// Sets the calls out of functions that only pass on.
     fn wrappers(&mut self, slot: Slot, wrappers: &[Wrapper]) -> Result<(), String>;
+    /// Does not track its smaller allocations: the probes do not see all of their frees.
+    fn least(&mut self, slot: Slot, bytes: u64) -> Result<(), String>;
     /// Takes its probes out; what is known of it stays.
     fn release(&mut self, slot: Slot);
     /// Removes what is known of it.

@@ -13,6 +13,7 @@ use mlh_targets::process::ProcessReading;
 use super::{AGAIN, Living, MAX_MEMBERS, Means, Members};
 use crate::hunt::subjects::{Detail, learn};
 use crate::investigate::investigation::OpenError;
+use crate::investigate::ledger::Listening;
 use crate::investigate::placing::{self, Found};
 use crate::investigate::quarry::is_admitted;
 use crate::investigate::report::Member;
@@ -186,6 +187,18 @@ impl Members {
             tracing::debug!(pid = living.member.pid, %reason, "what a process has loaded could not be looked at");
         }
         self.living.insert(slot, living);
+    }
+
+    /// Changes of address spaces were lost: whose mappings are gone is seen by what the processes map now.
+    pub(in crate::investigate) fn reconcile(&self, listening: &Listening) {
+        for (slot, living) in &self.living {
+            let read = Modules::read(living.member.pid).ok().zip(HostClock::now_boot().ok());
+            if let Some((modules, after)) = read
+                && let Some(space) = listening.lock().space(*slot)
+            {
+                space.reconcile(after, &modules);
+            }
+        }
     }
 
     /// A process runs another program: what was, is over.

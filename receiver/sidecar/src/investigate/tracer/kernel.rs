@@ -47,6 +47,10 @@ impl Tracer for KernelTracer {
         self.0.wrappers(slot, wrappers).map_err(|error| error.to_string())
     }
 
+    fn least(&mut self, slot: Slot, bytes: u64) -> Result<(), String> {
+        self.0.least(slot, bytes).map_err(|error| error.to_string())
+    }
+
     fn release(&mut self, slot: Slot) {
         self.0.release(slot);
     }
