@@ -142,8 +142,12 @@ service:
 pub struct Known {
     /// Counts and bytes, over all of its stacks.
     pub figures: Figures,
+    /// Blocks freed.
+    pub freed: u64,
     /// Half of the width of the 95 % interval around the live bytes, of all its stacks together.
     pub error_bytes: u64,
+    /// There may be more than is told.
+    pub at_least: bool,
 }
 
 /// What a status knows of the blocks of a function.
@@ -157,7 +161,9 @@ pub fn known(status: &Value, function: &str) -> anyhow::Result<Known> {
         let frame = &stack["stack"][culprit.unwrap_or(0)];
         if stack["mapped"] == false && bare(frame["function"].as_str().unwrap_or_default()) == function {
             known.figures.add(&Figures::reported(stack)?);
+            known.freed += stack["freed_count"].as_u64().context("freed_count?")?;
             known.error_bytes += stack["error_bytes"].as_u64().context("error_bytes?")?;
+            known.at_least |= stack["at_least"] == true;
         }
     }
     Ok(known)

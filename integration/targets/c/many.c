@@ -1,6 +1,7 @@
 /*
  * Twenty functions that each keep some hundred blocks of 1 to 20 KiB and free others, and one that keeps a few of more
- * than 1 MiB: for estimates from samples, which must hold as often as they say.
+ * than 1 MiB: for estimates from samples, which must hold as often as they say. Blocks below the first argument, in
+ * bytes, are allocated and do not count.
  */
 #include "truth.h"
 
@@ -12,13 +13,15 @@ enum { FUNCTIONS = 20, LARGE = FUNCTIONS, SITES, EACH = 600 };
 
 #define NAMED(number) [number] = {.function = "keep_" #number},
 
+static size_t least;
 static struct site sites[SITES] = {EVERY(NAMED)[LARGE] = {.function = "keep_large"}};
 
 #define KEEPER(number)                                                                                                 \
     SITE_FUNCTION static void *keep_##number(size_t size)                                                              \
     {                                                                                                                  \
         void *block = malloc(size);                                                                                    \
-        took(&sites[number], size);                                                                                    \
+        if (size >= least)                                                                                             \
+            took(&sites[number], size);                                                                                \
         return block;                                                                                                  \
     }
 
@@ -36,10 +39,12 @@ SITE_FUNCTION static void *keep_large(size_t size)
 
 static void *(*const keep[FUNCTIONS])(size_t) = {EVERY(ADDRESS)};
 
-int main(void)
+int main(int count, char **arguments)
 {
     uint64_t random = 5;
 
+    require(count == 2, "from how many bytes on?");
+    least = strtoul(arguments[1], NULL, 10);
     ready();
     for (int i = 0; i < EACH; i++)
         for (int function = 0; function < FUNCTIONS; function++) {
@@ -47,7 +52,8 @@ int main(void)
             void *block = keep[function](size);
             if (i % 3 == 0) {
                 free(block);
-                gave(&sites[function], size);
+                if (size >= least)
+                    gave(&sites[function], size);
             }
         }
     for (int i = 0; i < 20; i++) {

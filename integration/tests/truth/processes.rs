@@ -27,7 +27,11 @@ fn fork_trees_and_reused_pids() {
     scenario(|world| {
         need::ebpf()?;
         let program = compile::c(world, "forks", "c/forks.c", &[])?;
-        holds(world, &mut Command::new(program))
+        let (truth, report) = looked_at(world, &mut Command::new(program))?;
+        ensure!(truth.reused == Some(10_000), "{:?} of 10,000 pids could be chosen", truth.reused);
+        let members = report["members"].as_array().context("members")?;
+        ensure!(members.len() == 1, "a child is looked at as well: {members:?}");
+        truth.equals(&report)
     });
 }
 
