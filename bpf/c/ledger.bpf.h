@@ -82,7 +82,7 @@ static __always_inline void count_freed(struct mlh_totals *totals, const struct 
 	}
 }
 
-/* A block that was taken out of the table has been freed indeed. */
+/* A block that was taken out of the table, and is counted as such, has been freed indeed. */
 static __noinline int settle(const struct hit *hit, const struct mlh_block_key *key, const struct mlh_live *block,
 			     __u32 operation)
 {
@@ -94,7 +94,6 @@ static __noinline int settle(const struct hit *hit, const struct mlh_block_key *
 	site.ip = block->ip;
 	site.slot = key->slot;
 	site.depth = block->depth;
-	COUNT(hit->count, untracked);
 	totals = bpf_map_lookup_elem(&call_sites, &site);
 	if (totals)
 		count_freed(totals, block);
@@ -122,6 +121,7 @@ static __noinline bool free_block(const struct hit *hit, const struct mlh_block_
 
 	if (!hit || !key || !take(key, &block))
 		return false;
+	COUNT(hit->count, untracked);
 	settle(hit, key, &block, operation);
 	return true;
 }

@@ -203,6 +203,9 @@ static __noinline bool begin(registers_t *regs, struct hit *hit)
 
 		key_of(&key, hit->slot, old);
 		has_old = take(&key, &thread->old);
+		/* Now: one that is aside for long shall not be taken for forgotten. */
+		if (has_old)
+			COUNT(hit->count, untracked);
 		if (!weight && !has_old && !is_passed_over)
 			return false;
 		thread->old_address = old;
@@ -236,10 +239,14 @@ static __always_inline void resized(struct hit *hit, struct thread *thread, bool
 		return;
 	}
 	key_of(&key, thread->slot, thread->old_address);
-	if (succeeded)
-		settle(hit, &key, &thread->old, thread->operation);
-	else
-		bpf_map_update_elem(&live, &key, &thread->old, BPF_ANY);
+	if (!succeeded && !bpf_map_update_elem(&live, &key, &thread->old, BPF_ANY)) {
+		__sync_fetch_and_add(&hit->count->untracked, -1);
+		return;
+	}
+	/* Of one that is still there, and whose room has been taken meanwhile, nothing will be known any more. */
+	if (!succeeded)
+		COUNT(hit->count, table_full);
+	settle(hit, &key, &thread->old, thread->operation);
 }
 
 /* An operation ends: the one that this thread is at, or one within it. */

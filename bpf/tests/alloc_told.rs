@@ -230,7 +230,7 @@ fn losses_add_up() {
 }
 
 /// Guarantees: children are told, and what they free of their copy is not their parent's; an exec begins a new address space, in
-/// which nothing is known of the old one; the end is told.
+/// which nothing is known of the old one, and which stays under observation when the old one is released; the end is told.
 /// Needs: eBPF, root, cc.
 #[test]
 fn follows_a_process_through_its_life() {
@@ -256,6 +256,8 @@ fn follows_a_process_through_its_life() {
     subject.ask("malloc 5 10");
     assert_eq!(live(&probes), (100, 1_000));
     assert!(probes.attach(slot, &Image::libc_of(pid).path, &[]).is_err());
+    // the old one's end is not that of what is executed now
+    probes.release(slot);
     let libc = Image::libc_of(pid);
     probes.attach(now, &libc.path, &libc.family()).expect("probes");
     subject.ask("malloc 7 10");

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use libbpf_rs::{Link, Object, UprobeMultiOpts, UprobeOpts};
+use libbpf_rs::{Link, Object, UprobeMultiOpts, UprobeOpts, UsdtOpts};
 
 use super::cookie;
 use super::heard::Slot;
@@ -13,6 +13,9 @@ use super::program::Way;
 use super::subject;
 use crate::error::SweepError;
 use crate::object::{self, Failure, io_error};
+
+/// The provider of the OpenTelemetry memory profiling contract.
+const OTEL_PROVIDER: &str = "otel_memory";
 
 /// What runs at a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,11 +103,24 @@ fn each(
     spots.iter().map(one).collect()
 }
 
+/// Places the probes of the USDT `otel_memory`, both or none.
+pub(crate) fn place_usdt(object: &Object, slot: Slot, pid: u32, image: &Path) -> Result<[Link; 2], Failure> {
+    let pid = number(pid)?;
+    let attach = |program, name| {
+        let options = UsdtOpts { cookie: slot.0.into(), ..UsdtOpts::default() };
+        object::program(object, program)?
+            .attach_usdt_with_opts(pid, image, OTEL_PROVIDER, name, options)
+            .map_err(|error| ("placing USDT probes", error))
+    };
+    // frees first: what is freed before its allocation was seen does no harm
+    Ok([attach("otel_free", "free")?, attach("otel_alloc", "alloc")?])
+}
+
 fn placing(error: libbpf_rs::Error) -> Failure {
     ("placing probes", error)
 }
 
-pub(crate) fn number(pid: u32) -> Result<i32, Failure> {
+fn number(pid: u32) -> Result<i32, Failure> {
     i32::try_from(pid).map_err(|_| object::failure("placing probes", "no pid is so large"))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use libbpf_rs::{Link, MapCore as _, MapFlags, MapHandle, Object, UsdtOpts};
+use libbpf_rs::{Link, MapCore as _, MapFlags, MapHandle, Object};
 use nix::poll::PollTimeout;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
@@ -24,8 +24,6 @@ use crate::worker::{Source, Worker};
 const TICK_MS: u16 = 100;
 /// A slot is an index above this many bits of generations.
 const GENERATION_BITS: u32 = 8;
-/// The provider of the OpenTelemetry memory profiling contract.
-const OTEL_PROVIDER: &str = "otel_memory";
 
 /// What is decided in the kernel. Fixed once loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -294,16 +292,7 @@ impl Probes {
         if self.member(slot)?.placed.contains(&key) {
             return Ok(());
         }
-        let attach = |program, name| {
-            let options = UsdtOpts { cookie: slot.0.into(), ..UsdtOpts::default() };
-            let pid = links::number(pid)?;
-            object::program(&self.object, program)?
-                .attach_usdt_with_opts(pid, image, OTEL_PROVIDER, name, options)
-                .map_err(|error| ("placing USDT probes", error))
-        };
-        // frees first: what is freed before its allocation was seen does no harm
-        let links =
-            object::explained(None, || Ok([attach("otel_free", "free")?, attach("otel_alloc", "alloc")?]))?;
+        let links = object::explained(None, || links::place_usdt(&self.object, slot, pid, image))?;
         let member = self.member(slot)?;
         member.links.extend(links);
         member.placed.insert(key);
@@ -341,29 +330,28 @@ impl Probes {
         Ok(())
     }
 
-    /// Ends the observation of one process: its probes are out once this returns. What is known of it stays readable until
-    /// [`forget`](Self::forget).
+    /// Ends the observation of an address space: its probes are out once this returns. What its process executes after it stays
+    /// under observation. What is known of it stays readable until [`forget`](Self::forget).
     pub fn release(&mut self, slot: Slot) {
-        let Some(member) = self.members.remove(&(slot.0 >> GENERATION_BITS)) else { return };
+        let index = slot.0 >> GENERATION_BITS;
+        let Some(mut member) = self.members.remove(&index) else { return };
+        let current = self.current(&member);
+        let goes_on = current.is_some_and(|now| now > slot);
         // first, so that hits meanwhile end at once
-        if self.current(&member).is_some() {
+        if current.is_some() && !goes_on {
             let _ = self.targets.delete(&member.host_pid.to_ne_bytes());
         }
-        drop(member.links);
-        for key in &member.wrappers {
+        if member.slot <= slot {
+            member.links.clear();
+            member.placed.clear();
+        }
+        for key in member.wrappers.extract_if(|key| key.slot <= slot.0) {
             let _ = self.wrappers.delete(key.as_bytes());
         }
-        self.forget_threads(member.host_pid);
-    }
-
-    /// Those of a process that is observed no more; the kernel itself removes those that end before.
-    fn forget_threads(&self, host_pid: u32) {
-        let threads: Vec<Vec<u8>> = self.threads.keys().collect();
-        for key in threads {
-            let thread = u64::read_from_bytes(&key).unwrap_or_default();
-            if thread >> 32 == u64::from(host_pid) {
-                let _ = self.threads.delete(&key);
-            }
+        if goes_on {
+            self.members.insert(index, member);
+        } else {
+            tables::forget_threads(&self.threads, member.host_pid);
         }
     }
 

@@ -84,6 +84,17 @@ where
     all.iter().filter(removed).count() as u64
 }
 
+/// Forgets what the threads of a process are at that is observed no more; the kernel itself removes those that end before.
+pub(crate) fn forget_threads(threads: &MapHandle, host_pid: u32) {
+    let keys: Vec<Vec<u8>> = threads.keys().collect();
+    for key in keys {
+        let thread = u64::read_from_bytes(&key).unwrap_or_default();
+        if thread >> 32 == u64::from(host_pid) {
+            let _ = threads.delete(&key);
+        }
+    }
+}
+
 /// The tables that tell of allocations.
 #[derive(Debug)]
 pub(crate) struct Tables {
@@ -153,7 +164,8 @@ fn add(sum: &mut AllocCounters, of: &CountersEntry) {
     sum.returns += of.returns;
     sum.handler_ns += of.handler_ns;
     sum.tracked += of.tracked;
-    sum.untracked += of.untracked;
+    // one CPU may have put back what another one has taken out
+    sum.untracked = sum.untracked.wrapping_add(of.untracked);
     sum.too_small += of.too_small;
     sum.sampled_out += of.sampled_out;
     sum.failed += of.failed;
