@@ -1,7 +1,7 @@
 //! The control socket: the `control` extension, by which somebody on this host tells the running sidecar whom to look at,
 //! and asks what it has found. HTTP/1.1 with JSON over a Unix socket, for root and the sidecar's own user.
 //!
-//! Read in this order: [`message`] is what is asked and answered, `api` the paths, [`findings`] what is remembered of what
+//! Read in this order: `message` is what is asked and answered, `api` the paths, `findings` what is remembered of what
 //! was found, `linux` the socket and who may use it, and the client's side of it.
 
 mod message;

@@ -32,6 +32,7 @@ pub mod investigation;
 pub mod desk;
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 pub(crate) mod testing;
 #[cfg(test)]
 #[cfg(target_os = "linux")]

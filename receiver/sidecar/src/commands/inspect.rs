@@ -111,13 +111,16 @@ impl Look {
     /// Until the time is over, somebody asks for the report, or there is nothing more to see.
     fn watch(&mut self, began: Duration, length: Duration, interrupt: &Interrupt) -> anyhow::Result<End> {
         let (over, mut next) = (began + length, HostClock::now_boot()?);
-        let mut due = true;
+        let (mut rung, mut stepped) = (false, Duration::ZERO);
         loop {
             let now = HostClock::now_boot()?;
-            if (due || now >= next || now >= over)
-                && let Some(end) = self.investigation.step(now).ended
-            {
-                return Ok(end);
+            // processes that come and go all the time do not make it all the more frequent
+            let is_due = now >= next || now >= over || (rung && now.saturating_sub(stepped) >= HEARD);
+            if is_due {
+                (rung, stepped) = (false, now);
+                if let Some(end) = self.investigation.step(now).ended {
+                    return Ok(end);
+                }
             }
             if now >= next {
                 self.survey(now, now.saturating_sub(began));
@@ -130,9 +133,7 @@ impl Look {
                 return Ok(End::Elapsed);
             }
             let wait = next.min(over).saturating_sub(now).min(HEARD);
-            self.investigation.wait(wait);
-            // it comes back sooner when something has happened
-            due = HostClock::now_boot()?.saturating_sub(now) < wait;
+            rung |= self.investigation.wait(wait);
         }
     }
 

@@ -36,7 +36,13 @@ impl Program<'_> {
             let loaded = old.load(&self.parts.factories).map_err(|problems| problems.to_string())?;
             self.build(loaded).map(|running| running.service).map_err(|error| error.to_string())
         };
-        match exchange(running.service, next.service, again, DRAIN, signals.stop()).await {
+        let stop = async {
+            let asked = signals.stop().await;
+            // what has been started by then lets its target go as it does when it ends otherwise
+            self.parts.desk.close();
+            asked
+        };
+        match exchange(running.service, next.service, again, DRAIN, stop).await {
             Exchanged::Done(service) => {
                 self.log.set(logs);
                 self.parts.estates.clear();

@@ -1,5 +1,7 @@
 //! The thread that looks at one target more closely: as configured, or as somebody at the desk orders.
 
+mod wanted;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,12 +12,12 @@ use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
+pub(super) use self::wanted::Wanted;
 use super::scope::Scope;
-use super::settings::{Budget, HuntSettings};
 use crate::investigate::bell::Bell;
 use crate::investigate::desk::{Desk, Order, OrderError, Request, Seat, Status};
 use crate::investigate::investigation::{Investigation, Meters, OpenError};
-use crate::investigate::plan::{End, Filters, Mode, Origin, Plan, Rung};
+use crate::investigate::plan::{End, Mode, Origin, Plan, Rung};
 use crate::investigate::report::Report;
 use crate::investigate::told::{ModeChange, Told};
 use crate::metrics::{Look, Metrics, Unfreed as UnfreedMemory, stage};
@@ -33,40 +35,6 @@ const RESERVED: usize = 64;
 const PATIENCE: Duration = Duration::from_millis(50);
 /// Stacks in a status.
 const TOP: usize = 10;
-
-/// What a configuration says of targets.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Wanted {
-    filters: Filters,
-    budget: Budget,
-    duration: Duration,
-    plan: Option<Plan>,
-    scope: Scope,
-}
-
-impl Wanted {
-    pub(super) fn of(settings: &HuntSettings) -> Self {
-        Self {
-            filters: settings.filters.clone(),
-            budget: settings.budget,
-            duration: settings.target_duration,
-            plan: settings.investigate.clone(),
-            scope: settings.scope.clone(),
-        }
-    }
-
-    fn plan(&self, order: Order) -> Plan {
-        let configured = self.plan.as_ref().map(|plan| plan.rung);
-        let rung = order.rung.or(configured).unwrap_or_default();
-        let mut filters = Filters { overhead_budget: self.budget.of(rung), ..self.filters.clone() };
-        if let Some(size) = order.min_allocation_size {
-            filters.min_allocation_size = size;
-            filters.large_allocation_size = filters.large_allocation_size.max(size);
-        }
-        let duration = Some(order.duration.unwrap_or(self.duration));
-        Plan { target: order.target, rung, duration, filters, origin: order.origin }
-    }
-}
 
 /// What outlives a configuration.
 pub(super) struct Pursuit {
@@ -156,6 +124,7 @@ impl Pursuer {
                 "another receiver takes the orders of the control socket; this one follows its configuration alone"
             );
         }
+        let _leaving = desk.leaving(&seat);
         self.enter();
         loop {
             let rung = seat.wait(self.patience());
@@ -178,6 +147,8 @@ impl Pursuer {
                     Request::Release(origin, answer) => drop(answer.send(self.release(origin))),
                     Request::Status(answer) => drop(answer.send(self.status())),
                 }
+                // whoever never stops asking does not keep the brake waiting
+                self.tick();
             }
             self.tick();
         }

@@ -118,9 +118,14 @@ impl Desk {
         free
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     pub(crate) fn is_attended(&self) -> bool {
         lock(&self.seat).is_some()
+    }
+
+    /// Gets up when this goes, also where that is by a panic.
+    pub(crate) fn leaving<'a>(&'a self, seat: &'a Arc<Seat>) -> Leaving<'a> {
+        Leaving { desk: self, seat }
     }
 
     /// Gets up. What has been asked and not been answered never is.
@@ -149,6 +154,18 @@ impl Desk {
             }
             std::sync::mpsc::RecvTimeoutError::Disconnected => OrderError::NobodyHome,
         })
+    }
+}
+
+/// See [`Desk::leaving`].
+pub(crate) struct Leaving<'a> {
+    desk: &'a Desk,
+    seat: &'a Arc<Seat>,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.desk.leave(self.seat);
     }
 }
 

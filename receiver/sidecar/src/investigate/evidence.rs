@@ -106,7 +106,7 @@ impl Evidence {
             .is_none_or(|(when, took)| when.elapsed() >= LIVE_SPACING.max(took.saturating_mul(LIVE_SHARE)))
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     pub(super) fn forget_when_read(&mut self) {
         self.live_read = None;
     }
@@ -276,13 +276,17 @@ impl Evidence {
     /// An address space comes to its end. What it held then is kept, for the report.
     pub(super) fn end(&mut self, slot: Slot, ledger: &mut Ledger) {
         let figures: Vec<_> = self.tally.evidence().filter(|(key, _)| key.slot == slot).collect();
-        for (key, figures) in figures {
-            let Some(stack) = self.unnamed(ledger, &key, &figures) else { continue };
-            if !key.mapped {
-                self.gone_totals = sum(self.gone_totals, &stack);
-                self.gone_totals.gone_bytes = self.gone_totals.gone_bytes.saturating_add(stack.live_bytes);
-                self.gone_totals.gone_count = self.gone_totals.gone_count.saturating_add(stack.live_count);
-            }
+        let known = |(key, figures)| Some((key, self.unnamed(ledger, &key, &figures)?));
+        let mut ended: Vec<(StackKey, StackEvidence)> = figures.into_iter().filter_map(known).collect();
+        for (_, stack) in ended.iter().filter(|(key, _)| !key.mapped) {
+            self.gone_totals = sum(self.gone_totals, stack);
+            self.gone_totals.gone_bytes = self.gone_totals.gone_bytes.saturating_add(stack.live_bytes);
+            self.gone_totals.gone_count = self.gone_totals.gone_count.saturating_add(stack.live_count);
+        }
+        // only those that may be kept get their frames, which are many
+        ended.sort_by_key(|(_, stack)| Reverse(stack.live_bytes));
+        ended.truncate(MAX_GONE);
+        for (key, stack) in ended {
             self.gone.push(StackEvidence { gone: true, ..self.named(ledger, &key, stack) });
         }
         self.gone.sort_by_key(|stack| Reverse(stack.live_bytes));

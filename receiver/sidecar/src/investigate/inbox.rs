@@ -93,7 +93,7 @@ impl Inbox {
     }
 
     /// Waits until all has been taken out and dealt with.
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     pub(super) fn settle(&self) {
         let mut waiting = self.lock();
         while !waiting.records.is_empty() || waiting.in_hand {

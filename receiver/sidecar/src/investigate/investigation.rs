@@ -145,10 +145,10 @@ impl Investigation {
         self.look.started
     }
 
-    /// Waits until something has happened to a process of the target, `timeout` at most. Then a
+    /// Waits until something has happened to a process of the target, `timeout` at most. True: it has, and a
     /// [`step`](Self::step) is due.
-    pub fn wait(&self, timeout: Duration) {
-        self.look.bell.wait(Some(timeout));
+    pub fn wait(&self, timeout: Duration) -> bool {
+        self.look.bell.wait(Some(timeout))
     }
 
     /// Takes stock. To be called once a second and after [`wait`](Self::wait). `now` is the time since boot.
@@ -283,7 +283,7 @@ impl Investigation {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 impl Investigation {
     /// Waits until all that was told has been heard.
     pub(super) fn listened(&self) {

@@ -20,7 +20,8 @@ use crate::hunt::bucket::Bucket;
 const MAX_SITES: usize = 1 << 15;
 /// Stacks that are kept. A frame takes some 200 bytes.
 const MAX_TRACES: usize = 1 << 14;
-/// Events of processes between two steps; what is beyond is found by looking.
+/// Events of processes between two steps. Beyond, children are found by looking; all else comes from processes that have been
+/// taken in, and is bounded by these.
 const MAX_EVENTS: usize = 4096;
 /// Records between two steps, beside what `max_events_per_second` lets through.
 const MAX_TOLD: usize = 1 << 14;
@@ -142,7 +143,7 @@ impl Ledger {
                 return;
             }
         }
-        if self.events.len() < MAX_EVENTS {
+        if self.events.len() < MAX_EVENTS || !matches!(event, ProcessEvent::Forked { .. }) {
             self.events.push(event);
         }
     }
@@ -255,7 +256,7 @@ impl Listening {
     }
 
     /// Waits until all that was put in is heard.
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     pub(super) fn settle(&self) {
         self.inbox.settle();
     }

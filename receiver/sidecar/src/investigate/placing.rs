@@ -137,6 +137,7 @@ fn family(family: Family) -> &'static str {
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::path::PathBuf;
 

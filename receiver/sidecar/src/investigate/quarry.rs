@@ -65,9 +65,10 @@ impl Quarry {
 
 /// Whether `include` and `exclude` let a process be looked at.
 pub(super) fn is_admitted(scope: &Scope, subject: &Subject) -> bool {
+    let executable = subject.executable_path.as_deref().or(Some(subject.reading.executable.as_str()));
     scope.is_everybody()
         || scope.admits(&Candidate {
-            executable: subject.executable_path.as_deref().or(Some(subject.reading.executable.as_str())),
+            executable: executable.filter(|name| !name.is_empty()),
             command: &subject.reading.comm,
             container: subject.container_id.as_deref(),
             cgroup: subject.cgroup_path.as_deref(),

@@ -1,6 +1,5 @@
 //! What a look at a target tells: operations, what is not freed, and its beginning and end.
 
-
 use mlh_stacks::trace::Trace;
 use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 

@@ -4,6 +4,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::*;
+use crate::hunt::settings::{Budget, HuntSettings};
 use crate::investigate::plan::Target;
 use crate::investigate::testing::{Kernel, Waiting, open_ringing, plan};
 use crate::semconv;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mlh_bpf::alloc::heard::Slot;
 use mlh_stacks::modules::{FileId, Modules};
@@ -23,6 +23,9 @@ use crate::records::Subject;
 /// Looks at the maps while a process is still being loaded.
 const ROUNDS: usize = 3;
 
+/// Newcomers are taken in for so long at a time.
+const INTAKE: Duration = Duration::from_secs(1);
+
 /// The ledger of a process's mappings, when its probes have been placed.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Mapped {
@@ -35,10 +38,15 @@ pub(super) enum Mapped {
 }
 
 impl Members {
-    /// Takes in those of these that are not in yet.
+    /// Takes in those of these that are not in yet, as many as there is time for.
     pub(super) fn admit_all(&mut self, means: &mut Means<'_>, pids: &BTreeSet<u32>) {
         let known: BTreeSet<u32> = self.living.values().map(|living| living.member.pid).collect();
+        let began = Instant::now();
         for &pid in pids.difference(&known) {
+            // the brake waits for this; the others are found again by the next step
+            if began.elapsed() >= INTAKE {
+                break;
+            }
             if let Err(reason) = self.admit(means, pid) {
                 tracing::debug!(pid, %reason, "a process of the target is not looked at");
             }
@@ -212,6 +220,8 @@ impl Members {
         if let Err(reason) =
             reading.ok_or_else(ended).and_then(|reading| self.take_in(means, &reading, Some(next)))
         {
+            means.tracer.release(next);
+            means.tracer.forget(next);
             tracing::debug!(pid, %reason, "a program that a process of the target executes is not looked at");
             self.remark(format!("process {pid} executed a program that was not looked at: {reason}"));
         }

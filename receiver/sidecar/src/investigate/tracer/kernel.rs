@@ -11,6 +11,7 @@ use crate::investigate::investigation::OpenError;
 use crate::investigate::plan::{Plan, Rung};
 
 pub(super) fn open(plan: &Plan, sink: Sink) -> Result<Box<dyn Tracer>, OpenError> {
+    allow_open_files();
     let filters = &plan.filters;
     let debug = plan.rung == Rung::Debug;
     let options = AllocOptions {
@@ -25,6 +26,18 @@ pub(super) fn open(plan: &Plan, sink: Sink) -> Result<Box<dyn Tracer>, OpenError
     };
     let probes = Probes::load(&options, sink).map_err(|error| OpenError::Host(error.to_string()))?;
     Ok(Box::new(KernelTracer(probes)))
+}
+
+/// Many files of a target are open at once, and on older kernels each probe is one. What everybody gets by default (1,024) is
+/// little, and more is there for the asking.
+fn allow_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) }
+    });
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 struct KernelTracer(Probes);
