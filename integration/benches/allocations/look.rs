@@ -6,7 +6,7 @@ use mlh_bpf::alloc::heard::Heard;
 use mlh_bpf::alloc::probes::{AllocOptions, Probes};
 use mlh_integration::gate::Gate;
 use mlh_stacks::modules::Modules;
-use mlh_targets::points::{Points, Wish, find};
+use mlh_targets::points::{Image, Points, Wish, find};
 
 use crate::subject::{Paired, Subject};
 
@@ -83,6 +83,9 @@ impl Look {
     pub(crate) fn during<T>(&mut self, work: impl FnOnce(&Probes) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let slot = self.probes.admit(self.pid)?;
         self.probes.wrappers(slot, &self.points.wrappers)?;
+        if self.points.least > 0 {
+            self.probes.least(slot, self.points.least)?;
+        }
         for image in &self.points.images {
             self.probes.attach(slot, &image.path, &image.points)?;
         }
@@ -122,16 +125,15 @@ impl Look {
         (0..rounds).map(&mut round).collect()
     }
 
-    /// How many probes there are, and how many of them are reached only past a thread cache: `9 probes, 5 of them gates`.
+    /// How many probes there are, and how many of them are reached only past a thread cache: `9 probes, 5 of them gates`; and where
+    /// they do not see all that was asked for, from how many bytes on they do.
     pub(crate) fn placements(&self) -> String {
-        let sum = |part: fn(&mlh_targets::points::Image) -> usize| -> usize {
-            self.points.images.iter().map(part).sum()
-        };
-        format!(
-            "{} probes, {} of them gates",
-            sum(|image| image.points.len()),
-            sum(|image| image.gates.len())
-        )
+        let sum = |part: fn(&Image) -> usize| self.points.images.iter().map(part).sum::<usize>();
+        let (probes, gates) = (sum(|image| image.points.len()), sum(|image| image.gates.len()));
+        match self.points.least {
+            0 => format!("{probes} probes, {gates} of them gates"),
+            least => format!("{probes} probes, {gates} of them gates, from {least} B on"),
+        }
     }
 }
 

@@ -52,7 +52,7 @@ fn attached(peer: &mut Process, pid: u32, before: &Code) -> anyhow::Result<()> {
     let mut known = 0;
     until("the peer's probes", PATIENCE, || {
         if peer.lives().is_err() {
-            let said = peer.stderr() + &peer.stdout();
+            let said = peer.stdout() + &peer.stderr();
             let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
             return Err(Skip::because(format!("bcc's memleak does not run here: {last}")).into());
         }

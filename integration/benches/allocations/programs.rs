@@ -5,7 +5,6 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use mlh_bpf::alloc::probes::AllocOptions;
 use mlh_integration::process::Process;
 use mlh_integration::scenario::World;
 use mlh_integration::statistics::paired_ratio;
@@ -19,10 +18,7 @@ use crate::subject::{Subject, base, times};
 const ROUNDS: usize = 11;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Of `redis-benchmark`, of each of its two kinds.
-const COMMANDS: u32 = 300_000;
-
-/// From more on than jemalloc keeps in slabs and caches: all of its gates can be used then.
-const PAST_SLABS: AllocOptions = AllocOptions { min_allocation_size: 16 << 10, ..TARGETED };
+const COMMANDS: u32 = 1_000_000;
 
 /// One that works at each line of its input, and prints a line when it is done.
 struct Lines {
@@ -112,23 +108,12 @@ fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
 
 /// A row; with no goal where there is no largest ratio.
 fn row(table: &mut Table, name: &str, most: Option<f64>, subject: &mut dyn Subject) -> anyhow::Result<()> {
-    row_from(table, name, most, subject, &TARGETED)
-}
-
-fn row_from(
-    table: &mut Table,
-    name: &str,
-    most: Option<f64>,
-    subject: &mut dyn Subject,
-    options: &AllocOptions,
-) -> anyhow::Result<()> {
     // what is loaded by the first work is probed too
     subject.cost()?;
-    let mut look = Look::prepare(subject.pid(), options)?;
+    let mut look = Look::prepare(subject.pid(), &TARGETED)?;
     let paired = look.compare(subject, false, ROUNDS)?;
     let ratio = paired_ratio(&paired);
-    let least = options.min_allocation_size >> 10;
-    let what = format!("{name}, targeted mode from {least} KiB, {ROUNDS} pairs");
+    let what = format!("{name}, targeted mode from 10 KiB, {ROUNDS} pairs");
     match most {
         Some(most) => {
             let goal = format!("<= {most:.2} times");
@@ -146,9 +131,7 @@ fn row_from(
 pub(crate) fn redis(world: &World, table: &mut Table) -> anyhow::Result<()> {
     for command in ["set", "get"] {
         let name = format!("redis, server CPU of {COMMANDS} {}", command.to_uppercase());
-        let mut server = Redis::start(world, command)?;
-        row(table, &name, Some(1.01), &mut server)?;
-        row_from(table, &name, None, &mut server, &PAST_SLABS)?;
+        row(table, &name, Some(1.01), &mut Redis::start(world, command)?)?;
     }
     Ok(())
 }
