@@ -9,6 +9,7 @@ use memory_leak_hunter::cli::Cli;
 use memory_leak_hunter::commands::{self, Exit};
 
 fn main() -> ExitCode {
+    mlh_bpf::memory::keep_little();
     match Cli::try_parse() {
         Ok(cli) => commands::dispatch(cli).into(),
         Err(message) => {

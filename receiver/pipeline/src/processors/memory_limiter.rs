@@ -1,8 +1,10 @@
 //! `memory_limiter`: refuses data while the process uses too much memory. Belongs first in a pipeline.
 //!
-//! The resident memory is read when data comes and the last reading is `check_interval` old: an idle pipeline costs
-//! nothing, and there is nothing to refuse while nothing comes. Above `limit_mib - spike_limit_mib` data is refused with
-//! a retryable error, until it is below again; the spike covers what may still come between two readings.
+//! What counts is the memory that the process holds for itself: anonymous, shared, and swapped out. Pages of files, such
+//! as those of its own program, do not: the kernel takes them back when it needs them. It is read when data comes and the
+//! last reading is `check_interval` old: an idle pipeline costs nothing, and there is nothing to refuse while nothing
+//! comes. Above `limit_mib - spike_limit_mib` data is refused with a retryable error, until it is below again; the spike
+//! covers what may still come between two readings.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,7 +22,7 @@ use crate::reporter::Reporter;
 
 const MIB: u64 = 1024 * 1024;
 
-/// How the memory in use is learnt: resident bytes, or why they cannot be read.
+/// How the memory in use is learnt: bytes, or why they cannot be read.
 type Reading = Arc<dyn Fn() -> Result<u64, String> + Send + Sync>;
 
 /// Makes memory limiters.
@@ -61,7 +63,7 @@ impl Config {
         Self { check_interval, limit_mib, spike_limit_mib }
     }
 
-    /// At and above this many resident bytes data is refused.
+    /// At and above this many bytes in use data is refused.
     fn soft_limit(&self) -> u64 {
         self.limit_mib.saturating_sub(self.spike_limit_mib) * MIB
     }
@@ -81,21 +83,23 @@ impl Config {
 
 impl ProcessorBlueprint for Config {
     fn build(&self, context: BuildContext, next: Arc<dyn Consumer>) -> Result<BuiltConsumer, ComponentError> {
-        Ok(self.build_with(&context, next, Arc::new(resident_bytes)))
+        Ok(self.build_with(&context, next, Arc::new(bytes_in_use)))
     }
 }
 
-/// The resident memory of this process.
+/// What this process holds for itself; where the kernel does not tell it apart, all that is resident.
 #[cfg(target_os = "linux")]
-fn resident_bytes() -> Result<u64, String> {
-    let statm =
-        procfs::process::Process::myself().and_then(|me| me.statm()).map_err(|error| error.to_string())?;
-    Ok(statm.resident * procfs::page_size())
+fn bytes_in_use() -> Result<u64, String> {
+    let status =
+        procfs::process::Process::myself().and_then(|me| me.status()).map_err(|error| error.to_string())?;
+    let parts = [status.rssanon, status.rssshmem, status.vmswap];
+    let kib = parts.into_iter().sum::<Option<u64>>().or(status.vmrss);
+    kib.map(|kib| kib * 1024).ok_or_else(|| "the kernel does not tell".to_owned())
 }
 
-/// The resident memory of this process: not known here.
+/// What this process holds for itself: not known here.
 #[cfg(not(target_os = "linux"))]
-fn resident_bytes() -> Result<u64, String> {
+fn bytes_in_use() -> Result<u64, String> {
     Err("it cannot be read on this platform".to_owned())
 }
 

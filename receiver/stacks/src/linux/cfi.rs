@@ -15,9 +15,9 @@ use gimli::{
 use super::elf::Elf;
 
 /// Node has 11 MiB, browsers some 20.
-const MAX_SECTION: u64 = 32 * 1024 * 1024;
+const MAX_SECTION: u64 = 20 * 1024 * 1024;
 /// Functions of a file; the rest of more are not known.
-const MAX_FUNCTIONS: usize = 1_000_000;
+const MAX_FUNCTIONS: usize = 500_000;
 /// Addresses whose rows are kept.
 const MAX_ROWS: usize = 16 * 1024;
 /// Bytes of what functions have in common; compilers write some thirty. It is read anew for each of them.

@@ -2,16 +2,18 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use addr2line::Context;
 use gimli::{Dwarf, EndianArcSlice, LittleEndian, SectionId};
 
 use super::demangle::{clean, demangle};
 use super::elf::Elf;
-use super::unfolding::is_bounded;
+use super::unfolding::unfolds_to;
 
-/// Of all sections together, unpacked. What has more is named from its symbols: it would be held in memory.
-pub(crate) const MAX_DEBUG: u64 = 64 * 1024 * 1024;
+/// In memory, of all files of a library together. A file for which there is no room is named from its symbols: whoever asks
+/// for lines should not lose the whole look to them.
+const MAX_DEBUG: u64 = 30 * 1024 * 1024;
 /// Functions inlined into each other at one address.
 const MAX_INLINED: usize = 64;
 const NEEDED: [SectionId; 10] = [
@@ -45,16 +47,55 @@ impl Named {
     }
 }
 
-/// The debug information of one file.
-pub(crate) struct Debug {
-    context: Context<Bytes>,
+/// What debug information may still take. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Room(Arc<AtomicU64>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self::of(MAX_DEBUG)
+    }
+}
+
+impl Room {
+    pub(crate) fn of(bytes: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(bytes)))
+    }
+
+    pub(crate) fn left(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, size: u64) -> Option<Taken> {
+        let less = |left: u64| left.checked_sub(size);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok()?;
+        Some(Taken { room: self.clone(), size })
+    }
+}
+
+/// A part of it, until it is dropped.
+struct Taken {
+    room: Room,
     size: u64,
 }
 
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.room.0.fetch_add(self.size, Ordering::Relaxed);
+    }
+}
+
+/// The debug information of one file.
+pub(crate) struct Debug {
+    context: Context<Bytes>,
+    taken: Taken,
+}
+
 impl Debug {
-    /// `None` if the file has none, has too much, or such as no compiler makes.
-    pub(crate) fn read(elf: &Elf, file: &File) -> Option<Self> {
-        let mut left = MAX_DEBUG;
+    /// `None` if the file has none, more than there is room for, or such as no compiler makes.
+    pub(crate) fn read(elf: &Elf, file: &File, room: &Room) -> Option<Self> {
+        let whole = room.left();
+        let mut left = whole;
         if elf.section(SectionId::DebugInfo.name().as_bytes())?.size() == 0 {
             return None;
         }
@@ -67,10 +108,8 @@ impl Debug {
             Some(EndianArcSlice::new(Arc::from(contents), LittleEndian))
         };
         let dwarf = Dwarf::load(|id| load(id).ok_or(())).ok()?;
-        if !is_bounded(&dwarf) {
-            return None;
-        }
-        Some(Self { context: Context::from_dwarf(dwarf).ok()?, size: MAX_DEBUG - left })
+        let taken = room.take((whole - left).checked_add(unfolds_to(&dwarf)?)?)?;
+        Some(Self { context: Context::from_dwarf(dwarf).ok()?, taken })
     }
 
     /// Who is at a virtual address of the file: innermost first, so that all but the last were inlined.
@@ -92,8 +131,8 @@ impl Debug {
         found
     }
 
-    /// Bytes that it holds, at least.
+    /// Bytes that it holds, roughly.
     pub(crate) fn size(&self) -> u64 {
-        self.size
+        self.taken.size
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::cfi::{Cfi, Row};
 use super::demangle::demangle;
-use super::dwarf::{Debug, Named};
+use super::dwarf::{Debug, Named, Room};
 use super::elf::Elf;
 use super::symbols::Symbols;
 
@@ -20,6 +20,10 @@ pub(crate) struct Image {
     file: File,
     /// Where the distributor has put the symbols, if not into the file.
     separate: Option<File>,
+    /// For its debug information.
+    room: Room,
+    /// Names come from its symbols alone: there was too much of all.
+    without_lines: bool,
     elf: Option<Elf>,
     cfi: Lazy<Cfi>,
     names: Lazy<Names>,
@@ -59,7 +63,7 @@ struct Names {
 
 impl Image {
     /// `separate` is asked for the file of a build id if there are no names in `file` itself.
-    pub(crate) fn new(file: File, separate: impl FnOnce(&[u8]) -> Option<File>) -> Self {
+    pub(crate) fn new(file: File, room: &Room, separate: impl FnOnce(&[u8]) -> Option<File>) -> Self {
         let elf = Elf::read(&file);
         let separate = elf.as_ref().filter(|elf| elf.section(b".symtab").is_none()).and_then(|elf| {
             let id = elf.build_id.as_deref()?;
@@ -69,6 +73,8 @@ impl Image {
         Self {
             file,
             separate,
+            room: room.clone(),
+            without_lines: false,
             elf,
             cfi: Lazy::Unread,
             names: Lazy::Unread,
@@ -121,7 +127,8 @@ impl Image {
             let other = separate.and_then(|file| Some((Elf::read(file)?, file)));
             let (elf, file) = other.as_ref().map_or((own, file), |(elf, file)| (elf, *file));
             let symbols = Symbols::read(elf, file).or_else(|| Symbols::read(own, &self.file));
-            Some(Names { symbols, debug: Debug::read(elf, file) })
+            let debug = if self.without_lines { None } else { Debug::read(elf, file, &self.room) };
+            Some(Names { symbols, debug })
         };
         let Some(names) = self.names.get(read) else { return vec![Named::default()] };
         let mut found = names.debug.as_ref().map(|debug| debug.at(address)).unwrap_or_default();
@@ -144,6 +151,12 @@ impl Image {
         let symbols = names.and_then(|it| it.symbols.as_ref()).map_or(0, Symbols::size);
         let debug = names.and_then(|it| it.debug.as_ref()).map_or(0, Debug::size);
         debug + (symbols + self.cfi.known().map_or(0, Cfi::size)) as u64
+    }
+
+    /// Lets go of lines for good.
+    pub(crate) fn forgo_lines(&mut self) {
+        let Lazy::Read(Some(names)) = &mut self.names else { return };
+        self.without_lines |= names.debug.take().is_some();
     }
 
     /// Lets go of what [`held`](Self::held) counts.
@@ -208,7 +221,7 @@ mod tests {
         run("strip", &[&at("a")]);
         let names = |debug: &str| {
             let debug = File::open(at(debug)).ok();
-            let mut image = Image::new(File::open(at("a")).unwrap(), |_| debug);
+            let mut image = Image::new(File::open(at("a")).unwrap(), &Room::default(), |_| debug);
             let names = image.names(address);
             let held = image.held();
             image.forget();
@@ -221,5 +234,43 @@ mod tests {
         assert!(named[0].file.as_deref().unwrap().ends_with("/a.c"));
         assert_eq!(names("b.debug")[..], [Named::default()]);
         assert_eq!(names("none")[..], [Named::default()]);
+    }
+
+    /// Guarantees: lines are let go before anything else and for good, the name stays; the room that they took is free again.
+    ///
+    /// Needs: cc.
+    #[test]
+    fn lines_are_forgone() {
+        let room = tempfile::tempdir().unwrap();
+        let (source, program) = (room.path().join("a.c"), room.path().join("a"));
+        std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+        run("cc", &[Path::new("-g"), &source, Path::new("-o"), &program]);
+        let address = address_of(&program, "main");
+        let ample = Room::default();
+        let left = ample.left();
+        let image = |room: &Room| Image::new(File::open(&program).unwrap(), room, |_| None);
+        let named = |image: &mut Image| {
+            image.named.clear();
+            let names = image.names(address);
+            (names[0].function.clone().unwrap(), names[0].line)
+        };
+        let mut first = image(&ample);
+        assert_eq!(named(&mut first), ("main".to_owned(), Some(1)));
+        let taken = left - ample.left();
+        assert!(taken > 0 && first.held() >= taken);
+        let narrow = Room::of(taken - 1);
+        assert_eq!(named(&mut image(&narrow)), ("main".to_owned(), None));
+        assert_eq!(narrow.left(), taken - 1);
+        let just = Room::of(taken);
+        let mut one = image(&just);
+        assert_eq!(named(&mut one).1, Some(1));
+        assert_eq!(named(&mut image(&just)).1, None);
+        drop(one);
+        assert_eq!(named(&mut image(&just)).1, Some(1));
+        first.forgo_lines();
+        assert_eq!((ample.left(), named(&mut first)), (left, ("main".to_owned(), None)));
+        first.forget();
+        assert_eq!(named(&mut first).1, None);
+        assert!(first.held() > 0);
     }
 }

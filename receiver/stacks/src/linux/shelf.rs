@@ -6,15 +6,16 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::dwarf::Room;
 use super::image::Image;
 use super::open;
 use crate::modules::Module;
 
 /// Open at the same time, by all processes together.
 const MAX_FILES: usize = 400;
-/// Bytes held of all files together. More than the bounds of one file add up to, so that the largest is not read anew for
-/// each name.
-const MAX_HELD: u64 = 176 * 1024 * 1024;
+/// Bytes held of all files together. As much as the bounds of one file's symbols and tables add up to, so that the largest
+/// is not read anew for each name.
+const MAX_HELD: u64 = 48 * 1024 * 1024;
 
 /// A file that is shared.
 pub(crate) type Shared = Arc<Mutex<Image>>;
@@ -24,11 +25,14 @@ type Key = (u64, u64, i64, i64);
 
 /// See [`Library`](crate::unwind::Library).
 #[derive(Clone, Default)]
-pub(crate) struct Shelf(Arc<Mutex<HashMap<Key, Weak<Mutex<Image>>>>>);
+pub(crate) struct Shelf {
+    files: Arc<Mutex<HashMap<Key, Weak<Mutex<Image>>>>>,
+    room: Room,
+}
 
 impl fmt::Debug for Shelf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shelf").field("files", &lock(&self.0).len()).finish()
+        f.debug_struct("Shelf").field("files", &lock(&self.files).len()).finish()
     }
 }
 
@@ -38,7 +42,7 @@ impl Shelf {
         let file = open::regular(&module.reachable_path(pid)?)?;
         let it = file.metadata().ok()?;
         let key = (it.dev(), it.ino(), it.ctime(), it.ctime_nsec());
-        let mut files = lock(&self.0);
+        let mut files = lock(&self.files);
         if let Some(known) = files.get(&key).and_then(Weak::upgrade) {
             return Some(known);
         }
@@ -46,16 +50,20 @@ impl Shelf {
         if files.len() >= MAX_FILES {
             return None;
         }
-        let image = Arc::new(Mutex::new(Image::new(file, |build_id| separate(pid, build_id))));
+        let image = Arc::new(Mutex::new(Image::new(file, &self.room, |build_id| separate(pid, build_id))));
         files.insert(key, Arc::downgrade(&image));
         Some(image)
     }
 
-    /// Lets go of what has been read if that has become too much; what is needed again is read again.
+    /// Lets go of what has been read if that has become too much: of lines first and for good, or they would be read anew
+    /// for each name; what else is needed again is read again.
     pub(crate) fn tidy(&self) {
-        let files: Vec<_> = lock(&self.0).values().filter_map(Weak::upgrade).collect();
-        let held: u64 = files.iter().map(|file| lock(file).held()).sum();
-        if held > MAX_HELD {
+        let files: Vec<_> = lock(&self.files).values().filter_map(Weak::upgrade).collect();
+        let held = || files.iter().map(|file| lock(file).held()).sum::<u64>();
+        if held() > MAX_HELD {
+            files.iter().for_each(|file| lock(file).forgo_lines());
+        }
+        if held() > MAX_HELD {
             files.iter().for_each(|file| lock(file).forget());
         }
     }

@@ -36,6 +36,8 @@ pub(crate) struct Stacks {
     shelf: Shelf,
     /// By address; they do not overlap.
     code: Vec<Code>,
+    /// Where functions return to whose return a probe catches; absent where none does yet.
+    caught_at: Option<u64>,
     perf_map: PerfMap,
     /// A walk has led to where nothing is.
     stale: bool,
@@ -68,6 +70,7 @@ impl Stacks {
             max_frames: max_frames.max(1),
             shelf: shelf.clone(),
             code: Vec::new(),
+            caught_at: None,
             perf_map,
             stale: false,
         }
@@ -110,6 +113,8 @@ impl Stacks {
         );
         code.sort_unstable_by_key(|it| it.start);
         code.truncate(MAX_CODE);
+        self.caught_at =
+            modules.anonymous.iter().find(|region| region.name == "[uprobes]").map(|region| region.start);
         let regions = modules.regions();
         let room = MAX_CODE - code.len();
         let is_free = |it: &&Code| {
@@ -129,10 +134,12 @@ impl Stacks {
     pub(crate) fn trace(&mut self, captured: &Captured<'_>) -> Trace {
         let code = &self.code;
         let code_end = code.last().map_or(u64::MAX, |it| it.end);
-        let mut stale = false;
-        let ground = |address| {
+        let (caught_at, mut stale, mut caught) = (self.caught_at, false, false);
+        let ground = |address: u64| {
             let found = at(code, address);
-            stale |= found.is_none();
+            // a return address lies behind what is looked up
+            caught |= caught_at.is_some_and(|start| start == address.saturating_add(1));
+            stale |= found.is_none() && !caught;
             found.map_or(Ground::Nothing, |it| Ground::Code(it.row(address)))
         };
         let (steps, end) = walk(captured, self.max_frames, code_end, ground);
@@ -150,7 +157,11 @@ impl Stacks {
                 }
             }
         }
-        let incomplete = self.why(captured, &steps, end, frames.last());
+        let incomplete = if caught {
+            Some("somebody else's probe catches the return there, and the caller cannot be told".to_owned())
+        } else {
+            self.why(captured, &steps, end, frames.last())
+        };
         if grown {
             self.shelf.tidy();
         }

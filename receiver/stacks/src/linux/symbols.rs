@@ -8,8 +8,10 @@ use object::{LittleEndian as LE, pod};
 
 use super::elf::Elf;
 
-/// Of the table, and of its names: a million symbols. What has more is named from what the dynamic linker sees.
-const MAX_TABLE: u64 = 24 * 1024 * 1024;
+/// Of the table: 350,000 symbols, node has 110,000. What has more is named from what the dynamic linker sees.
+const MAX_TABLE: u64 = 8 * 1024 * 1024;
+/// Of its names; node has 8 MiB.
+const MAX_NAMES: u64 = 12 * 1024 * 1024;
 /// Nested symbols that are looked through for one that covers an address.
 const MAX_NESTED: usize = 16;
 
@@ -36,7 +38,7 @@ impl Symbols {
         let read = |name: &[u8]| {
             let section = elf.section(name)?;
             let table = section.contents(file, MAX_TABLE)?;
-            let names = elf.section_at(section.link)?.contents(file, MAX_TABLE)?;
+            let names = elf.section_at(section.link)?.contents(file, MAX_NAMES)?;
             let (symbols, _) = pod::slice_from_bytes::<Sym64<LE>>(&table, table.len() / 24).ok()?;
             let mut functions: Vec<_> = symbols.iter().filter_map(function).collect();
             functions.sort_unstable_by_key(|it| (it.address, it.rank));

@@ -2,8 +2,8 @@
 
 use std::fs::{self, File};
 
-use mlh_stacks::modules::Modules;
-use mlh_stacks::unwind::{Library, Unwinder};
+use mlh_stacks::modules::{Anonymous, Modules};
+use mlh_stacks::unwind::{Captured, Library, Unwinder};
 
 use crate::target::{MAX_FRAMES, Target, blamed, build, build_plugin, functions};
 
@@ -128,4 +128,19 @@ fn closed_file() {
     assert_eq!(here.frames[0].function, None);
     assert_eq!(here.hash, again.hash);
     assert_ne!(here.hash, there.hash);
+}
+
+/// Guarantees: where somebody else's probe catches a function's return, that is said, and is no code that must be looked for.
+#[test]
+fn caught_returns() {
+    let page = Anonymous { start: 0x7fff_f000, end: 0x7fff_ffff, name: "[uprobes]".into(), executable: true };
+    let modules = Modules { anonymous: vec![page], ..Modules::default() };
+    let mut unwinder = Unwinder::new(std::process::id(), MAX_FRAMES);
+    unwinder.refresh(&modules);
+    let captured = |ip| Captured { ip, sp: 0x1000, bp: 0, stack: &[0; 64], truncated: false };
+    let trace = unwinder.trace(&captured(0x7fff_f000));
+    let why = trace.incomplete.unwrap();
+    assert!(why.contains("catches the return") && !unwinder.is_stale(), "{why}");
+    let why = unwinder.trace(&captured(0x5000)).incomplete.unwrap();
+    assert!(!why.contains("catches the return") && unwinder.is_stale(), "{why}");
 }

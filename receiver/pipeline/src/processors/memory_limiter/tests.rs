@@ -113,11 +113,19 @@ async fn shutdown_opens_the_gate() {
     built.consumer.consume(logs(1)).await.unwrap();
 }
 
-/// Guarantees: the real reading is in bytes: a test program uses more than one and less than 100,000 MiB.
+/// Guarantees: the real reading counts what the process holds for itself, in bytes, and not the pages of files that it
+/// maps: those of this very program are resident and left out.
 /// Needs: Linux's /proc.
 #[cfg(target_os = "linux")]
 #[test]
 fn reads_this_process() {
-    let used = resident_bytes().unwrap();
-    assert!((MIB..100_000 * MIB).contains(&used), "{used}");
+    let before = bytes_in_use().unwrap();
+    let held = vec![1_u8; usize::try_from(64 * MIB).unwrap()];
+    let after = bytes_in_use().unwrap();
+    assert!((60 * MIB..100_000 * MIB).contains(&(after - before)), "{before}, then {after}");
+    drop(held);
+    let status = procfs::process::Process::myself().unwrap().status().unwrap();
+    let (resident, of_files) = (status.vmrss.unwrap() * 1024, status.rssfile.unwrap() * 1024);
+    assert!(of_files > MIB);
+    assert!(bytes_in_use().unwrap() + of_files / 2 < resident, "{resident}, {of_files}");
 }
