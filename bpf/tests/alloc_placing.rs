@@ -59,6 +59,26 @@ fn comes_and_goes_without_a_trace() {
     subject.ask("free");
 }
 
+/// Guarantees: where probes are placed while the program works, what it frees in the meantime is not taken for alive.
+/// Needs: eBPF, root, cc.
+#[test]
+fn takes_nothing_freed_for_alive() {
+    let Some((mut probes, _told)) = load(&debug()) else { return };
+    let mut subject = start();
+    for _ in 0..10 {
+        subject.ask("churn");
+        let before = probes.counters().expect("counters").tracked;
+        let slot = observe(&mut probes, &subject);
+        while probes.counters().expect("counters").tracked == before {
+            std::thread::yield_now();
+        }
+        subject.ask("still");
+        assert_eq!(live(&probes), (0, 0));
+        probes.release(slot);
+        probes.forget(slot);
+    }
+}
+
 /// Guarantees: what is in place already is not placed again, so that nothing is counted twice; two probes at one place are one.
 /// Needs: eBPF, root, cc.
 #[test]

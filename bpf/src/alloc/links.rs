@@ -8,7 +8,7 @@ use libbpf_rs::{Link, Object, UprobeMultiOpts, UprobeOpts, UsdtOpts};
 
 use super::cookie;
 use super::heard::Slot;
-use super::point::{Point, Role};
+use super::point::{Point, Role, Shape};
 use super::program::Way;
 use super::subject;
 use crate::error::SweepError;
@@ -17,8 +17,8 @@ use crate::object::{self, Failure, io_error};
 /// The provider of the OpenTelemetry memory profiling contract.
 const OTEL_PROVIDER: &str = "otel_memory";
 
-/// What runs at a probe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What runs at a probe. In the order in which they are placed: frees are among the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Trap {
     /// When it is reached.
     Hit,
@@ -31,6 +31,17 @@ pub(crate) enum Trap {
 pub(crate) struct Spot {
     pub(crate) offset: u64,
     pub(crate) cookie: u64,
+}
+
+/// What became of the probes that were to be placed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// Probes that are in place.
+    pub placed: usize,
+    /// Placed by one link for all of them (uprobe.multi).
+    pub multi: bool,
+    /// Those that are not, with the reason.
+    pub refused: Vec<(Point, String)>,
 }
 
 /// Places all of them, or none.
@@ -132,6 +143,12 @@ fn offset_of(spot: Spot) -> Result<usize, Failure> {
 pub(crate) fn identity(image: &Path) -> Result<(u64, u64), SweepError> {
     let file = fs::metadata(image).map_err(|error| io_error("opening what is to be probed", &error))?;
     Ok((file.dev(), file.ino()))
+}
+
+/// Whether memory is given back there.
+pub(crate) fn gives_back(shape: Shape) -> bool {
+    use Shape::{Free, GlibcFreed, Resize, ResizeArray};
+    matches!(shape, Free { .. } | GlibcFreed { .. } | Resize { .. } | ResizeArray { .. })
 }
 
 /// How and with what cookie a probe is placed.

@@ -1,6 +1,6 @@
 //! Loading the allocation probes, placing them, reading what they know, and taking them out again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use libbpf_rs::{Link, MapCore as _, MapFlags, MapHandle, Object};
@@ -9,6 +9,7 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::decode::decode;
 use super::heard::{AllocCounters, CallSite, Heard, HitCosts, LiveBlock, Slot, Totals};
+pub use super::links::Attached;
 use super::links::{self, Spot, Trap};
 use super::point::{Point, Wrapper};
 use super::program::{self, Found, Way};
@@ -44,17 +45,6 @@ pub struct AllocOptions {
     pub emit: bool,
     /// So many of these a second, 0: no limit.
     pub max_events_per_second: u32,
-}
-
-/// What became of the probes that were to be placed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Attached {
-    /// Probes that are in place.
-    pub placed: usize,
-    /// Placed by one link for all of them (uprobe.multi).
-    pub multi: bool,
-    /// Those that are not, with the reason.
-    pub refused: Vec<(Point, String)>,
 }
 
 /// The probes of one investigation. Dropping it takes all of them out.
@@ -207,7 +197,7 @@ impl Probes {
         let member = self.member(slot)?;
         let (pid, file) = (member.pid, links::identity(image)?);
         let mut attached = Attached { multi: way != Way::Single, ..Attached::default() };
-        let mut wanted: HashMap<Trap, Vec<(Spot, Point)>> = HashMap::new();
+        let mut wanted: BTreeMap<Trap, Vec<(Spot, Point)>> = BTreeMap::new();
         let mut seen = HashSet::new();
         for point in points {
             let key = (file.0, file.1, point.offset);
@@ -224,7 +214,9 @@ impl Probes {
             }
         }
         let (mut links, mut placed) = (Vec::new(), Vec::new());
-        for (trap, spots) in wanted {
+        for (trap, mut spots) in wanted {
+            // they are placed in this order: of a block whose free was not seen yet nobody would hear again
+            spots.sort_by_key(|(_, point)| !links::gives_back(point.shape));
             let failed = self.place(trap, pid, image, &spots, &mut links);
             let refused: HashSet<u64> = failed.iter().map(|(point, _)| point.offset).collect();
             let offsets = spots.iter().map(|(spot, _)| spot.offset);

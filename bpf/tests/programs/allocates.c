@@ -90,13 +90,21 @@ static void *thread(void *number)
 	return NULL;
 }
 
+/* Of sizes that bring the blocks to other places each time. */
 static void *churn(void *flag)
 {
-	while (!*(volatile int *)flag) {
-		void *block = malloc(100);
+	unsigned int random = 1;
 
-		*(volatile char *)block = 1;
-		free(block);
+	while (!*(volatile int *)flag) {
+		char *blocks[64];
+
+		for (int i = 0; i < 64; i++) {
+			random = random * 1103515245 + 12345;
+			blocks[i] = malloc(1100 + random / 65536 % 5000);
+			*(volatile char *)blocks[i] = 1;
+		}
+		for (int i = 0; i < 64; i++)
+			free(blocks[i]);
 	}
 	return NULL;
 }
