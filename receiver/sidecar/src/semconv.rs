@@ -80,7 +80,7 @@ pub const FREE_RATE: &str = "memory_leak_hunter.freed_bytes_per_second";
 pub const AT_LEAST: &str = "memory_leak_hunter.at_least";
 /// True where the stack has been told before and holds more by now; absent otherwise.
 pub const GROWN: &str = "memory_leak_hunter.grown";
-/// What the look has cost so far, number, share of the target's CPU time: 0.001 is 0.1 %.
+/// What the look has cost so far, number, share of the target's CPU time, or of one CPU where it used less: 0.001 is 0.1 %.
 pub const OVERHEAD: &str = "memory_leak_hunter.overhead";
 /// The mode of operation from now on, text: `growth_detection`, `targeted` or `debug`.
 pub const MODE: &str = "memory_leak_hunter.mode";

@@ -37,7 +37,7 @@ pub struct Spent {
     pub target_cpu: Duration,
 }
 
-/// Shares are of the target's CPU time: 0.001 is 0.1 %.
+/// Shares are of the target's CPU time, or of one CPU where it uses less: 0.001 is 0.1 %.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Verdict {
     /// Go on.
@@ -103,11 +103,18 @@ impl Brake {
         spent.handler.saturating_add(Duration::from_nanos(nanos))
     }
 
+    /// The share over all of the time, `lasted`, as the budget counts it.
+    #[must_use]
+    pub fn overall(&self, spent: &Spent, lasted: Duration) -> f64 {
+        self.share((Duration::ZERO, Spent::default()), (lasted, *spent))
+    }
+
     fn share(&self, from: (Duration, Spent), to: (Duration, Spent)) -> f64 {
         let wall = to.0.saturating_sub(from.0).as_secs_f64();
         let cpu = to.1.target_cpu.saturating_sub(from.1.target_cpu).as_secs_f64();
         let cost = self.cost(&to.1).saturating_sub(self.cost(&from.1)).as_secs_f64();
-        cost / cpu.max(wall * LEAST_CPU)
+        let available = cpu.max(wall * LEAST_CPU);
+        if available > 0.0 { cost / available } else { 0.0 }
     }
 }
 

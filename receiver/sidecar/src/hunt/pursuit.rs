@@ -259,6 +259,7 @@ impl Pursuer {
         self.pursuit.current =
             Some(Current { investigation, entered: Meters::default(), stepped: Instant::now(), rung: false });
         self.enter();
+        mlh_bpf::memory::give_back();
         Ok(())
     }
 
@@ -273,7 +274,20 @@ impl Pursuer {
         self.tell(told);
         let Report { lasted, cost, .. } = report;
         let target = plan.target.to_string();
-        tracing::info!(target, reason = ?end, cost = cost.target_cpu_share, "back to growth detection");
+        let cost_percent = format!("{:.2}", cost.target_cpu_share * 100.0);
+        if let End::Failed(why) = &end {
+            tracing::warn!(target, why, "the look cannot go on");
+        }
+        if end == End::OverBudget {
+            tracing::warn!(
+                target,
+                cost_percent,
+                "the look cost more than overhead_budget allows: back to growth detection; a larger budget allows more, a \
+                 larger min_allocation_size costs less"
+            );
+        } else {
+            tracing::info!(target, reason = end.name(), cost_percent, "back to growth detection");
+        }
         let change = ModeChange {
             at: now,
             from: Mode::Investigating(plan.rung),
@@ -290,6 +304,7 @@ impl Pursuer {
         };
         self.record(|encoder, clock| encoder.mode_changed(&change, clock));
         self.enter();
+        mlh_bpf::memory::give_back();
     }
 
     fn tell(&mut self, told: Vec<Told>) {

@@ -115,14 +115,12 @@ impl Look {
 
     pub(super) fn cost(&self, now: Duration) -> Cost {
         let spent = &self.spent;
-        let cpu = spent.target_cpu.as_secs_f64();
-        let cost = self.brake.cost(spent).as_secs_f64();
         let lasted = now.saturating_sub(self.started);
         // who has lost the probes is not watched for the rest of the time
         let wanted = self.plan.duration.filter(|_| self.over.is_some()).unwrap_or(lasted);
         let watched = if wanted.is_zero() { 1.0 } else { lasted.as_secs_f64() / wanted.as_secs_f64() };
         Cost {
-            target_cpu_share: if cpu > 0.0 { cost / cpu } else { 0.0 },
+            target_cpu_share: self.brake.overall(spent, lasted),
             agent_cpu_s: own_cpu_time().saturating_sub(self.agent_cpu).as_secs_f64(),
             kernel_bytes: self.kernel_bytes,
             hits: spent.emulated_hits.saturating_add(spent.stepped_hits),

@@ -14,7 +14,7 @@ use mlh_targets::points::{Finder, Wish};
 use mlh_targets::process::ProcessReading;
 use mlh_targets::sweep::{ProcSweep, ProcView};
 
-use self::intake::Mapped;
+use self::intake::{Executed, Mapped};
 use super::evidence::Evidence;
 use super::investigation::OpenError;
 use super::ledger::Listening;
@@ -72,6 +72,8 @@ pub(super) struct Members {
     page_size: u64,
     sweep: ProcSweep,
     living: BTreeMap<Slot, Living>,
+    /// Who came last, for when nobody is left.
+    newest: Option<Arc<Subject>>,
     gone: Vec<Member>,
     /// Of the target's processes while they were members.
     cpu: Duration,
@@ -105,6 +107,7 @@ impl Members {
             page_size: mlh_targets::host::HostIdentity::read().page_size,
             sweep,
             living: BTreeMap::new(),
+            newest: None,
             gone: Vec::new(),
             cpu: Duration::ZERO,
             absent: Vec::new(),
@@ -134,14 +137,20 @@ impl Members {
 
     /// Follows what has happened to the processes since before they were last measured. True: none is left, and none will come.
     pub(super) fn follow(&mut self, means: &mut Means<'_>, events: Vec<ProcessEvent>, lost: bool) -> bool {
-        let (mut newcomers, mut exited) = (BTreeSet::new(), Vec::new());
+        let (mut newcomers, mut executed, mut exited) = (BTreeSet::new(), Vec::<Executed>::new(), Vec::new());
         for event in events {
             match event {
                 ProcessEvent::Forked { child, .. } if self.quarry.follows() && child != 0 => {
                     newcomers.insert(child);
                 }
                 ProcessEvent::Forked { .. } => {}
-                ProcessEvent::Executed { slot, next, pid } => self.executed(means, slot, next, pid),
+                ProcessEvent::Executed { slot, next, pid } => {
+                    // a program that only executes another one, as `env` does, is not looked at
+                    match executed.iter_mut().find(|known| known.next == slot) {
+                        Some(known) => known.next = next,
+                        None => executed.push(Executed { slot, next, pid }),
+                    }
+                }
                 ProcessEvent::Exited { slot } => exited.push(slot),
                 ProcessEvent::LoadedCode { slot } => {
                     if let Some(living) = self.living.get_mut(&slot) {
@@ -150,6 +159,7 @@ impl Members {
                 }
             }
         }
+        self.executed(means, &executed);
         self.end(means, &exited);
         let absent = std::mem::take(&mut self.absent);
         self.end(means, &absent);
@@ -189,8 +199,8 @@ impl Members {
 
     /// The target as records are about it.
     pub(super) fn subject(&self) -> Subject {
-        let of = self.living.values().next().map(|living| living.subject.as_ref().clone());
-        self.quarry.subject(&of.unwrap_or_default())
+        let of = self.living.values().next().map(|living| &living.subject).or(self.newest.as_ref());
+        self.quarry.subject(&of.map(|subject| subject.as_ref().clone()).unwrap_or_default())
     }
 
     pub(super) fn is_group(&self) -> bool {

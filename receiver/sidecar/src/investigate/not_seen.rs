@@ -31,7 +31,9 @@ pub(super) fn sentences(facts: &Facts<'_>) -> Vec<String> {
     let mut told: Vec<String> = blind.into_iter().chain(notes.iter().cloned()).collect();
     if plan.rung == Rung::Targeted {
         let filters = &plan.filters;
-        told.push(format!("allocations below {} were left out", size(filters.min_allocation_size)));
+        if filters.min_allocation_size > 0 {
+            told.push(format!("allocations below {} were left out", size(filters.min_allocation_size)));
+        }
         if filters.sampling_rate > 1 && filters.min_allocation_size < filters.large_allocation_size {
             told.push(format!(
                 "of allocations below {} one in {} was taken, for all of them",

@@ -170,3 +170,19 @@ pub enum End {
     /// It could not go on: the reason.
     Failed(String),
 }
+
+impl End {
+    /// As records and the log say it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Elapsed => "elapsed",
+            Self::Released(_) => "released",
+            Self::Replaced => "replaced",
+            Self::TargetGone => "target_gone",
+            Self::OverBudget => "over_budget",
+            Self::Shutdown => "shutdown",
+            Self::Failed(_) => "failed",
+        }
+    }
+}

@@ -152,7 +152,7 @@ pub struct Totals {
 /// What a look costs.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Cost {
-    /// Of the target's CPU time since the look began, 0.001 for 0.1 %.
+    /// Of the target's CPU time since the look began, or of one CPU where it used less, 0.001 for 0.1 %.
     pub target_cpu_share: f64,
     /// CPU seconds of this process since then.
     pub agent_cpu_s: f64,

@@ -242,7 +242,7 @@ fn observe_look(meter: &Meter, observed: &Arc<Observed>) {
     let look = Arc::clone(observed);
     meter
         .f64_observable_gauge("memory_leak_hunter_overhead_ratio")
-        .with_description("What the look at the target costs, of the target's CPU time in the newest second")
+        .with_description("What the look costs in the newest second, of the target's CPU time or of one CPU if that is more")
         .with_callback(move |observer| {
             let overhead = look.look().overhead;
             observer.observe(if overhead.is_finite() { overhead } else { 0.0 }, &[]);

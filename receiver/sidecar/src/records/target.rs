@@ -79,7 +79,7 @@ impl Encoder {
         attributes.text(semconv::PREVIOUS_MODE, change.from.name());
         attributes.text(semconv::TARGET, printable(&change.target));
         attributes.text(semconv::ASKED_BY, change.asked_by.to_string());
-        attributes.text(semconv::REASON, change.ended.as_ref().map_or("asked", reason));
+        attributes.text(semconv::REASON, change.ended.as_ref().map_or("asked", End::name));
         attributes.integer_if(semconv::DURATION, change.duration.map(|duration| duration.as_secs()));
         if let Some(cost) = &change.cost {
             attributes.precise(semconv::OVERHEAD, cost.target_cpu_share);
@@ -102,18 +102,6 @@ fn traced(attributes: &mut Attributes, trace: &Trace) {
 
 fn hex(address: u64) -> String {
     format!("{address:#x}")
-}
-
-fn reason(end: &End) -> &'static str {
-    match end {
-        End::Elapsed => "elapsed",
-        End::Released(_) => "released",
-        End::Replaced => "replaced",
-        End::TargetGone => "target_gone",
-        End::OverBudget => "over_budget",
-        End::Shutdown => "shutdown",
-        End::Failed(_) => "failed",
-    }
 }
 
 fn operation_sentence(operation: &Operation) -> String {
@@ -173,7 +161,10 @@ fn mode_sentence(change: &ModeChange) -> String {
             let length =
                 change.duration.map_or_else(String::new, |length| format!(" after {}", span(length)));
             let cost = change.cost.map_or_else(String::new, |cost| {
-                format!("; the look cost {} of its CPU time", percent(cost.target_cpu_share))
+                format!(
+                    "; the look cost {} of its CPU time, or of one CPU where it used less",
+                    percent(cost.target_cpu_share)
+                )
             });
             format!("{who} is no longer looked at{length}{why}{cost}. Back to growth detection.")
         }
@@ -193,7 +184,10 @@ fn why(end: &End, change: &ModeChange) -> String {
         End::OverBudget => {
             let budget = change.budget.map_or_else(|| "its budget".to_owned(), percent);
             let share = change.over.map_or_else(|| "more".to_owned(), percent);
-            format!("the probes took {share} of its CPU time where {budget} are allowed")
+            format!(
+                "the probes took {share} where {budget} are allowed (a larger overhead_budget allows more, a larger \
+                 min_allocation_size costs less)"
+            )
         }
         End::Shutdown => "the sidecar ends".to_owned(),
         End::Failed(reason) => printable(reason),

@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use memory_leak_hunter::investigate::investigation::{Investigation, OpenError};
 use memory_leak_hunter::investigate::plan::{End, Filters, Origin, Plan, Rung, Target};
@@ -60,18 +61,23 @@ fn plan(pid: u32, rung: Rung, filters: Filters) -> Plan {
     Plan { target: Target::Pid(pid), rung, duration: None, filters, origin: Origin::Command }
 }
 
+/// A look at the program; `None` where this host allows none.
+fn open(program: &Program, rung: Rung, filters: Filters) -> Option<Investigation> {
+    match Investigation::open(&plan(program.child.id(), rung, filters)) {
+        Ok(look) => Some(look),
+        Err(OpenError::Host(reason)) if std::env::var_os("MLH_REQUIRE_EBPF").is_none_or(|v| v != "1") => {
+            eprintln!("SKIPPED: {reason}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
 /// What comes of a look at the program while it works; `None` where this host allows none.
 fn looked(rung: Rung, filters: Filters) -> Option<([u64; 3], Report)> {
     let folder = tempfile::tempdir().unwrap();
     let mut program = Program::start(folder.path());
-    let mut look = match Investigation::open(&plan(program.child.id(), rung, filters)) {
-        Ok(look) => look,
-        Err(OpenError::Host(reason)) if std::env::var_os("MLH_REQUIRE_EBPF").is_none_or(|v| v != "1") => {
-            eprintln!("SKIPPED: {reason}");
-            return None;
-        }
-        Err(error) => panic!("{error}"),
-    };
+    let mut look = open(&program, rung, filters)?;
     let truth = program.work();
     let now = HostClock::now_boot().unwrap();
     assert_eq!(look.step(now).ended, None);
@@ -144,4 +150,33 @@ fn targeted_mode_estimates() {
     let mut names: Vec<_> = names.collect();
     names.sort_unstable();
     assert_eq!(names, ["leak", "map_half"]);
+}
+
+/// Guarantees: a process that executes a program anew goes on being looked at, with all that it allocates from then on, also where
+/// that program executes yet another one at once.
+///
+/// Needs: as above.
+#[test]
+fn another_program_is_looked_at() {
+    for times in ["x", "xx"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut program = Program::start(folder.path());
+        let filters = Filters { overhead_budget: None, ..Filters::default() };
+        let Some(mut look) = open(&program, Rung::Debug, filters) else { return };
+        program.input.write_all(times.as_bytes()).unwrap();
+        times.chars().for_each(|_| assert_eq!(program.says(), "ready"));
+        let mut members = 1;
+        while members < 2 {
+            assert!(look.wait(Duration::from_secs(30)), "the exec is not told");
+            let now = HostClock::now_boot().unwrap();
+            assert_eq!(look.step(now).ended, None);
+            members = look.report(now, 0).members.len();
+        }
+        let [leaked, leaked_bytes, _] = program.work();
+        let (_, report) = look.close(HostClock::now_boot().unwrap(), usize::MAX, End::Elapsed);
+        let stack = by(&report, "leak");
+        assert_eq!((stack.live_count, stack.live_bytes, stack.gone), (leaked, leaked_bytes, false));
+        let executed = report.not_seen.iter().find(|sentence| sentence.contains("executed"));
+        assert_eq!(executed, None);
+    }
 }

@@ -35,7 +35,9 @@ pub(super) fn blind_spots(found: impl Iterator<Item = Runtime>, modules: &Module
                     .to_owned(),
         });
     }
-    if modules.anonymous.iter().any(|part| part.executable && !part.name.starts_with("[v")) {
+    // the kernel's own: system calls, and where it single-steps what probes stand on
+    let is_kernels = |name: &str| name.starts_with("[v") || name == "[uprobes]";
+    if modules.anonymous.iter().any(|part| part.executable && !is_kernels(&part.name)) {
         spots.push(BlindSpot {
             what: "system calls of code made at run time".to_owned(),
             reason: "no file holds that code, so no probe can be placed in it; what it allocates through libraries is seen"
@@ -79,4 +81,23 @@ fn heap(runtime: Runtime) -> Option<(&'static str, &'static str)> {
             "the Zend allocator works within chunks of 2 MiB that it maps; the chunks are seen, the values in them are not",
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use mlh_stacks::modules::Anonymous;
+
+    use super::*;
+
+    /// Guarantees: code made at run time is a blind spot; what the kernel puts into every process, or into one that has been
+    /// probed, is none.
+    #[test]
+    fn code_without_a_file() {
+        let spots = |name: &str| {
+            let part = Anonymous { start: 0x1000, end: 0x2000, name: name.to_owned(), executable: true };
+            let modules = Modules { anonymous: vec![part], ..Modules::default() };
+            blind_spots(std::iter::empty(), &modules).len()
+        };
+        assert_eq!(["", "[anon:jit]", "[vsyscall]", "[uprobes]"].map(spots), [1, 1, 0, 0]);
+    }
 }

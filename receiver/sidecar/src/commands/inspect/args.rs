@@ -52,7 +52,7 @@ pub struct Args {
     /// In targeted mode one in N is tracked of the allocations below 1 MiB
     #[arg(long, value_name = "N", default_value_t = Filters::default().sampling_rate, value_parser = clap::value_parser!(u32).range(1..))]
     sampling_rate: u32,
-    /// Of the target's CPU time; a look that costs more for a second loses its probes [default: 1% in targeted mode, none in debug mode]
+    /// Of the target's CPU time, or of one CPU where it uses less; a look that costs more for a second loses its probes [default: 1% in targeted mode, none in debug mode]
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     overhead_budget: Option<f64>,
     /// So many stacks in the report, those that hold the most; 0 for all

@@ -155,7 +155,7 @@ impl Page {
         self.entry(
             "Cost",
             &format!(
-                "{:.2} % of the target's CPU time for {} hits; {:.1} s of CPU and {} of kernel memory here{watched}",
+                "{:.2} % of the target's CPU time (of one CPU at least) for {} hits; {:.1} s of CPU and {} of kernel memory here{watched}",
                 cost.target_cpu_share * 100.0,
                 number(cost.hits),
                 cost.agent_cpu_s,

@@ -37,7 +37,7 @@ pub(super) fn status(status: &StatusMessage) -> String {
         let (kernel, hits) = (size(cost.kernel_bytes), cost.hits);
         line!(
             out,
-            "cost        {share:.2} % of the target's CPU time, {hits} probe hits, {kernel} of kernel memory"
+            "cost        {share:.2} % of the target's CPU time (of one CPU at least), {hits} probe hits, {kernel} of kernel memory"
         );
         if cost.watched_share < 1.0 {
             line!(
@@ -50,10 +50,11 @@ pub(super) fn status(status: &StatusMessage) -> String {
     for (index, reason) in status.not_seen.iter().enumerate() {
         line!(out, "{:<12}{}", if index == 0 { "not seen" } else { "" }, printable(reason));
     }
-    if !status.stacks.is_empty() {
+    let holding: Vec<_> = status.stacks.iter().filter(|stack| stack.live_bytes > 0).collect();
+    if !holding.is_empty() {
         line!(out, "\nThe stacks that hold the most:");
     }
-    for stack in &status.stacks {
+    for stack in holding {
         line!(out, "{}", held(stack));
     }
     out
@@ -167,7 +168,7 @@ mod tests {
             "60 s, 4 min left",
             "at least 4.0 MB in 40 blocks; 5.0 MB allocated and 1.0 MB freed",
             "3 blocks were forgotten",
-            "0.04 % of the target's CPU time, 99 probe hits, 20.0 MB of kernel memory",
+            "0.04 % of the target's CPU time (of one CPU at least), 99 probe hits, 20.0 MB of kernel memory",
             "in place for 50 %",
             "the Go heap",
             "remember in api (a.c:88)",

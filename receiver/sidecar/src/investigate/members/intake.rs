@@ -37,6 +37,14 @@ pub(super) enum Mapped {
     Lost,
 }
 
+/// A process has left one address space for another.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Executed {
+    pub(super) slot: Slot,
+    pub(super) next: Slot,
+    pub(super) pid: u32,
+}
+
 impl Members {
     /// Takes in those of these that are not in yet, as many as there is time for.
     pub(super) fn admit_all(&mut self, means: &mut Means<'_>, pids: &BTreeSet<u32>) {
@@ -121,6 +129,7 @@ impl Members {
             means.listening.lock().remove(slot);
             return Err(reason);
         }
+        self.newest = Some(Arc::clone(&living.subject));
         self.living.insert(slot, living);
         Ok(())
     }
@@ -209,22 +218,35 @@ impl Members {
         }
     }
 
-    /// A process runs another program: what was, is over.
-    pub(super) fn executed(&mut self, means: &mut Means<'_>, slot: Slot, next: Slot, pid: u32) {
-        if !self.living.contains_key(&slot) {
-            return;
+    /// Processes run other programs: what was, is over.
+    pub(super) fn executed(&mut self, means: &mut Means<'_>, executed: &[Executed]) {
+        let known: Vec<&Executed> =
+            executed.iter().filter(|executed| self.living.contains_key(&executed.slot)).collect();
+        self.end(means, &known.iter().map(|executed| executed.slot).collect::<Vec<_>>());
+        for Executed { next, pid, .. } in known {
+            let mut taken = self.take_in_again(means, *pid, Some(*next));
+            // one that has executed yet another program meanwhile has another address space than was told
+            for _ in 1..ROUNDS {
+                taken = taken.or_else(|_| self.take_in_again(means, *pid, None));
+            }
+            if let Err(reason) = taken {
+                means.tracer.release(*next);
+                means.tracer.forget(*next);
+                tracing::debug!(pid, %reason, "a program that a process of the target executes is not looked at");
+                self.remark(format!("process {pid} executed a program that was not looked at: {reason}"));
+            }
         }
-        self.end(means, &[slot]);
+    }
+
+    fn take_in_again(
+        &mut self,
+        means: &mut Means<'_>,
+        pid: u32,
+        slot: Option<Slot>,
+    ) -> Result<(), OpenError> {
         let reading = self.read(&[pid]).pop();
-        let ended = || OpenError::NoTarget("it has ended".to_owned());
-        if let Err(reason) =
-            reading.ok_or_else(ended).and_then(|reading| self.take_in(means, &reading, Some(next)))
-        {
-            means.tracer.release(next);
-            means.tracer.forget(next);
-            tracing::debug!(pid, %reason, "a program that a process of the target executes is not looked at");
-            self.remark(format!("process {pid} executed a program that was not looked at: {reason}"));
-        }
+        let reading = reading.ok_or_else(|| OpenError::NoTarget("it has ended".to_owned()))?;
+        self.take_in(means, &reading, slot)
     }
 }
 
