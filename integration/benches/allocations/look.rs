@@ -87,7 +87,7 @@ impl Look {
             self.probes.least(slot, self.points.least)?;
         }
         for image in &self.points.images {
-            self.probes.attach(slot, &image.path, &image.points)?;
+            self.probes.attach(slot, &image.opened.path(), &image.points)?;
         }
         let done = work(&self.probes);
         self.probes.release(slot);

@@ -87,7 +87,7 @@ fn unharmed(world: &World, command: &mut Command) -> anyhow::Result<()> {
         let slot = probes.admit(pid)?;
         probes.wrappers(slot, &points.wrappers)?;
         for image in &points.images {
-            let attached = probes.attach(slot, &image.path, &image.points)?;
+            let attached = probes.attach(slot, &image.opened.path(), &image.points)?;
             ensure!(
                 attached.placed > 0,
                 "no probe is placed in {}: {:?}",

@@ -66,7 +66,7 @@ fn produced_is_delivered_and_dropped() {
         let slot = probes.admit(pid)?;
         let mut work = || -> anyhow::Result<u64> {
             for image in &points.images {
-                probes.attach(slot, &image.path, &image.points)?;
+                probes.attach(slot, &image.opened.path(), &image.points)?;
             }
             let mut done = 0;
             while probes.counters()?.ring_full == 0 {

@@ -39,6 +39,10 @@ pub(crate) fn open_regular(_path: &Path) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+pub(crate) fn path_of(_file: &File) -> PathBuf {
+    PathBuf::new()
+}
+
 pub(crate) fn version(_file: &File) -> io::Result<(u64, u64, u64, i64, i64)> {
     Err(io::ErrorKind::Unsupported.into())
 }

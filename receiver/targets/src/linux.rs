@@ -95,7 +95,12 @@ pub(crate) fn tick_ns() -> u64 {
 /// for its writer: what the path leads to is looked at before.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let place = open(path, OFlag::O_PATH)?;
-    open(Path::new(&format!("/proc/self/fd/{}", place.as_raw_fd())), OFlag::O_NONBLOCK)
+    open(&path_of(&place), OFlag::O_NONBLOCK)
+}
+
+/// A path that leads to an open file, for this process alone.
+pub(crate) fn path_of(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Which file, in which state: device, inode, length, and when it or what is known of it was last changed.

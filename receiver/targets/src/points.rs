@@ -14,10 +14,12 @@ mod usdt;
 mod go;
 mod analysis;
 mod cache;
+mod opened;
 mod runtimes;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mlh_bpf::alloc::point::{Point, Role, Shape, Wrapper};
@@ -25,6 +27,7 @@ use mlh_stacks::modules::{FileId, Module, Modules};
 
 use analysis::Analysis;
 use cache::{Cache, Unread};
+pub use opened::Opened;
 
 /// Of a file's name so much is shown, characters.
 const MAX_NAME: usize = 64;
@@ -68,6 +71,8 @@ pub struct Image {
     pub path: PathBuf,
     /// As the target's own maps name it.
     pub name: PathBuf,
+    /// The very file that the points are of: probes are to be placed by its [`path`](Opened::path).
+    pub opened: Opened,
     /// Which file it is.
     pub file: FileId,
     /// Whose allocator it is.
@@ -175,7 +180,7 @@ impl Finder {
             };
             match self.cache.analysis(module.file, &path, &base_name(&module.path), wish.min_allocation_size)
             {
-                Ok(analysis) => found.files.push((module, path, analysis)),
+                Ok((analysis, opened)) => found.files.push(File { module, path, opened, analysis }),
                 Err(Unread::NotElf) => found.not_elf(module),
                 Err(Unread::Reason(reason)) => found.blind(module, &reason),
             }
@@ -190,19 +195,27 @@ pub fn find(pid: u32, modules: &Modules, wish: &Wish) -> Points {
     Finder::new().find(pid, modules, wish)
 }
 
+/// A file that was looked at.
+struct File<'a> {
+    module: &'a Module,
+    path: PathBuf,
+    opened: Opened,
+    analysis: Arc<Analysis>,
+}
+
 /// What was found, file by file.
 #[derive(Default)]
 struct Found<'a> {
-    files: Vec<(&'a Module, PathBuf, std::sync::Arc<Analysis>)>,
+    files: Vec<File<'a>>,
     blind_spots: BTreeSet<BlindSpot>,
 }
 
 impl Found<'_> {
     fn points(mut self, modules: &Modules) -> Points {
-        let usdt = self.files.iter().any(|(_, _, analysis)| analysis.usdt);
-        let runtime = runtimes::of(self.files.iter().filter_map(|(_, _, analysis)| analysis.runtime));
+        let usdt = self.files.iter().any(|file| file.analysis.usdt);
+        let runtime = runtimes::of(self.files.iter().filter_map(|file| file.analysis.runtime));
         let mut points = Points { runtime, ..Points::default() };
-        for (module, path, analysis) in &self.files {
+        for File { module, path, opened, analysis } in &self.files {
             self.blind_spots.extend(analysis.blind_spots.iter().cloned());
             let allocator: &[Point] = if usdt { &[] } else { &analysis.allocator };
             let mut image_points = [allocator, &analysis.mappings].concat();
@@ -211,6 +224,7 @@ impl Found<'_> {
                 points.images.push(Image {
                     path: path.clone(),
                     name: module.path.clone(),
+                    opened: opened.clone(),
                     file: module.file,
                     family: analysis.family.unwrap_or_default(),
                     points: image_points,
@@ -219,8 +233,8 @@ impl Found<'_> {
                 });
             }
         }
-        let passing_on = self.files.iter().map(|(module, _, analysis)| (module, &analysis.passing_on));
-        let growing = self.files.iter().map(|(module, _, analysis)| (module, &analysis.growing));
+        let passing_on = self.files.iter().map(|file| (file.module, &file.analysis.passing_on));
+        let growing = self.files.iter().map(|file| (file.module, &file.analysis.growing));
         let calls = passing_on
             .chain(growing)
             .flat_map(|(module, calls)| calls.iter().map(move |call| (module, *call)));
@@ -228,11 +242,11 @@ impl Found<'_> {
             module.code_addresses(offset).map(move |returns_to| Wrapper { returns_to, to_return_address })
         });
         points.wrappers = wrappers.take(MAX_WRAPPERS).collect();
-        let least = self.files.iter().map(|(_, _, analysis)| analysis.least).max();
+        let least = self.files.iter().map(|file| file.analysis.least).max();
         points.least = least.filter(|_| !usdt).unwrap_or_default();
-        let allocates = usdt || self.files.iter().any(|(_, _, analysis)| !analysis.allocator.is_empty());
+        let allocates = usdt || self.files.iter().any(|file| !file.analysis.allocator.is_empty());
         self.blind_spots.extend(runtimes::blind_spots(
-            self.files.iter().filter_map(|(_, _, analysis)| analysis.runtime),
+            self.files.iter().filter_map(|file| file.analysis.runtime),
             modules,
         ));
         if !allocates && runtime != Runtime::Go {
@@ -243,9 +257,9 @@ impl Found<'_> {
     }
 
     fn no_allocator(&self) -> BlindSpot {
-        let stripped = self.files.iter().find(|(_, _, analysis)| analysis.is_static && !analysis.has_symbols);
+        let stripped = self.files.iter().find(|file| file.analysis.is_static && !file.analysis.has_symbols);
         let reason = match stripped {
-            Some((module, ..)) => format!(
+            Some(File { module, .. }) => format!(
                 "{} is statically linked and its symbols have been stripped: its allocator cannot be told from other code",
                 base_name(&module.path)
             ),

@@ -65,7 +65,7 @@ pub(super) fn place(
 }
 
 fn place_usdt(tracer: &mut dyn Tracer, slot: Slot, image: &Image, found: &mut Found) {
-    match tracer.attach_usdt(slot, &image.path) {
+    match tracer.attach_usdt(slot, &image.opened.path()) {
         Ok(()) => {
             found.placed += 2;
             found.placements.insert("usdt");
@@ -82,7 +82,7 @@ fn place_usdt(tracer: &mut dyn Tracer, slot: Slot, image: &Image, found: &mut Fo
 
 fn place_points(tracer: &mut dyn Tracer, slot: Slot, image: &Image, points: &[Point], found: &mut Found) {
     let name = image.name.display();
-    match tracer.attach(slot, &image.path, points) {
+    match tracer.attach(slot, &image.opened.path(), points) {
         Ok(placed) => {
             found.placed += placed.placed;
             let refused: HashSet<&Point> = placed.refused.iter().map(|(point, _)| point).collect();
@@ -142,6 +142,7 @@ mod tests {
     use std::path::PathBuf;
 
     use mlh_bpf::alloc::point::Operation;
+    use mlh_targets::points::Opened;
 
     use super::*;
     use crate::investigate::testing::Kernel;
@@ -153,7 +154,8 @@ mod tests {
     fn image(inode: u64, usdt: bool, points: Vec<Point>) -> Image {
         let (path, name) = (PathBuf::from("/proc/7/root/lib/a.so"), PathBuf::from("/lib/a.so"));
         let file = FileId { major: 1, minor: 2, inode };
-        Image { path, name, file, family: Family::Glibc, points, usdt, gates: vec![16] }
+        let opened = Opened::new(std::fs::File::open("/dev/null").unwrap());
+        Image { path, name, opened, file, family: Family::Glibc, points, usdt, gates: vec![16] }
     }
 
     fn library() -> Vec<Point> {

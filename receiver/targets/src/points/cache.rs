@@ -9,6 +9,7 @@ use mlh_stacks::modules::FileId;
 use super::analysis::{self, Analysis};
 use super::elf::{Elf, ElfError};
 use super::names::Names;
+use super::opened::Opened;
 use crate::os;
 
 /// A host's processes map some hundred files with code.
@@ -39,22 +40,24 @@ impl std::fmt::Debug for Cache {
 }
 
 impl Cache {
-    /// Opens the file, and looks at it where it is new or has changed. Allocations below `smallest` bytes need not be seen.
+    /// Opens the file, and looks at it where it is new or has changed. Allocations below `smallest` bytes need not be seen. Returns
+    /// the very file that was looked at as well.
     pub(super) fn analysis(
         &mut self,
         id: FileId,
         path: &Path,
         called: &str,
         smallest: u64,
-    ) -> Result<Arc<Analysis>, Unread> {
+    ) -> Result<(Arc<Analysis>, Opened), Unread> {
         let file = os::open_regular(path).map_err(|e| Unread::Reason(format!("it cannot be opened: {e}")))?;
         // its dates its owner sets as he likes, but for the one of its last change
         let version = os::version(&file).map_err(|e| Unread::Reason(format!("it cannot be read: {e}")))?;
         if let Some((known, analysis)) = self.files.get(&(id, smallest))
             && *known == version
         {
-            return Ok(Arc::clone(analysis));
+            return Ok((Arc::clone(analysis), Opened::new(file)));
         }
+        let opened = file.try_clone().map_err(|e| Unread::Reason(format!("it cannot be kept open: {e}")))?;
         let elf = Elf::open(file).map_err(|e| match e {
             ElfError::NotElf => Unread::NotElf,
             e => Unread::Reason(e.to_string()),
@@ -68,6 +71,6 @@ impl Cache {
             self.files.clear();
         }
         self.files.insert((id, smallest), (version, Arc::clone(&analysis)));
-        Ok(analysis)
+        Ok((analysis, Opened::new(opened)))
     }
 }

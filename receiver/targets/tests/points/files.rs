@@ -93,6 +93,22 @@ fn linked_and_removed() {
     }
 }
 
+/// Guarantees: a file that is replaced after it was looked at is still the one that is to be probed.
+#[test]
+fn replaced_meanwhile() {
+    use std::os::unix::fs::MetadataExt as _;
+    let room = tempfile::tempdir().unwrap();
+    let program = build(room.path(), "cc", C, &["-static"]);
+    let points = Running::start(&mut Command::new(&program)).points();
+    let [found] = &points.images[..] else { panic!("{points:?}") };
+    let inode = |path: &std::path::Path| std::fs::metadata(path).unwrap().ino();
+    let before = inode(&program);
+    std::fs::copy(&program, room.path().join("new")).unwrap();
+    std::fs::rename(room.path().join("new"), &program).unwrap();
+    assert_ne!(inode(&program), before);
+    assert_eq!(inode(&found.opened.path()), before);
+}
+
 /// Guarantees: what a program loads after it was looked at is found when it is looked at again.
 #[test]
 fn loaded_later() {

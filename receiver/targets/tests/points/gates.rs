@@ -284,7 +284,7 @@ fn counts() {
             probes.least(slot, points.least).unwrap();
         }
         for image in &points.images {
-            let attached = probes.attach(slot, &image.path, &image.points).unwrap();
+            let attached = probes.attach(slot, &image.opened.path(), &image.points).unwrap();
             assert_eq!(attached.refused, [], "{name}");
         }
         let hits = |probes: &Probes| probes.counters().unwrap().emulated_hits;
