@@ -180,3 +180,17 @@ fn another_program_is_looked_at() {
         assert_eq!(executed, None);
     }
 }
+
+/// Guarantees: stacks have at most `max_frames` frames, and one that has more says so.
+///
+/// Needs: as above.
+#[test]
+fn stacks_are_cut() {
+    for (max_frames, is_cut) in [(1, true), (64, false)] {
+        let filters = Filters { overhead_budget: None, max_frames, ..Filters::default() };
+        let Some((_, report)) = looked(Rung::Debug, filters) else { return };
+        let trace = &by(&report, "leak").trace;
+        let called = trace.frames.iter().filter(|frame| !frame.inlined).count();
+        assert_eq!((called == max_frames, trace.incomplete.is_some()), (is_cut, is_cut), "{trace:?}");
+    }
+}
