@@ -1,4 +1,4 @@
-//! A small HTTP server for scrapes and probes, with bounds on what its peers can hold.
+//! A small HTTP server with bounds on what its peers can hold: for scrapes and probes, and for whoever brings a listener.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,21 +10,31 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Endpoint;
 
-/// Further connections wait until one is closed.
-const MAX_CONNECTIONS: usize = 64;
+/// What the peers of one server may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Connections at once; further ones wait until one is closed.
+    pub connections: usize,
+    /// A request's head has to arrive within this time; idle connections are closed after it.
+    pub head: Duration,
+    /// No connection lives longer, so that peers that read nothing cannot hold theirs for ever.
+    pub lifetime: Duration,
+}
 
-/// A request's head has to arrive within this time; idle connections are closed after it.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// For scrapes and probes.
+const BOUNDS: Bounds =
+    Bounds { connections: 64, head: Duration::from_secs(60), lifetime: Duration::from_secs(600) };
 
-/// No connection lives longer, so that peers that read nothing cannot hold theirs for ever.
-const CONNECTION_LIFETIME: Duration = Duration::from_secs(600);
+/// Bytes of a request's head.
+const LARGEST_HEAD: usize = 16 * 1024;
 
 /// How long shutdown waits for answers that are under way.
 const GRACE: Duration = Duration::from_secs(2);
@@ -70,7 +80,7 @@ impl Server {
         let listener = listen(endpoint, key).await?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         let stop = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, router, stop.clone()));
+        let task = tokio::spawn(serve(listener, BOUNDS, move |_| Some(router.clone()), stop.clone()));
         Ok(Self { address, task, stop })
     }
 
@@ -89,8 +99,43 @@ impl Server {
     }
 }
 
-async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+/// Where connections come in.
+pub trait Incoming {
+    /// One of them.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next one.
+    fn incoming(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Incoming for TcpListener {
+    type Stream = tokio::net::TcpStream;
+
+    async fn incoming(&self) -> io::Result<Self::Stream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+#[cfg(unix)]
+impl Incoming for tokio::net::UnixListener {
+    type Stream = tokio::net::UnixStream;
+
+    async fn incoming(&self) -> io::Result<Self::Stream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+/// Answers each connection by the router that `route` gives for it, until `stop`; `None` closes it. Answers that are under way
+/// then are finished.
+pub async fn serve<L>(
+    listener: L,
+    bounds: Bounds,
+    route: impl Fn(&L::Stream) -> Option<Router>,
+    stop: CancellationToken,
+) where
+    L: Incoming,
+{
+    let slots = Arc::new(Semaphore::new(bounds.connections));
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -106,25 +151,26 @@ async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
                 continue;
             }
         };
+        let Some(router) = route(&stream) else { continue };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+            .header_read_timeout(bounds.head)
+            .max_buf_size(LARGEST_HEAD)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // A peer that breaks off is its own affair.
-            let _ = tokio::time::timeout(CONNECTION_LIFETIME, connection).await;
+            let _ = tokio::time::timeout(bounds.lifetime, connection).await;
             drop(slot);
         });
     }
     let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
 }
 
-async fn next(
-    listener: &TcpListener,
+async fn next<L: Incoming>(
+    listener: &L,
     slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(L::Stream, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
+    Ok((listener.incoming().await?, slot))
 }

@@ -15,7 +15,7 @@ pub mod exporters;
 pub mod extensions;
 
 mod custody;
-mod http;
+pub mod http;
 mod log_gate;
 mod reporter;
 #[cfg(test)]
