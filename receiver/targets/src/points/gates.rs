@@ -31,7 +31,7 @@ mod value;
 use std::collections::{BTreeMap, BTreeSet};
 
 use iced_x86::{Instruction, Register};
-use mlh_bpf::alloc::point::{self, Operation, Point, Shape};
+use mlh_bpf::alloc::point::{self, Operation, Point, Role, Shape};
 
 use super::Family;
 use super::code::is_emulated;
@@ -108,6 +108,26 @@ fn may_stand(program: &Program<'_>, extent: Extent, address: u64) -> Option<Inst
     let function = extent.decode(program.elf)?;
     let flow = extent.walk(program.elf);
     (function.may_be_probed(address) && flow.is_unambiguous(&instruction)).then_some(instruction)
+}
+
+/// A gate as a point; `None` where no probe may stand on it. `depth`: bytes from there to the return address.
+fn as_point(
+    program: &Program<'_>,
+    extent: Extent,
+    gate: u64,
+    (role, depth): (Role, u64),
+    operation: Operation,
+    shape: Shape,
+) -> Option<Point> {
+    let instruction = may_stand(program, extent, gate).filter(is_emulated)?;
+    Some(Point {
+        offset: program.elf.code_offset(instruction.ip())?,
+        role,
+        shape,
+        operation,
+        emulated: true,
+        to_return_address: u16::try_from(depth).ok().filter(|depth| depth % 8 == 0)?,
+    })
 }
 
 /// Where a function was on its routes, and what its registers held each time.

@@ -7,12 +7,11 @@ use std::ops::Range;
 use iced_x86::{FlowControl, Instruction, OpKind, Register};
 use mlh_bpf::alloc::point::{Operation, Point, Role, Shape};
 
-use super::super::code::is_emulated;
 use super::super::place::Extent;
 use super::routes::{Program, Step, is_left};
 use super::state::{Premise, State};
 use super::value::{Origin, Value};
-use super::{LARGEST, SMALL, Sites, Subject, may_stand, numbered};
+use super::{LARGEST, SMALL, Sites, Subject, as_point, numbered};
 
 /// From the block back to the word that holds its chunk's size, and to the chunk.
 const HEADER: i64 = -8;
@@ -129,7 +128,7 @@ fn made(
     let mut points = Vec::new();
     for gate in gates {
         let (_, depth) = sites.holding(gate)?;
-        points.push(point(program, extent, gate, depth, operation, Shape::GlibcMade)?);
+        points.push(as_point(program, extent, gate, (Role::Reached, depth), operation, Shape::GlibcMade)?);
     }
     Some(points)
 }
@@ -171,7 +170,7 @@ fn freed(program: &Program<'_>, extent: Extent, smallest: u64) -> Option<Vec<Poi
             points.push(freed_within(program, callee, smallest)?);
         } else {
             let shape = Shape::GlibcFreed { chunk: numbered(register)? };
-            points.push(point(program, extent, gate, depth, Operation::Free, shape)?);
+            points.push(as_point(program, extent, gate, (Role::Reached, depth), Operation::Free, shape)?);
         }
     }
     Some(points)
@@ -205,7 +204,7 @@ fn freed_within(program: &Program<'_>, address: u64, smallest: u64) -> Option<Po
             return None;
         }
         let shape = Shape::GlibcFreed { chunk: numbered(register)? };
-        point(program, extent, gate, depth, Operation::Free, shape)
+        as_point(program, extent, gate, (Role::Reached, depth), Operation::Free, shape)
     })
 }
 
@@ -298,23 +297,4 @@ fn is_return(instruction: &Instruction) -> bool {
 fn is_hook(instruction: &Instruction) -> bool {
     matches!(instruction.flow_control(), FlowControl::IndirectCall | FlowControl::IndirectBranch)
         && instruction.op0_kind() == OpKind::Register
-}
-
-fn point(
-    program: &Program<'_>,
-    extent: Extent,
-    gate: u64,
-    depth: u64,
-    operation: Operation,
-    shape: Shape,
-) -> Option<Point> {
-    let instruction = may_stand(program, extent, gate).filter(is_emulated)?;
-    Some(Point {
-        offset: program.elf.code_offset(instruction.ip())?,
-        role: Role::Reached,
-        shape,
-        operation,
-        emulated: true,
-        to_return_address: u16::try_from(depth).ok().filter(|depth| depth % 8 == 0)?,
-    })
 }

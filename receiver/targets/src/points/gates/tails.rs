@@ -7,12 +7,12 @@ use std::ops::Range;
 use iced_x86::{Code, FlowControl, Instruction, OpKind, Register};
 use mlh_bpf::alloc::point::{Operation, Point, Role, Shape};
 
-use super::super::code::{is_emulated, jump_target};
+use super::super::code::jump_target;
 use super::super::place::Extent;
 use super::routes::{Program, Step, is_left};
 use super::state::{ARGUMENTS, Premise, State};
 use super::value::{Origin, Value};
-use super::{LARGEST, SMALL, may_stand};
+use super::{LARGEST, SMALL, as_point};
 
 /// Bytes. jemalloc's small blocks lie several in a slab, the largest of them two in seven pages.
 pub(in super::super) const JEMALLOC_SMALL: u64 = 7 << (PAGE - 1);
@@ -62,8 +62,9 @@ pub(super) fn made(
     if !as_small || !returns_itself(program, &function, &premise(SMALL, SMALL + 8)) {
         return None;
     }
-    let of =
-        |(gate, size): (&u64, &u8)| point(program, extent, *gate, operation, Shape::Size { size: *size });
+    let of = |(gate, size): (&u64, &u8)| {
+        as_point(program, extent, *gate, (Role::Entry, 0), operation, Shape::Size { size: *size })
+    };
     gates.iter().map(of).collect()
 }
 
@@ -112,7 +113,9 @@ pub(super) fn freed_by_jemalloc(program: &Program<'_>, extent: Extent, smallest:
     if asked.is_empty() || !asked.iter().all(|jump| unset_leaves(jump).is_some()) {
         return None;
     }
-    let of = |gate: &u64| point(program, extent, *gate, Operation::Free, Shape::Free { pointer: 0 });
+    let of = |gate: &u64| {
+        as_point(program, extent, *gate, (Role::Entry, 0), Operation::Free, Shape::Free { pointer: 0 })
+    };
     gates.iter().map(of).collect()
 }
 
@@ -152,22 +155,4 @@ fn returns_itself(program: &Program<'_>, function: &Range<u64>, premise: &Premis
         if is_left(instruction, function, state) { Step::Enough } else { Step::On }
     });
     returns
-}
-
-fn point(
-    program: &Program<'_>,
-    extent: Extent,
-    gate: u64,
-    operation: Operation,
-    shape: Shape,
-) -> Option<Point> {
-    let instruction = may_stand(program, extent, gate).filter(is_emulated)?;
-    Some(Point {
-        offset: program.elf.code_offset(instruction.ip())?,
-        role: Role::Entry,
-        shape,
-        operation,
-        emulated: true,
-        to_return_address: 0,
-    })
 }
