@@ -16,6 +16,8 @@ pub mod pass;
 
 pub mod cgroup;
 
+pub mod capture;
+
 pub mod alloc;
 
 pub mod memory;

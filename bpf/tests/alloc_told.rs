@@ -58,14 +58,14 @@ fn copies_stacks() {
     let copy = next(&told, stack).expect("a stack");
     assert_eq!((copy.pid, copy.operation, copy.call_site.slot), (subject.pid(), Operation::Malloc, slot));
     assert!((began..=boot_time()).contains(&copy.at), "{:?}", copy.at);
-    assert_eq!(copy.ip, copy.call_site.ip);
-    assert!(!copy.truncated);
-    assert_eq!(copy.stack.len(), copy.call_site.depth as usize);
+    assert_eq!(copy.capture.ip, copy.call_site.ip);
+    assert!(!copy.capture.truncated);
+    assert_eq!(copy.capture.stack.len(), copy.call_site.depth as usize);
     // where the program was entered nothing changes any more
     let memory = std::fs::File::open(format!("/proc/{}/mem", subject.pid())).expect("its memory");
     let mut there = [0; 64];
-    memory.read_exact_at(&mut there, copy.sp + copy.stack.len() as u64 - 64).expect("its stack");
-    assert_eq!(there, copy.stack[copy.stack.len() - 64..]);
+    memory.read_exact_at(&mut there, copy.capture.sp + copy.capture.stack.len() as u64 - 64).expect("its stack");
+    assert_eq!(there, copy.capture.stack[copy.capture.stack.len() - 64..]);
 
     subject.ask("malloc 639 10");
     subject.ask("deeper 100 1 10");
@@ -73,8 +73,8 @@ fn copies_stacks() {
     let again = copies.iter().filter(|other| other.call_site == copy.call_site).count();
     assert_eq!(again, 10);
     let deep = copies.iter().find(|other| other.call_site.depth > 16_384).expect("the deep one");
-    assert!(deep.truncated);
-    assert_eq!(deep.stack.len(), 16_384);
+    assert!(deep.capture.truncated);
+    assert_eq!(deep.capture.stack.len(), 16_384);
 }
 
 /// Guarantees: threads' stacks are measured from their own beginning: what four threads do at one place is one call site.
@@ -90,7 +90,7 @@ fn threads_share_call_sites() {
     assert_eq!(sites.len(), 3, "{sites:?}");
     assert!(sites.iter().all(|(site, totals)| totals.exact.allocated == 40 && site.depth < 16 << 10));
     let copies: Vec<StackCopy> = rest(probes, &told).into_iter().filter_map(stack).collect();
-    assert!(copies.len() >= 3 && copies.iter().all(|copy| !copy.truncated));
+    assert!(copies.len() >= 3 && copies.iter().all(|copy| !copy.capture.truncated));
 }
 
 /// Guarantees: mapping calls that succeed are told in order with what they were given, failures are not, and of advice only that

@@ -7,6 +7,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 use super::heard::{Block, CallSite, Change, Heard, Mapping, ProcessEvent, Slot, StackCopy};
 use super::point::Operation;
 use super::wire::{BlockRecord, CallSiteKey, MappingRecord, StackRecord, TurnRecord, kind};
+use crate::capture::Capture;
 use crate::wire::Header;
 
 /// One record of the ring. What cannot be read counts as one that was lost.
@@ -43,11 +44,14 @@ fn stack(row: &[u8]) -> Option<Heard> {
         call_site: call_site(record.site),
         operation: Operation::from_number(record.operation)?,
         pid: record.pid,
-        ip: record.ip,
-        sp: record.sp,
-        bp: record.bp,
-        stack: stack.to_vec(),
-        truncated: record.truncated != 0,
+        capture: Capture {
+            ip: record.ip,
+            sp: record.sp,
+            bp: record.bp,
+            stack: stack.to_vec(),
+            truncated: record.truncated != 0,
+            ..Capture::default()
+        },
     }))
 }
 
@@ -187,11 +191,14 @@ mod tests {
                 call_site,
                 operation: Operation::Calloc,
                 pid: 21,
-                ip: 0x4010,
-                sp: 0x7ff0,
-                bp: 0x7fff,
-                stack: vec![7; 10],
-                truncated: true,
+                capture: Capture {
+                    ip: 0x4010,
+                    sp: 0x7ff0,
+                    bp: 0x7fff,
+                    stack: vec![7; 10],
+                    truncated: true,
+                    ..Capture::default()
+                },
             })
         );
         let (address, length) = (0x1000, 0x2000);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::point::Operation;
+use crate::capture::Capture;
 
 /// One address space under observation: a process between two execs. Never used again while the probes are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,18 +48,10 @@ pub struct StackCopy {
     pub operation: Operation,
     /// In the reader's pid namespace.
     pub pid: u32,
-    /// Where the operation returns to (its immediate caller; wrappers are not passed over). Of a probe within a function that has
-    /// pushed something by then, and of what a program tells itself, the place of the probe: from there on the function's own
-    /// unwind information holds.
-    pub ip: u64,
-    /// The stack pointer once it has returned, or at the probe.
-    pub sp: u64,
-    /// The frame pointer register then.
-    pub bp: u64,
-    /// The stack from `sp` up.
-    pub stack: Vec<u8>,
-    /// There was more of it.
-    pub truncated: bool,
+    /// From where the operation returns to (its immediate caller; wrappers are not passed over). Of a probe within a function that
+    /// has pushed something by then, and of what a program tells itself, from the place of the probe: from there on the function's
+    /// own unwind information holds.
+    pub capture: Capture,
 }
 
 /// A change of the address space that succeeded.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::modules::{Module, Modules, ModulesError};
 use crate::trace::{Frame, Trace};
-use crate::unwind::Captured;
+use crate::unwind::{Captured, Unwind};
 
 pub(crate) fn modules(pid: u32) -> Result<Modules, ModulesError> {
     Err(ModulesError { pid, reason: "needs Linux".to_owned() })
@@ -20,8 +20,27 @@ pub(crate) struct Shelf;
 #[derive(Debug)]
 pub(crate) struct Stacks;
 
+#[derive(Debug, Clone)]
+pub(crate) struct Unwound(u64);
+
+impl Unwound {
+    pub(crate) fn identity(&self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn trace(&self) -> Trace {
+        let frame = Frame { address: self.0, module: "[unknown]".to_owned(), ..Frame::default() };
+        Trace {
+            frames: vec![frame],
+            hash: 0,
+            culprit: Some(0),
+            incomplete: Some("unwinding needs Linux".to_owned()),
+        }
+    }
+}
+
 impl Stacks {
-    pub(crate) fn new(_: u32, _: usize, _: &Shelf) -> Self {
+    pub(crate) fn new(_: u32, _: usize, _: Unwind, _: &Shelf) -> Self {
         Self
     }
 
@@ -34,13 +53,12 @@ impl Stacks {
     }
 
     #[expect(clippy::unused_self, reason = "as on Linux")]
-    pub(crate) fn trace(&mut self, captured: &Captured<'_>) -> Trace {
-        let frame = Frame { address: captured.ip, module: "[unknown]".to_owned(), ..Frame::default() };
-        Trace {
-            frames: vec![frame],
-            hash: 0,
-            culprit: Some(0),
-            incomplete: Some("unwinding needs Linux".to_owned()),
-        }
+    pub(crate) fn unwind(&mut self, captured: &Captured<'_>) -> Unwound {
+        Unwound(captured.ip)
+    }
+
+    #[expect(clippy::unused_self, reason = "as on Linux")]
+    pub(crate) fn keeps_frame_pointers(&self) -> bool {
+        false
     }
 }

@@ -5,6 +5,8 @@
 
 pub mod modules;
 
+pub mod python;
+
 pub mod unwind;
 
 pub mod trace;

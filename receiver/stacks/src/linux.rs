@@ -28,4 +28,4 @@ mod stacks;
 
 pub(crate) use maps::{modules, reachable_path};
 pub(crate) use shelf::Shelf;
-pub(crate) use stacks::Stacks;
+pub(crate) use stacks::{Stacks, Unwound};

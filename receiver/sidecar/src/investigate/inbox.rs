@@ -35,7 +35,7 @@ struct Waiting {
 impl Inbox {
     /// Puts one in, once there is room.
     pub(super) fn put(&self, heard: Heard) {
-        let size = RECORD + if let Heard::Stack(copy) = &heard { copy.stack.len() } else { 0 };
+        let size = RECORD + if let Heard::Stack(copy) = &heard { copy.capture.size() } else { 0 };
         let mut waiting = self.lock();
         while waiting.bytes >= ROOM && !waiting.deserted {
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);

@@ -106,6 +106,7 @@ impl Look {
             lasted: now.saturating_sub(self.started),
             members,
             stacks,
+            growth: Vec::new(),
             totals,
             cost: self.cost(now),
             not_seen,

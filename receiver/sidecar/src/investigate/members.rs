@@ -103,7 +103,11 @@ impl Members {
             scope: scope.clone(),
             wish: placing::wish(plan),
             finder: Finder::new(),
-            shared: Shared { max_frames: plan.filters.max_frames, library: Library::default() },
+            shared: Shared {
+                max_frames: plan.filters.max_frames,
+                unwind: plan.filters.unwind,
+                library: Library::default(),
+            },
             page_size: mlh_targets::host::HostIdentity::read().page_size,
             sweep,
             living: BTreeMap::new(),

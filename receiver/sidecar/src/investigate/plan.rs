@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mlh_stacks::unwind::Unwind;
+
 /// Whom to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
@@ -107,6 +109,8 @@ pub struct Filters {
     pub overhead_budget: Option<f64>,
     /// Frames of a stack.
     pub max_frames: usize,
+    /// How they are unwound.
+    pub unwind: Unwind,
     /// Type information of the running kernel.
     pub btf_path: Option<PathBuf>,
 }
@@ -124,6 +128,7 @@ impl Default for Filters {
             max_events_per_second: 1000,
             overhead_budget: Some(0.001),
             max_frames: 64,
+            unwind: Unwind::Auto,
             btf_path: None,
         }
     }

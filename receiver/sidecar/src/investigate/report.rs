@@ -20,6 +20,8 @@ pub struct Report {
     pub members: Vec<Member>,
     /// By live bytes, the most first; of blocks and of mappings (see [`StackEvidence::mapped`]).
     pub stacks: Vec<StackEvidence>,
+    /// By bytes, the most first: who touched the memory that is still there. Empty where nobody looked.
+    pub growth: Vec<GrowthStack>,
     /// The sums.
     pub totals: Totals,
     /// What it has cost.
@@ -102,6 +104,31 @@ pub struct StackEvidence {
     pub at_least: bool,
     /// The process has ended, or runs another program: this is what the stack held then.
     pub gone: bool,
+}
+
+/// Growth by the stack that touched new memory first: sampled page faults of which the pages are still there.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct GrowthStack {
+    /// Whose.
+    pub pid: u32,
+    /// Named, as far as it could be.
+    pub trace: Trace,
+    /// What is still there of what it touched since the look began: an estimate.
+    pub bytes: u64,
+    /// Half of the width of the 95 % interval around `bytes`.
+    pub error_bytes: u64,
+    /// Of all that is still there: 0..=1.
+    pub share: f64,
+    /// All that it touched since then: an estimate.
+    pub touched_bytes: u64,
+    /// Sampled faults.
+    pub samples: u64,
+    /// Of these, with pages that are still there.
+    pub survivors: u64,
+    /// `bytes` by when they were touched: equal parts of the look, the first first.
+    pub cohorts: Vec<u64>,
+    /// Bytes a second of `bytes`, over the cohorts old enough to be judged.
+    pub velocity: f64,
 }
 
 /// Sums over everything, requested bytes.

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use mlh_bpf::alloc::heard::{CallSite, Change, Mapping, StackCopy};
 use mlh_bpf::alloc::point::Operation;
+use mlh_bpf::capture::Capture;
 use mlh_detect::alloc::{MapChange, Mappings};
 use mlh_stacks::modules::Modules;
 use mlh_stacks::trace::Trace;
-use mlh_stacks::unwind::{Captured, Library, Unwinder};
+use mlh_stacks::unwind::{Captured, Library, Unwind, Unwinder};
 
 use super::allocator;
 use crate::records::Subject;
@@ -26,6 +27,8 @@ const VARIANTS: usize = 4;
 pub(super) struct Shared {
     /// Frames of a stack.
     pub(super) max_frames: usize,
+    /// How they are unwound.
+    pub(super) unwind: Unwind,
     /// Files that several of them map are read once.
     pub(super) library: Library,
 }
@@ -70,7 +73,7 @@ impl Site {
 
 impl Space {
     pub(super) fn new(pid: u32, subject: Arc<Subject>, modules: &Modules, shared: &Shared) -> Self {
-        let mut unwinder = Unwinder::with_library(pid, shared.max_frames, &shared.library);
+        let mut unwinder = Unwinder::with_library(pid, shared.max_frames, shared.unwind, &shared.library);
         unwinder.refresh(modules);
         Self {
             pid,
@@ -128,8 +131,8 @@ impl Space {
         if !room && !self.sites.contains_key(&place) {
             return false;
         }
-        let StackCopy { ip, sp, bp, ref stack, truncated, .. } = *copy;
-        let captured = Captured { ip, sp, bp, stack, truncated };
+        let Capture { ip, sp, bp, ref stack, truncated, .. } = copy.capture;
+        let captured = Captured { ip, sp, bp, stack, truncated, ..Captured::default() };
         let mut trace = self.unwinder.trace(&captured);
         if self.unwinder.is_stale() && self.read_modules(STRANGE) {
             trace = self.unwinder.trace(&captured);
@@ -189,7 +192,7 @@ impl Space {
 
     /// The name of a single address, where no stack is known.
     pub(super) fn name(&mut self, ip: u64) -> Trace {
-        self.unwinder.trace(&Captured { ip, sp: 0, bp: 0, stack: &[], truncated: true })
+        self.unwinder.trace(&Captured { ip, truncated: true, ..Captured::default() })
     }
 
     /// By how many pages the process has grown since this was asked last.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mlh_bpf::alloc::heard::{CallSite, Change, Heard, Mapping, ProcessEvent, Slot, StackCopy, Sums, Totals};
 use mlh_bpf::alloc::point::Operation;
+use mlh_bpf::capture::Capture;
 use mlh_pipeline::config::Settings;
 
 use super::investigation::{Investigation, OpenError};
@@ -212,11 +213,7 @@ fn call_sites_of_one_stack() {
             call_site,
             operation: Operation::Calloc,
             pid: process.pid(),
-            ip: SITE,
-            sp: 0x7ff0_0000,
-            bp: 0,
-            stack: Vec::new(),
-            truncated: false,
+            capture: Capture { ip: SITE, sp: 0x7ff0_0000, ..Capture::default() },
         };
         kernel.says(&look, Heard::Stack(copy));
     }

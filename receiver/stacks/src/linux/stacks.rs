@@ -1,7 +1,7 @@
 //! The stacks of one process: addresses to files, files to names.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::demangle::clean;
 use super::perf_map::PerfMap;
@@ -10,7 +10,7 @@ use super::walk::{End, Ground, Step, walk};
 use crate::blame::culprit;
 use crate::modules::{FileId, Modules};
 use crate::trace::{Frame, Trace};
-use crate::unwind::Captured;
+use crate::unwind::{Captured, Unwind};
 
 /// Mappings of code that are remembered, those included that are gone.
 const MAX_CODE: usize = 16 * 1024;
@@ -33,12 +33,13 @@ const ROOTS: &[&str] = &[
 pub(crate) struct Stacks {
     pid: u32,
     max_frames: usize,
+    unwind: Unwind,
     shelf: Shelf,
     /// By address; they do not overlap.
     code: Vec<Code>,
     /// Where functions return to whose return a probe catches; absent where none does yet.
     caught_at: Option<u64>,
-    perf_map: PerfMap,
+    perf_map: Arc<Mutex<PerfMap>>,
     /// A walk has led to where nothing is.
     stale: bool,
 }
@@ -63,21 +64,21 @@ impl std::fmt::Debug for Code {
 }
 
 impl Stacks {
-    pub(crate) fn new(pid: u32, max_frames: usize, shelf: &Shelf) -> Self {
-        let perf_map = PerfMap::default();
+    pub(crate) fn new(pid: u32, max_frames: usize, unwind: Unwind, shelf: &Shelf) -> Self {
         Self {
             pid,
             max_frames: max_frames.max(1),
+            unwind,
             shelf: shelf.clone(),
             code: Vec::new(),
             caught_at: None,
-            perf_map,
+            perf_map: Arc::default(),
             stale: false,
         }
     }
 
     pub(crate) fn refresh(&mut self, modules: &Modules) {
-        self.perf_map.refresh(self.pid);
+        lock(&self.perf_map).refresh(self.pid);
         let known: HashMap<_, _> = self
             .code
             .iter()
@@ -131,7 +132,11 @@ impl Stacks {
         self.stale
     }
 
-    pub(crate) fn trace(&mut self, captured: &Captured<'_>) -> Trace {
+    pub(crate) fn keeps_frame_pointers(&self) -> bool {
+        self.unwind == Unwind::FramePointers
+    }
+
+    pub(crate) fn unwind(&mut self, captured: &Captured<'_>) -> Unwound {
         let code = &self.code;
         let code_end = code.last().map_or(u64::MAX, |it| it.end);
         let (caught_at, mut stale, mut caught) = (self.caught_at, false, false);
@@ -144,23 +149,64 @@ impl Stacks {
         };
         let (steps, end) = walk(captured, self.max_frames, code_end, ground);
         self.stale = stale;
+        let steps = steps.into_iter().map(|step| Place { step, code: at(&self.code, step.inside).cloned() });
+        Unwound {
+            steps: steps.collect(),
+            end,
+            caught,
+            copied: captured.stack.len(),
+            max_frames: self.max_frames,
+            shelf: self.shelf.clone(),
+            perf_map: Arc::clone(&self.perf_map),
+        }
+    }
+}
+
+/// See [`Stack`](crate::unwind::Stack).
+#[derive(Debug, Clone)]
+pub(crate) struct Unwound {
+    steps: Vec<Place>,
+    end: End,
+    /// Somebody else's probe catches the return of the last frame.
+    caught: bool,
+    /// Bytes of the copy.
+    copied: usize,
+    max_frames: usize,
+    shelf: Shelf,
+    perf_map: Arc<Mutex<PerfMap>>,
+}
+
+/// A step, and the code it lies in.
+#[derive(Debug, Clone)]
+struct Place {
+    step: Step,
+    code: Option<Code>,
+}
+
+impl Unwound {
+    pub(crate) fn identity(&self) -> u64 {
         let mut hash = Hash::new();
-        let mut frames = Vec::with_capacity(steps.len());
+        self.steps.iter().for_each(|place| hash.add(&place.step.address.to_le_bytes()));
+        hash.0
+    }
+
+    pub(crate) fn trace(&self) -> Trace {
+        let mut hash = Hash::new();
+        let mut frames = Vec::with_capacity(self.steps.len());
         let mut grown = false;
-        for step in &steps {
-            match at(&self.code, step.inside) {
-                Some(code) => grown |= code.name(*step, &mut self.perf_map, &mut frames, &mut hash),
-                None => {
-                    let module = "[unknown]".to_owned();
-                    hash.add(module.as_bytes());
-                    frames.push(Frame { address: step.address, module, ..Frame::default() });
-                }
+        for Place { step, code } in &self.steps {
+            if let Some(code) = code {
+                grown |= code.name(*step, &mut lock(&self.perf_map), &mut frames, &mut hash);
+            } else {
+                let module = "[unknown]".to_owned();
+                hash.add(module.as_bytes());
+                frames.push(Frame { address: step.address, module, ..Frame::default() });
             }
         }
-        let incomplete = if caught {
+        let incomplete = if self.caught {
             Some("somebody else's probe catches the return there, and the caller cannot be told".to_owned())
         } else {
-            self.why(captured, &steps, end, frames.last())
+            self.why(frames.last())
         };
         if grown {
             self.shelf.tidy();
@@ -168,31 +214,26 @@ impl Stacks {
         Trace { culprit: culprit(&frames), frames, hash: hash.0, incomplete }
     }
 
-    fn why(&self, captured: &Captured<'_>, steps: &[Step], end: End, last: Option<&Frame>) -> Option<String> {
+    fn why(&self, last: Option<&Frame>) -> Option<String> {
         let last = last?;
         let is_root = last.function.as_deref().is_some_and(|name| ROOTS.contains(&name));
-        match end {
+        match self.end {
             End::Root => None,
             End::Lost | End::Uncharted if is_root => None,
-            End::Copied => {
-                Some(format!("it is deeper than the {} bytes that were copied", captured.stack.len()))
-            }
+            End::Copied => Some(format!("it is deeper than the {} bytes that were copied", self.copied)),
             End::Limit => Some(format!("it has more than {} frames", self.max_frames)),
             End::Lost => Some(format!("{} says that it has a caller, which cannot be found", name_of(last))),
-            End::Uncharted => {
-                let code = steps.last().and_then(|step| at(&self.code, step.inside));
-                Some(match code {
-                    None => format!("nothing was mapped at {:#x} when it was last looked", last.address),
-                    Some(code) if code.is_made() => {
-                        format!("{} was made at run time and keeps no frame pointers", name_of(last))
-                    }
-                    Some(code) if code.image.is_none() => format!("{} could not be opened", last.module),
-                    Some(code) if code.has_rows() => {
-                        format!("{} has no unwind information for {}", last.module, name_of(last))
-                    }
-                    Some(_) => format!("{} has no unwind information", last.module),
-                })
-            }
+            End::Uncharted => Some(match self.steps.last().and_then(|place| place.code.as_ref()) {
+                None => format!("nothing was mapped at {:#x} when it was last looked", last.address),
+                Some(code) if code.is_made() => {
+                    format!("{} was made at run time and keeps no frame pointers", name_of(last))
+                }
+                Some(code) if code.image.is_none() => format!("{} could not be opened", last.module),
+                Some(code) if code.has_rows() => {
+                    format!("{} has no unwind information for {}", last.module, name_of(last))
+                }
+                Some(_) => format!("{} has no unwind information", last.module),
+            }),
         }
     }
 }

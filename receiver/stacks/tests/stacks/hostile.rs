@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mlh_stacks::modules::{FileId, Modules};
-use mlh_stacks::unwind::{Library, Unwinder};
+use mlh_stacks::unwind::{Library, Unwind, Unwinder};
 
 use crate::target::{MAX_FRAMES, Target, build, functions};
 
@@ -81,7 +81,7 @@ fn files_of_any_bytes() {
     let mut named = 0;
     // Keeps the libraries open: reading them anew each time would be most of the work.
     let library = Library::default();
-    let mut sound = Unwinder::with_library(target.pid(), MAX_FRAMES, &library);
+    let mut sound = Unwinder::with_library(target.pid(), MAX_FRAMES, Unwind::Auto, &library);
     sound.refresh(&target.modules());
     let expected = sound.trace(&target.captured());
     for round in 0..600 {
@@ -96,7 +96,7 @@ fn files_of_any_bytes() {
         }
         fs::write(&broken, &bytes).unwrap();
         let began = Instant::now();
-        let mut unwinder = Unwinder::with_library(std::process::id(), MAX_FRAMES, &library);
+        let mut unwinder = Unwinder::with_library(std::process::id(), MAX_FRAMES, Unwind::Auto, &library);
         unwinder.refresh(&instead(target.modules(), &program, &broken));
         let trace = unwinder.trace(&target.captured());
         assert!(!trace.frames.is_empty());

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 
 use mlh_stacks::modules::{Anonymous, Modules};
-use mlh_stacks::unwind::{Captured, Library, Unwinder};
+use mlh_stacks::unwind::{Captured, Library, Unwind, Unwinder};
 
 use crate::target::{MAX_FRAMES, Target, blamed, build, build_plugin, functions};
 
@@ -48,7 +48,7 @@ fn library_that_comes_and_goes() {
     let mut without = with.clone();
     without.modules.retain(|module| module.path != plugin);
     let library = Library::default();
-    let mut unwinder = Unwinder::with_library(target.pid(), MAX_FRAMES, &library);
+    let mut unwinder = Unwinder::with_library(target.pid(), MAX_FRAMES, Unwind::Auto, &library);
     unwinder.refresh(&without);
     assert!(!unwinder.is_stale());
     let trace = unwinder.trace(&target.captured());
@@ -62,7 +62,7 @@ fn library_that_comes_and_goes() {
     assert_eq!((&expected.incomplete, blamed(&expected)), (&None, "inside"));
     unwinder.refresh(&without);
     assert_eq!(unwinder.trace(&target.captured()), expected);
-    let mut second = Unwinder::with_library(target.pid(), MAX_FRAMES, &library);
+    let mut second = Unwinder::with_library(target.pid(), MAX_FRAMES, Unwind::Auto, &library);
     second.refresh(&with);
     assert_eq!(second.trace(&target.captured()), expected);
     drop((unwinder, second));
@@ -137,7 +137,7 @@ fn caught_returns() {
     let modules = Modules { anonymous: vec![page], ..Modules::default() };
     let mut unwinder = Unwinder::new(std::process::id(), MAX_FRAMES);
     unwinder.refresh(&modules);
-    let captured = |ip| Captured { ip, sp: 0x1000, bp: 0, stack: &[0; 64], truncated: false };
+    let captured = |ip| Captured { ip, sp: 0x1000, bp: 0, stack: &[0; 64], ..Captured::default() };
     let trace = unwinder.trace(&captured(0x7fff_f000));
     let why = trace.incomplete.unwrap();
     assert!(why.contains("catches the return") && !unwinder.is_stale(), "{why}");

@@ -85,7 +85,7 @@ impl Target {
 
     pub(crate) fn captured(&self) -> Captured<'_> {
         let truncated = self.stack.len() >= 16 * 1024;
-        Captured { ip: self.ip, sp: self.sp, bp: self.bp, stack: &self.stack, truncated }
+        Captured { ip: self.ip, sp: self.sp, bp: self.bp, stack: &self.stack, truncated, ..Captured::default() }
     }
 
     pub(crate) fn unwinder(&self) -> Unwinder {

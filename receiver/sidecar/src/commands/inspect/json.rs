@@ -12,7 +12,8 @@ const SCHEMA: u32 = 1;
 
 /// The whole report, and a line's end.
 pub(super) fn render(finding: &Finding<'_>, top: usize) -> serde_json::Result<String> {
-    let Report { rung, started, lasted, members, stacks, totals, cost, not_seen, ended } = finding.report;
+    let Report { rung, started, lasted, members, stacks, growth: _, totals, cost, not_seen, ended } =
+        finding.report;
     let ended = ended.as_ref().map(ending);
     let object = Object {
         schema: SCHEMA,

@@ -114,6 +114,7 @@ fn report() -> Report {
         lasted: LOOK,
         members: vec![member(101)],
         stacks: vec![leak(), cache(), StackEvidence { gone: true, pid: 102, ..leak() }],
+        growth: Vec::new(),
         totals: Totals {
             allocated_count: 12_050,
             allocated_bytes: 3_676_000,
