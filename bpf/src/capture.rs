@@ -27,7 +27,7 @@ impl Capture {
     }
 }
 
-/// A frame of a CPython interpreter, as addresses in the process.
+/// A frame of a `CPython` interpreter, as addresses in the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PythonFrame {
     /// Of its code object.

@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`plan`] says what is wanted, [`report`] what comes of it and [`told`] what is told meanwhile.
 //! `quarry` finds the target, `members` follows its processes and has probes placed (`placing`) through the `tracer`, which
-//! is the kernel's side. What the kernel tells comes through the `inbox` into the `ledger`, a `space` for each process; `evidence` makes of
+//! is the kernel's side. What the kernel tells comes through the `inbox` into the `ledger`, a `space` for each process, which two threads
+//! fill (`listening`); operations are `pending` until their stacks have names. `evidence` makes of
 //! it and of the kernel's `tables` what each stack holds, and `not_seen` says what is missing; `look` holds all of it.
 //! [`investigation`] is one look from its first probe to its last, [`desk`] is where the running sidecar takes orders.
 
@@ -18,7 +19,9 @@ mod tracer;
 
 pub mod bell;
 mod inbox;
+mod listening;
 mod ledger;
+mod pending;
 mod space;
 mod allocator;
 

@@ -1,6 +1,6 @@
 //! What a Python interpreter was running.
 
-/// A frame of a CPython interpreter, as addresses in the process.
+/// A frame of a `CPython` interpreter, as addresses in the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PythonFrame {
     /// Of its code object.

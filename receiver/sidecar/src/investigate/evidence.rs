@@ -5,15 +5,18 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use mlh_bpf::alloc::heard::{AllocCounters, CallSite, LiveBlock, Slot, Sums, Totals as SiteSums};
+use mlh_bpf::alloc::point::Operation;
 use mlh_detect::alloc::{
     Ages, Block, Counts, Evidence as Figures, MappedSite, MappedSums, Mappings, Overdue, SiteTotals, Tally,
     Unfreed,
 };
 
+use mlh_stacks::trace::{Frame, Trace};
+
 use super::ledger::Ledger;
 use super::plan::{Filters, Plan, Rung};
 use super::report::{StackEvidence, Totals};
-use super::space::Space;
+use super::space::{Site, Space};
 use super::tables::{Live, Tables};
 
 /// Reading the table of live blocks takes at most one part in so many of the time.
@@ -35,7 +38,7 @@ pub(super) struct StackKey {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum StackId {
-    /// The hash of its trace.
+    /// See [`Site::identity`].
     Known(u64),
     /// The call site, where no copy of the stack has come.
     Unknown(u64, u32),
@@ -112,8 +115,9 @@ impl Evidence {
     }
 
     /// Takes what the kernel's tables hold, and the ledger, as of `at`.
-    pub(super) fn take(&mut self, at: Duration, tables: &Tables, ledger: &Ledger) {
+    pub(super) fn take(&mut self, at: Duration, tables: &Tables, ledger: &mut Ledger) {
         self.counters = tables.counters;
+        want(tables, ledger);
         let mut totals: HashMap<StackKey, SiteTotals> = HashMap::new();
         self.sites.clear();
         for (call_site, sums) in &tables.call_sites {
@@ -182,7 +186,7 @@ impl Evidence {
     }
 
     /// The `top` stacks that hold the most, those of address spaces that are gone last; and the sums over all.
-    pub(super) fn stacks(&self, ledger: &mut Ledger, top: usize) -> (Vec<StackEvidence>, Totals) {
+    pub(super) fn stacks(&self, ledger: &Ledger, top: usize) -> (Vec<StackEvidence>, Totals) {
         let figures: Vec<_> = self.tally.evidence().collect();
         let mut stacks: Vec<_> = figures
             .into_iter()
@@ -216,18 +220,18 @@ impl Evidence {
     }
 
     /// One stack; `None` where nothing is known of it.
-    pub(super) fn one(&self, ledger: &mut Ledger, key: &StackKey) -> Option<StackEvidence> {
+    pub(super) fn one(&self, ledger: &Ledger, key: &StackKey) -> Option<StackEvidence> {
         let figures = self.tally.site(key)?;
         let stack = self.unnamed(ledger, key, &figures)?;
         Some(self.named(ledger, key, stack))
     }
 
     /// With its frames.
-    fn named(&self, ledger: &mut Ledger, key: &StackKey, stack: StackEvidence) -> StackEvidence {
-        let Some((call_site, space)) = self.sites.get(key).zip(ledger.space(key.slot)) else { return stack };
+    fn named(&self, ledger: &Ledger, key: &StackKey, stack: StackEvidence) -> StackEvidence {
+        let Some((call_site, space)) = self.sites.get(key).zip(ledger.peek(key.slot)) else { return stack };
         let known = space.site(call_site.ip, call_site.depth).and_then(|site| site.trace());
-        let trace = known.map(|trace| trace.as_ref().clone());
-        StackEvidence { trace: trace.unwrap_or_else(|| space.name(call_site.ip)), ..stack }
+        let trace = known.map_or_else(|| nameless(call_site.ip), |trace| trace.as_ref().clone());
+        StackEvidence { trace, ..stack }
     }
 
     /// All but its frames, which are many.
@@ -235,7 +239,7 @@ impl Evidence {
         let call_site = self.sites.get(key)?;
         let losses = ledger.losses();
         let space = ledger.peek(key.slot)?;
-        let operation = space.site(call_site.ip, call_site.depth).map(|site| site.operation.name());
+        let operation = space.site(call_site.ip, call_site.depth).and_then(|site| site.operation);
         let mapped = self.mapped.get(key).copied().unwrap_or_default();
         let present = self.present.get(key).copied().unwrap_or_default();
         let estimate = figures.estimate;
@@ -248,7 +252,7 @@ impl Evidence {
         let ages = if key.mapped { mapped.ages } else { present.ages };
         Some(StackEvidence {
             pid: space.pid,
-            operation: operation.unwrap_or(if key.mapped { "mmap" } else { "malloc" }),
+            operation: operation.map_or(if key.mapped { "mmap" } else { "malloc" }, Operation::name),
             mapped: key.mapped,
             live_bytes,
             live_count,
@@ -274,7 +278,7 @@ impl Evidence {
     }
 
     /// An address space comes to its end. What it held then is kept, for the report.
-    pub(super) fn end(&mut self, slot: Slot, ledger: &mut Ledger) {
+    pub(super) fn end(&mut self, slot: Slot, ledger: &Ledger) {
         let figures: Vec<_> = self.tally.evidence().filter(|(key, _)| key.slot == slot).collect();
         let known = |(key, figures)| Some((key, self.unnamed(ledger, &key, &figures)?));
         let mut ended: Vec<(StackKey, StackEvidence)> = figures.into_iter().filter_map(known).collect();
@@ -341,10 +345,22 @@ fn bare(block: &LiveBlock) -> Block {
     Block { address, size, weight, born }
 }
 
+/// Has all call sites named, also those of which no stack has come.
+pub(super) fn want(tables: &Tables, ledger: &mut Ledger) {
+    tables.call_sites.iter().for_each(|(call_site, _)| ledger.want(*call_site));
+}
+
+/// Of a stack that nobody has named yet.
+fn nameless(ip: u64) -> Trace {
+    let frame = Frame { address: ip, module: "[unknown]".to_owned(), ..Frame::default() };
+    let incomplete = Some("it had not been named by then".to_owned());
+    Trace { frames: vec![frame], hash: ip, culprit: Some(0), incomplete }
+}
+
 fn key(ledger: &Ledger, call_site: CallSite, mapped: bool) -> StackKey {
     let CallSite { slot, ip, depth } = call_site;
-    let trace = ledger.peek(slot).and_then(|space| space.site(ip, depth)).and_then(|site| site.trace());
-    let stack = trace.map_or(StackId::Unknown(ip, depth), |trace| StackId::Known(trace.hash));
+    let site = ledger.peek(slot).and_then(|space| space.site(ip, depth));
+    let stack = site.and_then(Site::identity).map_or(StackId::Unknown(ip, depth), StackId::Known);
     StackKey { slot, mapped, stack }
 }
 

@@ -7,8 +7,9 @@ use mlh_detect::alloc::{Brake, HitCosts, Spent, Verdict};
 use mlh_targets::host::{HostClock, own_cpu_time};
 
 use super::bell::Bell;
-use super::evidence::Evidence;
-use super::ledger::{Listening, Losses};
+use super::evidence::{self, Evidence};
+use super::ledger::Losses;
+use super::listening::Listening;
 use super::look::Look;
 use super::members::{Means, Members};
 use super::plan::{End, Plan};
@@ -176,9 +177,10 @@ impl Investigation {
         let tables = Tables::read(self.tracer.as_ref(), look.evidence.wants_live())?;
         let (mut told, overdue) = {
             let mut ledger = look.listening.lock();
-            look.evidence.take(now, &tables, &ledger);
+            look.evidence.take(now, &tables, &mut ledger);
             (ledger.take_told(), look.evidence.overdue(now, &tables, &ledger))
         };
+        look.listening.wake();
         told.extend(look.unfreed(now, &overdue));
         let is_over = look.plan.duration.is_some_and(|duration| now.saturating_sub(look.started) >= duration);
         let ended = if is_gone { Some(End::TargetGone) } else { is_over.then_some(End::Elapsed) };
@@ -277,6 +279,10 @@ impl Investigation {
         if losses.ring > look.losses.ring {
             look.members.reconcile(&look.listening);
         }
+        if let Ok(tables) = &tables {
+            evidence::want(tables, &mut look.listening.lock());
+        }
+        look.listening.finish_names();
         look.take(now, tables);
         let told = look.listening.lock().take_told();
         (told, Report { ended: Some(end), ..look.report(now, top) })

@@ -1,19 +1,18 @@
-//! What the kernel tells as it happens, taken in on a thread of its own: so it waits for nobody, and nobody for it.
+//! What the kernel tells as it happens: each address space, and what is to be told and named of it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use mlh_bpf::alloc::heard::{Block, Change, Heard, Mapping, ProcessEvent, Slot};
+use mlh_bpf::alloc::heard::{Block, CallSite, Change, Heard, Mapping, ProcessEvent, Slot};
 use mlh_bpf::alloc::point;
+use mlh_stacks::trace::Trace;
+use mlh_stacks::unwind::Stack;
 
-use super::bell::Bell;
-use super::inbox::Inbox;
+use super::pending::{Known, Pending};
 use super::plan::Plan;
-use super::space::Space;
+use super::space::{Place, Space, Taken};
 use super::told::{Operation, Told};
-use super::tracer::Sink;
 use crate::hunt::bucket::Bucket;
 
 /// Call sites whose stacks are kept, over all processes.
@@ -23,18 +22,31 @@ const MAX_TRACES: usize = 1 << 14;
 /// Events of processes between two steps. Beyond, children are found by looking; all else comes from processes that have been
 /// taken in, and is bounded by these.
 const MAX_EVENTS: usize = 4096;
-/// Records between two steps, beside what `max_events_per_second` lets through.
-const MAX_TOLD: usize = 1 << 14;
+/// Stacks that wait for their names. Each takes some KiB until then.
+const MAX_UNNAMED: usize = 2048;
 
 /// See the module.
 pub(super) struct Ledger {
     spaces: HashMap<Slot, Space>,
     events: Vec<ProcessEvent>,
-    told: Vec<Told>,
+    pending: Pending,
+    unnamed: VecDeque<Job>,
+    /// One has been taken out to be named.
+    in_hand: bool,
+    /// Nobody names any more.
+    over: bool,
     /// Records of operations are wanted.
     emit: bool,
     bucket: Bucket,
     losses: Losses,
+}
+
+/// A stack that is to be named.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Job {
+    slot: Slot,
+    place: Place,
+    identity: u64,
 }
 
 /// What could not be kept, since the look began.
@@ -55,7 +67,10 @@ impl Ledger {
         Self {
             spaces: HashMap::new(),
             events: Vec::new(),
-            told: Vec::new(),
+            pending: Pending::default(),
+            unnamed: VecDeque::new(),
+            in_hand: false,
+            over: false,
             emit: plan.emits(),
             bucket: Bucket::new(plan.filters.max_events_per_second),
             losses: Losses::default(),
@@ -67,6 +82,8 @@ impl Ledger {
     }
 
     pub(super) fn remove(&mut self, slot: Slot) -> Option<Space> {
+        let Self { spaces, pending, .. } = self;
+        pending.end(slot, |slot, place| known(spaces, slot, place));
         self.spaces.remove(&slot)
     }
 
@@ -87,9 +104,54 @@ impl Ledger {
         std::mem::take(&mut self.events)
     }
 
-    /// What is to be told since this was asked last.
+    /// What is to be told since this was asked last, as far as it has names.
     pub(super) fn take_told(&mut self) -> Vec<Told> {
-        std::mem::take(&mut self.told)
+        let Self { spaces, pending, .. } = self;
+        pending.take(|slot, place| known(spaces, slot, place))
+    }
+
+    /// Has a call site named by its address, if no stack of it has come.
+    pub(super) fn want(&mut self, CallSite { slot, ip, depth }: CallSite) {
+        if ip != 0
+            && self.unnamed.len() < MAX_UNNAMED
+            && let Some(space) = self.spaces.get_mut(&slot)
+            && let Some(identity) = space.want((ip, depth))
+        {
+            self.unnamed.push_back(Job { slot, place: (ip, depth), identity });
+        }
+    }
+
+    /// Takes out what is to be named next.
+    pub(super) fn next_to_name(&mut self) -> Option<(Job, Stack)> {
+        self.in_hand = false;
+        while let Some(job) = self.unnamed.pop_front() {
+            let stack = self.spaces.get(&job.slot).and_then(|space| space.unnamed(job.place, job.identity));
+            if let Some(stack) = stack {
+                self.in_hand = true;
+                return Some((job, stack));
+            }
+        }
+        None
+    }
+
+    /// It has its names.
+    pub(super) fn named(&mut self, job: &Job, trace: Trace) {
+        if let Some(space) = self.spaces.get_mut(&job.slot) {
+            space.named(job.place, job.identity, trace);
+        }
+    }
+
+    /// Stacks that have come have no names yet.
+    pub(super) fn is_naming(&self) -> bool {
+        !self.over && (self.in_hand || !self.unnamed.is_empty())
+    }
+
+    pub(super) fn stop_naming(&mut self) {
+        self.over = true;
+    }
+
+    pub(super) fn has_stopped_naming(&self) -> bool {
+        self.over
     }
 
     pub(super) fn losses(&self) -> Losses {
@@ -101,11 +163,15 @@ impl Ledger {
         match heard {
             Heard::Stack(copy) => {
                 let (sites, traces) = self.kept();
-                let room = sites < MAX_SITES && traces < MAX_TRACES;
-                if let Some(space) = self.spaces.get_mut(&copy.call_site.slot)
-                    && !space.stack(copy, room)
-                {
-                    self.losses.stacks += 1;
+                let unnamed = self.unnamed.len();
+                let room = sites < MAX_SITES && traces + unnamed < MAX_TRACES && unnamed < MAX_UNNAMED;
+                let CallSite { slot, ip, depth } = copy.call_site;
+                match self.spaces.get_mut(&slot).map(|space| space.stack(copy, room)) {
+                    Some(Taken::New(identity)) => {
+                        self.unnamed.push_back(Job { slot, place: (ip, depth), identity });
+                    }
+                    Some(Taken::NoRoom) => self.losses.stacks += 1,
+                    Some(Taken::Known) | None => {}
                 }
                 false
             }
@@ -183,13 +249,7 @@ impl Ledger {
             self.losses.rate_limited += 1;
             return;
         }
-        if self.told.len() >= MAX_TOLD {
-            self.losses.channel += 1;
-            return;
-        }
-        let trace = space.site(ip, depth).and_then(|site| site.trace()).cloned();
-        let culprit = trace.as_ref().and_then(|trace| trace.frames.get(trace.culprit?));
-        self.told.push(Told::Operation(Box::new(Operation {
+        let operation = Operation {
             at: bare.at,
             subject: Arc::clone(&space.subject),
             name: bare.operation.name(),
@@ -197,11 +257,22 @@ impl Ledger {
             address: bare.address,
             size: bare.size,
             weight: bare.weight,
-            caller_ip: culprit.map_or(ip, |frame| frame.address),
-            trace,
+            caller_ip: ip,
+            trace: None,
             rss_pages: bare.rss_pages,
             rss_growth: space.rss_growth(bare.rss_pages),
-        })));
+        };
+        if !self.pending.push(slot, (ip, depth), operation) {
+            self.losses.channel += 1;
+        }
+    }
+}
+
+/// What is known of the stack at a place.
+fn known(spaces: &HashMap<Slot, Space>, slot: Slot, (ip, depth): Place) -> Known {
+    match spaces.get(&slot).and_then(|space| space.site(ip, depth)) {
+        Some(site) if site.waits() => Known::Waits,
+        site => Known::Trace(site.and_then(|site| site.trace()).cloned()),
     }
 }
 
@@ -214,79 +285,4 @@ struct Bare {
     size: u64,
     weight: u32,
     rss_pages: u64,
-}
-
-/// The ledger and the thread that fills it.
-pub(super) struct Listening {
-    ledger: Arc<Mutex<Ledger>>,
-    inbox: Arc<Inbox>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-/// Closes the inbox when the last who might put something in is gone.
-struct Slit(Arc<Inbox>);
-
-impl Drop for Slit {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-impl Listening {
-    /// Starts the thread, which hears what is put into the sink. It ends when that is gone and all is heard.
-    ///
-    /// # Errors
-    /// The system has no thread to give.
-    pub(super) fn start(plan: &Plan, bell: Arc<Bell>) -> std::io::Result<(Self, Sink)> {
-        let (ledger, inbox) = (Arc::new(Mutex::new(Ledger::new(plan))), Arc::<Inbox>::default());
-        let (shared, emptied, slit) = (Arc::clone(&ledger), Arc::clone(&inbox), Slit(Arc::clone(&inbox)));
-        let work = move || listen(&emptied, &shared, &bell);
-        let thread = thread::Builder::new().name("mlh-heard".to_owned()).spawn(work)?;
-        let sink = move |heard| slit.0.put(heard);
-        Ok((Self { ledger, inbox, thread: Some(thread) }, Box::new(sink)))
-    }
-
-    /// How full the inbox was at its fullest since this was asked last, 0..=1.
-    pub(super) fn fullest(&self) -> f64 {
-        self.inbox.fullest()
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until all that was put in is heard.
-    #[cfg(all(test, target_os = "linux"))]
-    pub(super) fn settle(&self) {
-        self.inbox.settle();
-    }
-
-    /// Waits until all is heard. The sink must be gone by now.
-    pub(super) fn finish(&mut self) {
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that listens to the probes had panicked");
-        }
-    }
-}
-
-fn listen(inbox: &Inbox, ledger: &Mutex<Ledger>, bell: &Bell) {
-    // a panic here must not leave the ring's thread waiting for ever
-    let deserted = Deserted(inbox);
-    while let Some(records) = deserted.0.take() {
-        for heard in records {
-            if ledger.lock().unwrap_or_else(PoisonError::into_inner).hear(&heard) {
-                bell.ring();
-            }
-        }
-    }
-}
-
-struct Deserted<'a>(&'a Inbox);
-
-impl Drop for Deserted<'_> {
-    fn drop(&mut self) {
-        self.0.desert();
-    }
 }

@@ -9,7 +9,8 @@ use mlh_targets::host::own_cpu_time;
 
 use super::bell::Bell;
 use super::evidence::{Evidence, StackKey};
-use super::ledger::{Listening, Losses};
+use super::ledger::Losses;
+use super::listening::Listening;
 use super::members::Members;
 use super::not_seen;
 use super::plan::Plan;
@@ -53,7 +54,10 @@ impl Look {
     /// Takes what the kernel's tables hold, where they could be read.
     pub(super) fn take(&mut self, now: Duration, tables: Result<Tables, String>) {
         match tables {
-            Ok(tables) => self.evidence.take(now, &tables, &self.listening.lock()),
+            Ok(tables) => {
+                self.evidence.take(now, &tables, &mut self.listening.lock());
+                self.listening.wake();
+            }
             Err(reason) => {
                 tracing::warn!(reason, "the newest figures could not be read; older ones are told");
             }
@@ -62,7 +66,7 @@ impl Look {
 
     pub(super) fn unfreed(&self, now: Duration, overdue: &[Overdue<StackKey>]) -> Vec<Told> {
         let overhead = self.cost(now).target_cpu_share;
-        let mut ledger = self.listening.lock();
+        let ledger = self.listening.lock();
         let told = overdue.iter().filter_map(|due| {
             Some(Told::Unfreed(Box::new(Unfreed {
                 at: now,
@@ -73,7 +77,7 @@ impl Look {
                 occurrences: due.occurrences,
                 bytes: due.bytes,
                 grown: due.grown.is_some_and(|bytes| bytes > 0),
-                stack: self.evidence.one(&mut ledger, &due.key)?,
+                stack: self.evidence.one(&ledger, &due.key)?,
                 overhead,
             })))
         });
@@ -82,8 +86,8 @@ impl Look {
 
     pub(super) fn report(&self, now: Duration, top: usize) -> Report {
         let ((stacks, totals), losses) = {
-            let mut ledger = self.listening.lock();
-            (self.evidence.stacks(&mut ledger, top), ledger.losses())
+            let ledger = self.listening.lock();
+            (self.evidence.stacks(&ledger, top), ledger.losses())
         };
         let counters = self.evidence.counters();
         let totals = Totals {

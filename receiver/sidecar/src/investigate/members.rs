@@ -17,7 +17,7 @@ use mlh_targets::sweep::{ProcSweep, ProcView};
 use self::intake::{Executed, Mapped};
 use super::evidence::Evidence;
 use super::investigation::OpenError;
-use super::ledger::Listening;
+use super::listening::Listening;
 use super::placing;
 use super::plan::Plan;
 use super::quarry::Quarry;
@@ -36,6 +36,8 @@ const MAX_GONE: usize = 256;
 const MAX_NOTES: usize = 64;
 /// What a process has loaded is looked at again this often at most: its maps cost it, and its files cost the agent.
 const SETTLED: Duration = Duration::from_secs(1);
+/// For the names of what an ended process has done everybody else waits no longer.
+const NAMES: Duration = Duration::from_millis(500);
 /// A process that could not be admitted is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -245,13 +247,15 @@ impl Members {
             return;
         }
         let tables = Tables::read(means.tracer, true);
+        // what has ended is reported with the names that it has now
+        means.listening.settle_names(NAMES);
         let mut ledger = means.listening.lock();
         match tables {
-            Ok(tables) => means.evidence.take(means.now, &tables, &ledger),
+            Ok(tables) => means.evidence.take(means.now, &tables, &mut ledger),
             Err(reason) => tracing::debug!(reason, "what an ended process had allocated could not be read"),
         }
         for (slot, _) in &ended {
-            means.evidence.end(*slot, &mut ledger);
+            means.evidence.end(*slot, &ledger);
             ledger.remove(*slot);
         }
         drop(ledger);

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use mlh_bpf::alloc::heard::{CallSite, Change, Mapping, StackCopy};
 use mlh_bpf::alloc::point::Operation;
-use mlh_bpf::capture::Capture;
+use mlh_bpf::capture::{self, Capture};
 use mlh_detect::alloc::{MapChange, Mappings};
 use mlh_stacks::modules::Modules;
+use mlh_stacks::python::PythonFrame;
 use mlh_stacks::trace::Trace;
-use mlh_stacks::unwind::{Captured, Library, Unwind, Unwinder};
+use mlh_stacks::unwind::{Captured, Library, Stack, Unwind, Unwinder};
 
 use super::allocator;
 use crate::records::Subject;
@@ -45,30 +46,83 @@ pub(super) struct Space {
     stale: bool,
     refreshed: Instant,
     sites: HashMap<Place, Site>,
-    /// Each stack once, by its hash.
-    traces: HashMap<u64, Arc<Trace>>,
+    /// Each stack once, by the hash of its trace, with the identity of the first that had it: code that is made at run time may
+    /// be made anew.
+    traces: HashMap<u64, (u64, Arc<Trace>)>,
     /// Since when the ledger holds, and the ledger; absent until the probes are in place.
     mapped: Option<(Duration, Mappings<CallSite>)>,
     last_rss: Option<u64>,
 }
 
 /// What is known of a call site.
+#[derive(Default)]
 pub(super) struct Site {
-    /// What was met first.
-    pub(super) operation: Operation,
-    /// The stacks that led there, each with how often it was seen.
-    variants: Vec<(Arc<Trace>, u32)>,
+    /// What was met first, once a stack has come.
+    pub(super) operation: Option<Operation>,
+    /// The stacks that led there.
+    variants: Vec<Variant>,
     /// An allocator is at work there, for whomever.
     pub(super) is_allocator: bool,
 }
 
+/// One stack at a call site.
+struct Variant {
+    /// See [`Stack::identity`].
+    identity: u64,
+    /// That of the stack by which it is known.
+    known_as: u64,
+    /// How often it was seen.
+    seen: u32,
+    naming: Naming,
+}
+
+/// How far a stack is.
+enum Naming {
+    /// It has no names yet.
+    Waits(Box<Stack>),
+    /// It has those that there are.
+    Done(Arc<Trace>),
+}
+
+impl Variant {
+    fn trace(&self) -> Option<&Arc<Trace>> {
+        if let Naming::Done(trace) = &self.naming { Some(trace) } else { None }
+    }
+}
+
 impl Site {
     /// The stack that leads there, as a rule: one that is complete, else the one seen most often.
-    pub(super) fn trace(&self) -> Option<&Arc<Trace>> {
-        let rank = |(trace, seen): &&(Arc<Trace>, u32)| (trace.incomplete.is_none(), *seen);
+    fn best(&self) -> Option<&Variant> {
+        let is_complete = |variant: &Variant| variant.trace().is_some_and(|trace| trace.incomplete.is_none());
         // of equals the first
-        self.variants.iter().rev().max_by_key(rank).map(|(trace, _)| trace)
+        self.variants.iter().rev().max_by_key(|variant| (is_complete(variant), variant.seen))
     }
+
+    /// Tells that stack from all others of the address space, whether it has names or not. `None`: only the call site is known.
+    pub(super) fn identity(&self) -> Option<u64> {
+        self.best().filter(|variant| variant.seen > 0).map(|variant| variant.known_as)
+    }
+
+    /// Its names.
+    pub(super) fn trace(&self) -> Option<&Arc<Trace>> {
+        self.best()?.trace()
+    }
+
+    /// It has no names yet.
+    pub(super) fn waits(&self) -> bool {
+        self.best().is_some_and(|variant| variant.trace().is_none())
+    }
+}
+
+/// What became of a stack that was handed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is known.
+    Known,
+    /// It is to be named.
+    New(u64),
+    /// There was no room for it.
+    NoRoom,
 }
 
 impl Space {
@@ -122,36 +176,73 @@ impl Space {
         modules.inspect(|modules| self.refresh(modules)).is_some()
     }
 
-    /// Takes a stack in. `room` are the call sites and stacks that may still be added; false: there was none.
-    pub(super) fn stack(&mut self, copy: &StackCopy, room: bool) -> bool {
+    /// Takes a stack in. `room`: more call sites and stacks may be added.
+    pub(super) fn stack(&mut self, copy: &StackCopy, room: bool) -> Taken {
         if self.stale {
             self.read_modules(FRESH);
         }
         let place = (copy.call_site.ip, copy.call_site.depth);
         if !room && !self.sites.contains_key(&place) {
-            return false;
+            return Taken::NoRoom;
         }
-        let Capture { ip, sp, bp, ref stack, truncated, .. } = copy.capture;
-        let captured = Captured { ip, sp, bp, stack, truncated, ..Captured::default() };
-        let mut trace = self.unwinder.trace(&captured);
+        let Capture { ip, sp, bp, ref stack, truncated, ref chain, ref python } = copy.capture;
+        let python: Vec<_> = python.iter().map(python_frame).collect();
+        let captured = Captured { ip, interrupted: false, sp, bp, stack, truncated, chain, python: &python };
+        let mut unwound = self.unwinder.unwind(&captured);
         if self.unwinder.is_stale() && self.read_modules(STRANGE) {
-            trace = self.unwinder.trace(&captured);
+            unwound = self.unwinder.unwind(&captured);
         }
-        let allocates = allocator::is_on(&trace);
-        let site = self.sites.entry(place).or_insert_with(|| Site {
-            operation: copy.operation,
-            variants: Vec::new(),
-            is_allocator: false,
-        });
-        site.is_allocator |= allocates;
-        let known = site.variants.iter().position(|(known, _)| known.hash == trace.hash);
+        let site = self.sites.entry(place).or_default();
+        site.operation.get_or_insert(copy.operation);
+        let identity = unwound.identity();
+        let known = site.variants.iter_mut().find(|variant| variant.identity == identity);
         if let Some(known) = known {
-            site.variants[known].1 = site.variants[known].1.saturating_add(1);
-        } else if site.variants.len() < VARIANTS && (room || site.variants.is_empty()) {
-            let trace = self.traces.entry(trace.hash).or_insert_with(|| Arc::new(trace));
-            site.variants.push((Arc::clone(trace), 1));
+            known.seen = known.seen.saturating_add(1);
+            return Taken::Known;
         }
-        true
+        // the bare address is no stack
+        let stacks = site.variants.iter().filter(|variant| variant.seen > 0).count();
+        if stacks >= VARIANTS || (!room && stacks > 0) {
+            return Taken::Known;
+        }
+        site.variants.push(Variant {
+            identity,
+            known_as: identity,
+            seen: 1,
+            naming: Naming::Waits(Box::new(unwound)),
+        });
+        Taken::New(identity)
+    }
+
+    /// Has a call site of which no stack has come named by its address. `None`: it has something already.
+    pub(super) fn want(&mut self, (ip, depth): Place) -> Option<u64> {
+        if self.sites.contains_key(&(ip, depth)) {
+            return None;
+        }
+        let stack = self.unwinder.unwind(&Captured { ip, truncated: true, ..Captured::default() });
+        let identity = stack.identity();
+        let variant =
+            Variant { identity, known_as: identity, seen: 0, naming: Naming::Waits(Box::new(stack)) };
+        self.sites.insert((ip, depth), Site { variants: vec![variant], ..Site::default() });
+        Some(identity)
+    }
+
+    /// The stack that is to be named, if it still is.
+    pub(super) fn unnamed(&self, place: Place, identity: u64) -> Option<Stack> {
+        let site = self.sites.get(&place)?;
+        let variant = site.variants.iter().find(|variant| variant.identity == identity)?;
+        if let Naming::Waits(stack) = &variant.naming { Some(stack.as_ref().clone()) } else { None }
+    }
+
+    /// A stack has its names.
+    pub(super) fn named(&mut self, place: Place, identity: u64, trace: Trace) {
+        let Some(site) = self.sites.get_mut(&place) else { return };
+        let allocates = allocator::is_on(&trace);
+        let (known_as, trace) = self.traces.entry(trace.hash).or_insert_with(|| (identity, Arc::new(trace)));
+        if let Some(variant) = site.variants.iter_mut().find(|variant| variant.identity == identity) {
+            (variant.known_as, variant.naming) = (*known_as, Naming::Done(Arc::clone(trace)));
+            site.is_allocator |= allocates;
+        }
     }
 
     /// Takes a change of the address space in.
@@ -190,15 +281,15 @@ impl Space {
         (self.sites.len(), self.traces.len())
     }
 
-    /// The name of a single address, where no stack is known.
-    pub(super) fn name(&mut self, ip: u64) -> Trace {
-        self.unwinder.trace(&Captured { ip, truncated: true, ..Captured::default() })
-    }
-
     /// By how many pages the process has grown since this was asked last.
     pub(super) fn rss_growth(&mut self, rss_pages: u64) -> u64 {
         rss_pages.saturating_sub(self.last_rss.replace(rss_pages).unwrap_or(rss_pages))
     }
+}
+
+fn python_frame(frame: &capture::PythonFrame) -> PythonFrame {
+    let capture::PythonFrame { code, instruction, is_entry } = *frame;
+    PythonFrame { code, instruction, is_entry }
 }
 
 fn change(change: Change) -> MapChange {

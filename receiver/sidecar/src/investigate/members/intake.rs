@@ -13,7 +13,7 @@ use mlh_targets::process::ProcessReading;
 use super::{AGAIN, Living, MAX_MEMBERS, Means, Members};
 use crate::hunt::subjects::{Detail, learn};
 use crate::investigate::investigation::OpenError;
-use crate::investigate::ledger::Listening;
+use crate::investigate::listening::Listening;
 use crate::investigate::placing::{self, Found};
 use crate::investigate::quarry::is_admitted;
 use crate::investigate::report::Member;
