@@ -10,10 +10,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for name in ["growth", "oom", "rss", "alloc"] {
+    for name in ["growth", "oom", "rss", "alloc", "faults"] {
         let mut arguments = vec!["-Wall", "-Wextra", "-Werror", "-Ic/compat"];
-        if name == "alloc" {
-            // atomic operations that give back what was there before: kernel 5.12
+        if matches!(name, "alloc" | "faults") {
+            // atomic operations that give back what was there before, and comparisons of 32 bits: kernel 5.12
             arguments.push("-mcpu=v3");
         }
         let mut builder = libbpf_cargo::SkeletonBuilder::new();

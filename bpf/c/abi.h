@@ -22,6 +22,10 @@ enum mlh_kind {
 	MLH_KIND_EXECUTED = 10,
 	MLH_KIND_EXITED = 11,
 	MLH_KIND_LOADED_CODE = 12,
+	MLH_KIND_PYTHON = 13,
+	MLH_KIND_CHAIN = 14,
+	MLH_KIND_TOUCH = 15,
+	MLH_KIND_TOUCH_CHAIN = 16,
 };
 
 /* How the memory counters of a row were kept and read. */
@@ -70,6 +74,12 @@ enum mlh_limit {
 	MLH_TARGETS_MAX = 1024,
 	/* Bytes of a stack that are copied at most. */
 	MLH_STACK_MAX = 16384,
+	/* Callers that are walked at most. */
+	MLH_CHAIN_MAX = 127,
+	/* Functions on a stack whose returns probes catch, a power of two. */
+	MLH_RETURNS_MAX = 4,
+	/* Frames of a Python interpreter that are told at most. */
+	MLH_PYTHON_FRAMES_MAX = 64,
 };
 
 struct mlh_header {
@@ -214,23 +224,10 @@ enum mlh_operation {
 struct mlh_call_site {
 	__u64 ip;
 	__u32 slot;
-	__u32 depth;		/* bytes of stack in use there; the largest number where the stack is none that the kernel knows */
+	__u32 depth;		/* bytes of stack in use there, and whatever else tells it from others */
 };
 
-/* A copy of a stack; what was copied of it follows. */
-struct mlh_stack {
-	struct mlh_header header;
-	__u8 operation;
-	__u8 truncated;		/* there was more */
-	__u16 reserved;
-	__u64 at_ns;		/* CLOCK_BOOTTIME, as everywhere */
-	struct mlh_call_site site;
-	__u64 ip;
-	__u64 sp;
-	__u64 bp;
-	__u32 pid;		/* in the reader's pid namespace, as everywhere */
-	__u32 length;		/* of the copy; the row may be longer */
-};
+#include "abi_stacks.h"
 
 /* A change of the address space, as the system call has it. */
 struct mlh_mapping {
@@ -333,7 +330,8 @@ struct mlh_alloc_counters {
 struct mlh_target {
 	__u32 slot;
 	__u32 pid;
-	__u64 least; /* bytes, below which its probes do not see all; 0: they see what the configuration asks for */
+	__u32 least; /* bytes, below which its probes do not see all; 0: they see what the configuration asks for */
+	__u32 walks; /* its frame pointers are to be followed, and no stacks copied */
 };
 
 /* A caller that only passes on. */
@@ -354,12 +352,21 @@ struct mlh_alloc_config {
 	__u32 reserved;
 };
 
-/* From userspace, for the iterator that takes a process under observation, and what it answers. */
+/* What is to be done with a process. */
+enum mlh_admit {
+	MLH_ADMIT_TAKE,		/* take it under observation */
+	MLH_ADMIT_LEAST,	/* it is observed already: `value` is `least` of its target */
+	MLH_ADMIT_WALKS,	/* likewise `walks` */
+};
+
+/* From userspace, for the iterator that finds a process, and what it answers. */
 struct mlh_admission {
 	__u32 pid;		/* in the reader's pid namespace */
 	__u32 slot;
 	__u32 host_pid;		/* 0: no such process, or it is ending */
-	__u32 least;		/* not 0: it is observed already, and this is to be said of it */
+	__u32 what;		/* enum mlh_admit */
+	__u32 value;
+	__u32 reserved;
 };
 
 _Static_assert(sizeof(struct mlh_header) == 4, "header");
@@ -371,7 +378,6 @@ _Static_assert(sizeof(struct mlh_choice) == 16, "choice");
 _Static_assert(sizeof(struct mlh_crossings) == 16, "crossings");
 _Static_assert(sizeof(struct mlh_event) == 264, "event");
 _Static_assert(sizeof(struct mlh_call_site) == 16, "call site");
-_Static_assert(sizeof(struct mlh_stack) == 64, "stack");
 _Static_assert(sizeof(struct mlh_mapping) == 88, "mapping");
 _Static_assert(sizeof(struct mlh_block) == 64, "block");
 _Static_assert(sizeof(struct mlh_turn) == 24, "turn");
@@ -383,6 +389,6 @@ _Static_assert(sizeof(struct mlh_alloc_counters) == 120, "counters");
 _Static_assert(sizeof(struct mlh_target) == 16, "target");
 _Static_assert(sizeof(struct mlh_wrapper_key) == 16, "wrapper");
 _Static_assert(sizeof(struct mlh_alloc_config) == 40, "configuration");
-_Static_assert(sizeof(struct mlh_admission) == 16, "admission");
+_Static_assert(sizeof(struct mlh_admission) == 24, "admission");
 
 #endif

@@ -21,6 +21,7 @@
 #include "process.bpf.h"
 #include "gate.bpf.h"
 #include "hit.bpf.h"
+#include "stack.bpf.h"
 #include "callsite.bpf.h"
 #include "emit.bpf.h"
 #include "ledger.bpf.h"
@@ -70,6 +71,7 @@ static __always_inline bool reached(registers_t *regs)
 		.shape = part(cookie, MLH_COOKIE_SHAPE, 4),
 		.role = part(cookie, MLH_COOKIE_ROLE, 3),
 		.is_inside = part(cookie, MLH_COOKIE_DISTANCE, 10) != 0,
+		.walks = target->walks,
 	};
 	switch (hit.shape) {
 	case MLH_SHAPE_SIZE ... MLH_SHAPE_OUT:
@@ -117,6 +119,7 @@ static __always_inline void returned(registers_t *regs)
 		.top = STACK(regs),
 		.slot = target->slot,
 		.pid = target->pid,
+		.walks = target->walks,
 	};
 	if (part(cookie, MLH_COOKIE_SHAPE, 4) != MLH_SHAPE_NOTHING)
 		end(regs, &hit);
@@ -183,6 +186,7 @@ static __always_inline bool told(struct pt_regs *regs, struct hit *hit, __u32 op
 		.pid = target->pid,
 		.operation = operation,
 		.is_inside = true,
+		.walks = target->walks,
 	};
 	return true;
 }

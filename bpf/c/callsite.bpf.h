@@ -5,8 +5,6 @@
 
 /* Functions that only pass on what they are called for may call one another so often. */
 #define MLH_WRAPPERS_NESTED 4
-/* No thread has a larger stack of its own; so far above it, it is something else. */
-#define MLH_STACK_REACH (64ULL << 20)
 
 /* Bytes from the stack pointer, once the wrapper's call has returned, to the wrapper's own return address. */
 struct {
@@ -19,29 +17,45 @@ struct {
 /* There are any. */
 __u32 has_wrappers SEC(".data.wrappers") = 0;
 
-/* A thread's control block lies right above its stack. The main thread's lies elsewhere; its stack the kernel knows. */
-static __always_inline __u64 thread_pointer(struct task_struct *task __attribute__((unused)))
+/*
+ * Call sites that several stacks share are told apart by the callers: how far it is to them is known of frames that userspace has
+ * unwound. Of a return address, in words of 8 bytes from the stack pointer once it has been returned to: the lower 16 bits how far
+ * it is to the function's own return address, the upper ones to the stack pointer of its caller.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct mlh_wrapper_key);
+	__type(value, __u32);
+} frames SEC(".maps");
+
+/* Callers that are looked at. */
+#define MLH_CALLERS_MAX 32
+
+/* There are any frames. */
+__u32 has_frames SEC(".data.frames") = 0;
+/* There are Python interpreters. */
+__u32 has_pythons SEC(".data.pythons") = 0;
+
+__noinline __u32 python_mark(__u32 key);
+
+/* Takes the callers in, as far as they are known. */
+static __noinline int tell_callers_apart(struct mlh_call_site *site, __u64 top)
 {
-#if defined(__TARGET_ARCH_x86)
-	struct task_struct___x86 *here = (void *)task;
+	struct mlh_wrapper_key key;
 
-	if (bpf_core_field_exists(here->thread.fsbase))
-		return BPF_CORE_READ(here, thread.fsbase);
-#endif
-	return 0;
-}
+	if (!site)
+		return 0;
+	key = (struct mlh_wrapper_key){site->ip, site->slot, 0};
+	for (int i = 0; i < MLH_CALLERS_MAX; i++) {
+		__u32 *frame = bpf_map_lookup_elem(&frames, &key);
 
-static __always_inline __u32 stack_used(__u64 sp)
-{
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	__u64 base = thread_pointer(task);
-	__u64 used = base - sp;
-
-	if (base <= sp || used >= MLH_STACK_REACH) {
-		base = BPF_CORE_READ(task, mm, start_stack);
-		used = base > sp ? base - sp : 0;
+		if (!frame || bpf_probe_read_user(&key.returns_to, sizeof(key.returns_to), (void *)top + (*frame & 0xffff) * 8))
+			break;
+		top += (*frame >> 16) * 8;
+		site->depth = mark_with(site->depth, key.returns_to);
 	}
-	return used < 0xffffffff ? used : 0xffffffff;
+	return 0;
 }
 
 /* `ip` is a return address, `top` the stack pointer once it has been returned to. */
@@ -62,6 +76,10 @@ static __always_inline void find_call_site(struct mlh_call_site *site, __u32 slo
 	site->ip = ip;
 	site->slot = slot;
 	site->depth = stack_used(top);
+	if (has_frames)
+		tell_callers_apart(site, top);
+	if (has_pythons)
+		site->depth ^= python_mark(slot);
 }
 
 #endif

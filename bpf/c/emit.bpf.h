@@ -4,14 +4,9 @@
 #define MLH_EMIT_BPF_H
 
 #define MLH_RING_BYTES (8 << 20)
-/* The reader comes by of itself ten times a second, and is woken when this much waits for it. */
-#define MLH_RING_WAKE (MLH_RING_BYTES / 8)
-#define MLH_RING_WAKE_WINDOW (128 << 10)
 
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, MLH_RING_BYTES);
-} events SEC(".maps");
+#include "capture.bpf.h"
+#include "python.bpf.h"
 
 /* What becomes of processes has a ring of its own, so that no flood of the rest can take it away. */
 struct {
@@ -19,25 +14,11 @@ struct {
 	__uint(max_entries, 256 << 10);
 } turns SEC(".maps");
 
-/* Records that did not fit their ring. */
-__u64 lost SEC(".data.lost") = 0;
+/* Records that did not fit that one. */
 __u64 lost_turns SEC(".data.lost_turns") = 0;
 
 /* When the next record of a block is due if they come as fast as they may. */
 __u64 due_ns SEC(".data.due") = 0;
-
-static __always_inline void lose(void)
-{
-	__sync_fetch_and_add(&lost, 1);
-}
-
-/* To wake somebody costs more than all the rest of a hit. */
-static __always_inline __u64 wake_up(void)
-{
-	__u64 waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
-
-	return waiting - MLH_RING_WAKE < MLH_RING_WAKE_WINDOW ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-}
 
 /* A token bucket that holds a second's worth. */
 static __always_inline bool within_rate(struct mlh_alloc_counters *count, __u64 at_ns)
@@ -76,84 +57,94 @@ static __always_inline __u64 rss_pages(void)
 	return sum > 0 ? sum : 0;
 }
 
-#define MLH_STACK_CHUNK 1024
-
-/* Rows have one of three lengths, as a reservation's must be known beforehand. */
-#define COPY_STACK(room)                                                                                   \
-	({                                                                                                 \
-		struct {                                                                                   \
-			struct mlh_stack row;                                                              \
-			__u8 bytes[room];                                                                  \
-		} *record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);                              \
-		if (record) {                                                                              \
-			__u32 done = 0;                                                                    \
-			for (__u32 at = 0; at < (room); at += MLH_STACK_CHUNK) {                           \
-				__u32 left = wanted - at;                                                  \
-				__u32 size = left < MLH_STACK_CHUNK ? left : MLH_STACK_CHUNK;              \
-				if (at >= wanted)                                                          \
-					break;                                                             \
-				barrier_var(size);                                                         \
-				if (size > MLH_STACK_CHUNK)                                                \
-					break;                                                             \
-				if (bpf_probe_read_user(record->bytes + at, size, (void *)(sp + at)))      \
-					break;                                                             \
-				done = at + size;                                                          \
-			}                                                                                  \
-			row = &record->row;                                                                \
-			row->header.size = sizeof(*record);                                                \
-			describe_stack(row, regs, hit, site);                                              \
-			row->ip = ip;                                                                      \
-			row->sp = sp;                                                                      \
-			row->length = done;                                                                \
-			row->truncated = done < used;                                                      \
-			bpf_ringbuf_submit(record, wake_up());                                             \
-		}                                                                                          \
-		record != NULL;                                                                            \
-	})
-
-static __always_inline void describe_stack(struct mlh_stack *row, registers_t *regs, const struct hit *hit,
-					   const struct mlh_call_site *site)
+__noinline int tell_copy(const struct mlh_stack *head, const struct place *at)
 {
-	row->header.kind = MLH_KIND_STACK;
-	row->operation = hit->operation;
-	row->reserved = 0;
-	row->at_ns = hit->at_ns;
-	row->site = *site;
-	row->bp = FRAME(regs);
-	row->pid = hit->pid;
+	if (!head || !at)
+		return false;
+	return TELL_COPY(mlh_stack, head, at);
+}
+
+__noinline int tell_chain(const struct mlh_stack *head, const struct place *at)
+{
+	if (!head || !at)
+		return false;
+	return TELL_CHAIN(mlh_stack, head, at);
+}
+
+/* Words that a function is taken to push before it calls others. */
+#define MLH_PUSHED_MAX 8
+#define MLH_LOWEST_CODE 4096
+
+/* Whether what was pushed, or is in the register, points to a frame above the function at hand, and not to what else lies there. */
+static __always_inline bool is_frame(__u64 at, __u64 top)
+{
+	struct frame frame;
+
+	if (at < top || at - top >= MLH_STACK_REACH || at & 7 || bpf_probe_read_user(&frame, sizeof(frame), (void *)at))
+		return false;
+	/* no code lies in the stack, nor where a null pointer may point */
+	return frame.returns_to >= MLH_LOWEST_CODE && frame.returns_to - top >= MLH_STACK_REACH &&
+	       (!frame.next || (frame.next > at && frame.next - top < MLH_STACK_REACH));
+}
+
+/* The frame of the caller of a function that is in its middle and may use the register for something else: it has pushed it then. */
+__noinline __u64 frame_above(__u64 bp, __u64 sp, __u64 top)
+{
+#if PUSHED_BY_CALL
+	__u64 at = top - PUSHED_BY_CALL, word;
+
+	if (is_frame(bp, top))
+		return bp;
+	for (int i = 0; i < MLH_PUSHED_MAX; i++) {
+		at -= sizeof(word);
+		if (at < sp || bpf_probe_read_user(&word, sizeof(word), (void *)at))
+			break;
+		if (is_frame(word, top))
+			return word;
+	}
+	return 0;
+#else
+	(void)sp;
+	return is_frame(bp, top) ? bp : 0;
+#endif
 }
 
 /* Returns whether it was told. */
 static __noinline bool tell_stack(registers_t *regs, const struct hit *hit, const struct mlh_call_site *site)
 {
-	struct mlh_stack *row;
-	__u64 ip, sp;
-	__u32 used, wanted;
-	bool told;
+	struct mlh_stack head = {};
+	struct place at = {};
+	__u64 sp;
 
 	if (!regs || !hit || !site)
 		return false;
 	/* Within a function the frame pointer may be in other use: there the unwinder is to begin at the probe itself. */
-	ip = POSITION(regs);
+	at.ip = POSITION(regs);
+	at.bp = FRAME(regs);
 	sp = STACK(regs);
 	/* the context's fields are to be read as such, and not through a pointer to either of two things */
-	barrier_var(ip);
+	barrier_var(at.ip);
 	barrier_var(sp);
+	at.sp = sp;
 	if (!hit->is_inside) {
-		ip = hit->caller;
-		sp = hit->top;
+		at.ip = hit->caller;
+		at.sp = hit->top;
 	}
-	used = stack_used(sp);
-	wanted = used < MLH_STACK_MAX ? used : MLH_STACK_MAX;
-	if (wanted <= MLH_STACK_MAX / 8)
-		told = COPY_STACK(MLH_STACK_MAX / 8);
-	else if (wanted <= MLH_STACK_MAX / 2)
-		told = COPY_STACK(MLH_STACK_MAX / 2);
-	else
-		told = COPY_STACK(MLH_STACK_MAX);
-	if (!told)
-		lose();
-	return told;
+	head.header.kind = hit->walks ? MLH_KIND_CHAIN : MLH_KIND_STACK;
+	head.operation = hit->operation;
+	head.at_ns = hit->at_ns;
+	head.site = *site;
+	head.pid = hit->pid;
+	find_returns(&at.returns, at.sp);
+	tell_python(hit->slot, hit->pid, hit->at_ns);
+	if (!hit->walks)
+		return tell_copy(&head, &at);
+	at.frame = at.bp;
+	if (hit->is_inside && hit->top != sp) {
+		at.caller = hit->caller;
+		at.frame = frame_above(at.bp, sp, hit->top);
+	}
+	return tell_chain(&head, &at);
 }
 
 static __noinline int tell_block(const struct hit *hit, const struct mlh_block_key *key, const struct mlh_live *block,

@@ -25,7 +25,12 @@ const struct {
 	struct mlh_event event;
 	struct mlh_choice choice;
 	struct mlh_crossings crossings;
+	struct mlh_capture capture;
 	struct mlh_stack stack;
+	struct mlh_touch touch;
+	struct mlh_python python;
+	struct mlh_python_frame python_frame;
+	struct mlh_python_layout python_layout;
 	struct mlh_mapping mapping;
 	struct mlh_block block;
 	struct mlh_turn turn;
@@ -37,10 +42,13 @@ const struct {
 	struct mlh_wrapper_key wrapper_key;
 	struct mlh_alloc_config alloc_config;
 	struct mlh_admission admission;
+	struct mlh_faults_config faults_config;
+	enum mlh_python_entry python_entry;
 	enum mlh_cookie cookie;
 	enum mlh_shape shape;
 	enum mlh_role role;
 	enum mlh_operation operation;
+	enum mlh_admit admit;
 	enum mlh_kind kind;
 	enum mlh_flag flag;
 	enum mlh_cgroup_flag cgroup_flag;

@@ -19,6 +19,7 @@ struct hit {
 	__u8 shape;
 	__u8 role;
 	__u8 is_inside; /* the function has pushed something by now */
+	__u8 walks;	/* by frame pointers */
 };
 
 static __always_inline __u32 part(__u32 packed, __u32 from, __u32 bits)

@@ -21,7 +21,9 @@ struct {
 /* Not on the stack, of which there is little. */
 static const struct mlh_totals no_totals = {};
 
-/* Two stacks of one call site are this many of its hits apart. */
+/* Of a call site the stacks of its first hits are copied, since several stacks may share it. */
+#define MLH_COPY_FIRST 8
+/* Later on two of them are this many of its hits apart. */
 #define MLH_COPY_EVERY 64
 
 static __always_inline struct mlh_totals *totals_of(struct mlh_alloc_counters *count, struct mlh_call_site *site)
@@ -162,7 +164,7 @@ static __always_inline bool is_to_copy(struct mlh_totals *totals)
 {
 	__u64 hits = __sync_fetch_and_add(&totals->hits, 1);
 
-	return !totals->copied || hits % MLH_COPY_EVERY == MLH_COPY_EVERY - 1;
+	return !totals->copied || hits < MLH_COPY_FIRST || hits % MLH_COPY_EVERY == MLH_COPY_EVERY - 1;
 }
 
 #endif

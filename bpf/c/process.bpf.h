@@ -41,19 +41,25 @@ static __always_inline void meet_reader(void)
 	reader_ns = number_at(pid, reader_level).ns;
 }
 
-/* A process's pid in the reader's namespace; 0 where it has none. */
-static __always_inline __u32 visible_pid(struct task_struct *leader)
+/* A thread's number in the reader's namespace; 0 where it has none. */
+static __always_inline __u32 visible_thread(struct task_struct *task)
 {
 	struct pid *pid;
 	struct number seen;
 
 	if (reader_level == 0)
-		return READ(leader, tgid);
-	pid = READ(leader, thread_pid);
+		return READ(task, pid);
+	pid = READ(task, thread_pid);
 	if (!pid || READ(pid, level) < reader_level)
 		return 0;
 	seen = number_at(pid, reader_level);
 	return seen.ns == reader_ns ? seen.nr : 0;
+}
+
+/* A process's pid in the reader's namespace, by its leader; 0 where it has none. */
+static __always_inline __u32 visible_pid(struct task_struct *leader)
+{
+	return visible_thread(leader);
 }
 
 static __always_inline __u32 innermost_pid(struct task_struct *leader, __u32 visible)

@@ -17,14 +17,14 @@ static __always_inline void make_room_for_rest(__u32 slot)
 }
 
 /*
- * Takes a process under observation; run a second time, tells whether it has lived to see it. Or, of one that is observed, says
- * below which size its probes do not see all.
+ * Takes a process under observation; run a second time, tells whether it has lived to see it. Or says something of one that is
+ * observed: it may run another program at any time, and only here that does not get in between.
  */
 SEC("iter/task")
 int admit_process(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
-	struct mlh_target target = {admission.slot, admission.pid, 0}, *known;
+	struct mlh_target target = {admission.slot, admission.pid, 0, 0}, *known;
 	__u32 tgid;
 
 	if (ctx->meta->seq_num == 0)
@@ -34,13 +34,17 @@ int admit_process(struct bpf_iter__task *ctx)
 	if (visible_pid(BPF_CORE_READ(task, group_leader)) != admission.pid || !BPF_CORE_READ(task, signal, live.counter))
 		return 0;
 	tgid = BPF_CORE_READ(task, tgid);
-	if (admission.least) {
-		known = bpf_map_lookup_elem(&targets, &tgid);
-		if (known && known->slot == target.slot)
-			known->least = admission.least;
-	} else {
+	if (admission.what == MLH_ADMIT_TAKE) {
 		make_room_for_rest(target.slot);
 		bpf_map_update_elem(&targets, &tgid, &target, BPF_NOEXIST);
+	} else {
+		known = bpf_map_lookup_elem(&targets, &tgid);
+		if (known && known->slot == target.slot) {
+			if (admission.what == MLH_ADMIT_LEAST)
+				known->least = admission.value;
+			else
+				known->walks = admission.value;
+		}
 	}
 	admission.host_pid = tgid;
 	return 0;
@@ -76,6 +80,7 @@ int executed(__u64 *ctx __attribute__((unused)))
 	}
 	next.slot++;
 	next.least = 0;
+	next.walks = 0;
 	make_room_for_rest(next.slot);
 	if (!bpf_map_update_elem(&targets, &tgid, &next, BPF_EXIST))
 		tell_turn(MLH_KIND_EXECUTED, next.slot - 1, next.slot, next.pid);

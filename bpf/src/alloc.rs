@@ -23,6 +23,9 @@ mod program;
 mod links;
 
 #[cfg(all(target_os = "linux", feature = "kernel"))]
+mod frames;
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
 mod subject;
 
 #[cfg(all(target_os = "linux", feature = "kernel"))]

@@ -4,6 +4,9 @@ use std::fs;
 
 use crate::wire::CPUS_MAX;
 
+/// The kernel can be built for so many at most.
+const CPUS_BOUND: usize = 8192;
+
 /// CPU ids run from 0 to this; 0 where that is unknown, where they have gaps, or where they are too many to sum over.
 pub(crate) fn possible() -> u32 {
     fs::read_to_string("/sys/devices/system/cpu/possible")
@@ -20,6 +23,13 @@ pub(crate) fn online() -> u32 {
         .or_else(|| libbpf_rs::num_possible_cpus().ok().and_then(|cpus| cpus.try_into().ok()))
         .unwrap_or(1)
         .max(1)
+}
+
+/// The ids of the CPUs online now. Without sysfs they are taken to be the first ones.
+pub(crate) fn online_ids() -> Vec<u32> {
+    let ranges = fs::read_to_string("/sys/devices/system/cpu/online").ok().and_then(|list| ranges(&list));
+    let ranges = ranges.unwrap_or_else(|| vec![(0, online() - 1)]);
+    ranges.into_iter().flat_map(|(first, last)| first..=last).take(CPUS_BOUND).collect()
 }
 
 /// The ranges of a CPU list such as `0-3,8`: first and last of each.
@@ -74,5 +84,6 @@ mod tests {
     fn reads_this_host() {
         assert!(online() >= 1);
         assert!(possible() == 0 || online() <= possible());
+        assert_eq!(online_ids().len(), online() as usize);
     }
 }

@@ -9,6 +9,9 @@ use crate::alloc::wire::{
     self as alloc, Admission, AllocConfig, BlockKey, BlockRecord, CallSiteKey, CountersEntry, LiveEntry,
     MappingRecord, StackRecord, SumsEntry, TargetEntry, TotalsEntry, TurnRecord, WrapperKey,
 };
+use crate::capture::{CaptureRecord, RETURNS_MAX};
+use crate::faults::wire::{self as faults, FaultsConfig, TouchRecord};
+use crate::python::{self, FrameRecord, PythonLayout, PythonRecord};
 use crate::wire::{
     self, CgroupRecord, Choice, CrossingsConfig, EventRecord, Header, Pages, ProcessRecord, ThreadRecord,
     cgroup_flag, flag, kind,
@@ -48,8 +51,15 @@ same_layout!(Choice, mlh_choice, { number, watched_only, cgroups });
 same_layout!(CrossingsConfig, mlh_crossings, { threshold, watched_only, reserved });
 
 same_layout!(CallSiteKey, mlh_call_site, { ip, slot, depth });
-same_layout!(StackRecord, mlh_stack, {
-    header, operation, truncated, reserved, at_ns, site, ip, sp, bp, pid, length,
+same_layout!(CaptureRecord, mlh_capture, { ip, sp, bp, length, truncated, returns });
+same_layout!(StackRecord, mlh_stack, { header, operation, reserved, at_ns, site, capture, pid, reserved_too });
+same_layout!(FaultsConfig, mlh_faults_config, { interval_ns, all_interval_ns });
+same_layout!(TouchRecord, mlh_touch, { header, pid, at_ns, address, weight, capture, thread, one_of });
+same_layout!(PythonRecord, mlh_python, { header, pid, at_ns, entries, count, truncated });
+same_layout!(FrameRecord, mlh_python_frame, { code, instruction });
+same_layout!(PythonLayout, mlh_python_layout, {
+    interpreters, current, holder, interpreter_next, threads, thread_next, thread_id, frame, current_frame, caller, code,
+    instruction, entry, entry_kind, is_indirect, is_index, reserved,
 });
 same_layout!(MappingRecord, mlh_mapping, {
     header, operation, serves, reserved, at_ns, site, address, length, new_address, new_length, kind, flags, rss_pages,
@@ -69,15 +79,15 @@ same_layout!(CountersEntry, mlh_alloc_counters, {
     emulated_hits, stepped_hits, returns, handler_ns, tracked, untracked, too_small, sampled_out, failed,
     unknown_frees, table_full, call_sites_full, abandoned, rate_limited, largest,
 });
-same_layout!(TargetEntry, mlh_target, { slot, pid, least });
+same_layout!(TargetEntry, mlh_target, { slot, pid, least, walks });
 same_layout!(WrapperKey, mlh_wrapper_key, { returns_to, slot, reserved });
 same_layout!(AllocConfig, mlh_alloc_config, {
     min_size, large_size, interval_ns, sampling_rate, debug, emit, reserved,
 });
-same_layout!(Admission, mlh_admission, { pid, slot, host_pid, least });
+same_layout!(Admission, mlh_admission, { pid, slot, host_pid, what, value, reserved });
 
 const _: () = {
-    use types::{mlh_cookie, mlh_kind, mlh_limit, mlh_operation, mlh_role, mlh_shape};
+    use types::{mlh_admit, mlh_cookie, mlh_kind, mlh_limit, mlh_operation, mlh_role, mlh_shape};
     assert!(alloc::kind::STACK as u32 == mlh_kind::MLH_KIND_STACK.0);
     assert!(alloc::kind::MAPPING as u32 == mlh_kind::MLH_KIND_MAPPING.0);
     assert!(alloc::kind::BLOCK as u32 == mlh_kind::MLH_KIND_BLOCK.0);
@@ -85,6 +95,14 @@ const _: () = {
     assert!(alloc::kind::EXECUTED as u32 == mlh_kind::MLH_KIND_EXECUTED.0);
     assert!(alloc::kind::EXITED as u32 == mlh_kind::MLH_KIND_EXITED.0);
     assert!(alloc::kind::LOADED_CODE as u32 == mlh_kind::MLH_KIND_LOADED_CODE.0);
+    assert!(alloc::kind::CHAIN as u32 == mlh_kind::MLH_KIND_CHAIN.0);
+    assert!(faults::kind::TOUCH as u32 == mlh_kind::MLH_KIND_TOUCH.0);
+    assert!(faults::kind::TOUCH_CHAIN as u32 == mlh_kind::MLH_KIND_TOUCH_CHAIN.0);
+    assert!(alloc::admit::TAKE == mlh_admit::MLH_ADMIT_TAKE.0);
+    assert!(alloc::admit::LEAST == mlh_admit::MLH_ADMIT_LEAST.0);
+    assert!(alloc::admit::WALKS == mlh_admit::MLH_ADMIT_WALKS.0);
+    assert!(alloc::CHAIN_MAX as u32 == mlh_limit::MLH_CHAIN_MAX.0);
+    assert!(RETURNS_MAX as u32 == mlh_limit::MLH_RETURNS_MAX.0);
     assert!(alloc::TARGETS_MAX as u32 == mlh_limit::MLH_TARGETS_MAX.0);
     assert!(alloc::STACK_MAX as u32 == mlh_limit::MLH_STACK_MAX.0);
     assert!(bits::SHAPE == mlh_cookie::MLH_COOKIE_SHAPE.0);
@@ -119,6 +137,15 @@ const _: () = {
     assert!(Operation::Free as u32 == mlh_operation::MLH_OPERATION_FREE.0);
     assert!(Operation::OtelAlloc as u32 == mlh_operation::MLH_OPERATION_OTEL_ALLOC.0);
     assert!(Operation::OtelFree as u32 == mlh_operation::MLH_OPERATION_OTEL_FREE.0);
+};
+
+const _: () = {
+    use types::{mlh_kind, mlh_limit, mlh_python_entry};
+    assert!(python::KIND as u32 == mlh_kind::MLH_KIND_PYTHON.0);
+    assert!(python::FRAMES_MAX as u32 == mlh_limit::MLH_PYTHON_FRAMES_MAX.0);
+    assert!(python::entry::EACH as u32 == mlh_python_entry::MLH_PYTHON_ENTRY_EACH.0);
+    assert!(python::entry::FLAG as u32 == mlh_python_entry::MLH_PYTHON_ENTRY_FLAG.0);
+    assert!(python::entry::SHIM as u32 == mlh_python_entry::MLH_PYTHON_ENTRY_SHIM.0);
 };
 
 const _: () = {

@@ -3,7 +3,8 @@
 //! In reading order: `c/growth.bpf.c` runs in the kernel and writes the rows of `c/abi.h`, which [`wire`] mirrors; [`records`]
 //! turns their bytes into rows, [`pass`] rows into processes and [`cgroup`]s. These four are portable. On Linux, with the feature
 //! `kernel`, [`sweep`] loads the program and reads a pass, [`events`] tells what happens between passes (`c/oom.bpf.c` and
-//! `c/rss.bpf.c`), [`alloc`] probes the allocators of chosen processes (`c/alloc.bpf.c`), [`kernel`] says why this host refuses,
+//! `c/rss.bpf.c`), [`alloc`] probes the allocators of chosen processes (`c/alloc.bpf.c`), [`faults`] samples their page faults
+//! (`c/faults.bpf.c`), [`kernel`] says why this host refuses,
 //! and [`messages`] leads libbpf's own messages to the caller's log. [`memory`] is about this process alone.
 
 #![deny(unsafe_code)]
@@ -18,7 +19,13 @@ pub mod cgroup;
 
 pub mod capture;
 
+pub mod python;
+
+mod joining;
+
 pub mod alloc;
+
+pub mod faults;
 
 pub mod memory;
 

@@ -1,8 +1,10 @@
 //! What all our BPF objects need: loading, finding their parts, and changing what their maps hold.
 
 use std::collections::HashSet;
+use std::fs;
 use std::hash::Hash;
 use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -134,4 +136,30 @@ pub(crate) fn change<K: Copy + Eq + Hash + IntoBytes + Immutable>(
 pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {
     static OPENING: Mutex<()> = Mutex::new(());
     OPENING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kernel memory of an object's maps, bytes, as the kernel itself accounts it.
+pub(crate) fn kernel_bytes(object: &Object) -> u64 {
+    let of = |fd: i32| {
+        let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+        memlock(&text)
+    };
+    object.maps().filter_map(|map| of(map.as_fd().as_raw_fd())).sum()
+}
+
+fn memlock(fdinfo: &str) -> Option<u64> {
+    fdinfo.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: what the kernel says of a map's memory is read, and nothing else is taken for it.
+    #[test]
+    fn reads_what_a_map_takes() {
+        assert_eq!(memlock("pos:\t0\nmap_type:\t1\nmemlock:\t4096\nmap_id:\t7\n"), Some(4096));
+        assert_eq!(memlock("pos:\t0\n"), None);
+        assert_eq!(memlock("memlock:\tmuch\n"), None);
+    }
 }

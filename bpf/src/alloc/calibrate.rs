@@ -78,7 +78,7 @@ mod own {
     pub(super) fn costs(object: &Object, way: Way, tables: &Tables) -> Result<HitCosts, Failure> {
         let targets = handle(object, "targets")?;
         let key = host_pid(object)?.to_ne_bytes();
-        let entry = TargetEntry { slot: OWN.0, pid: std::process::id(), least: 0 };
+        let entry = TargetEntry { slot: OWN.0, pid: std::process::id(), least: 0, walks: 0 };
         targets.update(&key, entry.as_bytes(), MapFlags::ANY).map_err(doing)?;
         let measured = measure(object, way, tables);
         targets.delete(&key).map_err(doing)?;

@@ -7,20 +7,38 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 use super::heard::{Block, CallSite, Change, Heard, Mapping, ProcessEvent, Slot, StackCopy};
 use super::point::Operation;
 use super::wire::{BlockRecord, CallSiteKey, MappingRecord, StackRecord, TurnRecord, kind};
-use crate::capture::Capture;
+use crate::capture::Form;
+use crate::joining::{Joining, Kept};
 use crate::wire::Header;
 
-/// One record of the ring. What cannot be read counts as one that was lost.
-#[must_use]
-pub fn decode(bytes: &[u8]) -> Heard {
-    read(bytes).unwrap_or(Heard::Lost(1))
+/// Reads the records of the probes' rings in their order.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    python: Joining,
+}
+
+impl Decoder {
+    /// One record. What cannot be read counts as one that was lost. `None`: it belongs to one that follows.
+    pub fn read(&mut self, bytes: &[u8]) -> Option<Heard> {
+        match self.python.keep(bytes) {
+            Kept::Waits => return None,
+            Kept::Unreadable => return Some(Heard::Lost(1)),
+            Kept::Other => {}
+        }
+        let mut heard = read(bytes).unwrap_or(Heard::Lost(1));
+        if let Heard::Stack(copy) = &mut heard {
+            copy.capture.python = self.python.take(copy.pid, copy.at);
+        }
+        Some(heard)
+    }
 }
 
 fn read(bytes: &[u8]) -> Option<Heard> {
     let (header, _) = Header::read_from_prefix(bytes).ok()?;
     let row = bytes.get(..usize::from(header.size))?;
     match header.kind {
-        kind::STACK => stack(row),
+        kind::STACK => stack(row, Form::Copy),
+        kind::CHAIN => stack(row, Form::Addresses),
         kind::MAPPING => mapping(&whole(row)?),
         kind::BLOCK => block(&whole(row)?),
         kind::FORKED | kind::EXECUTED | kind::EXITED | kind::LOADED_CODE => Some(turn(&whole(row)?)),
@@ -36,22 +54,14 @@ pub(crate) fn call_site(key: CallSiteKey) -> CallSite {
     CallSite { slot: Slot(key.slot), ip: key.ip, depth: key.depth }
 }
 
-fn stack(row: &[u8]) -> Option<Heard> {
+fn stack(row: &[u8], form: Form) -> Option<Heard> {
     let (record, rest) = StackRecord::read_from_prefix(row).ok()?;
-    let stack = rest.get(..usize::try_from(record.length).ok()?)?;
     Some(Heard::Stack(StackCopy {
         at: Duration::from_nanos(record.at_ns),
         call_site: call_site(record.site),
         operation: Operation::from_number(record.operation)?,
         pid: record.pid,
-        capture: Capture {
-            ip: record.ip,
-            sp: record.sp,
-            bp: record.bp,
-            stack: stack.to_vec(),
-            truncated: record.truncated != 0,
-            ..Capture::default()
-        },
+        capture: record.capture.with(rest, form)?,
     }))
 }
 
@@ -110,6 +120,7 @@ mod tests {
     use zerocopy::IntoBytes as _;
 
     use super::*;
+    use crate::capture::{Capture, CaptureRecord};
 
     const SITE: CallSiteKey = CallSiteKey { ip: 0x4010, slot: 0x102, depth: 96 };
 
@@ -117,21 +128,33 @@ mod tests {
         Header { kind, size: u16::try_from(size).unwrap() }
     }
 
-    fn a_stack() -> Vec<u8> {
+    fn decode(bytes: &[u8]) -> Heard {
+        Decoder::default().read(bytes).unwrap()
+    }
+
+    fn a_stack_as(kind: u16, length: u32) -> Vec<u8> {
         let record = StackRecord {
-            header: header(kind::STACK, size_of::<StackRecord>() + 16),
+            header: header(kind, size_of::<StackRecord>() + 16),
             operation: 2,
-            truncated: 1,
-            reserved: 0,
+            reserved: [0; 3],
             at_ns: 1_500,
             site: SITE,
-            ip: 0x4010,
-            sp: 0x7ff0,
-            bp: 0x7fff,
+            capture: CaptureRecord {
+                ip: 0x4010,
+                sp: 0x7ff0,
+                bp: 0x7fff,
+                length,
+                truncated: 1,
+                returns: [0x4020, 0, 0, 0],
+            },
             pid: 21,
-            length: 10,
+            reserved_too: 0,
         };
         [record.as_bytes(), &[7; 16]].concat()
+    }
+
+    fn a_stack() -> Vec<u8> {
+        a_stack_as(kind::STACK, 10)
     }
 
     fn a_mapping(operation: Operation) -> MappingRecord {
@@ -197,10 +220,14 @@ mod tests {
                     bp: 0x7fff,
                     stack: vec![7; 10],
                     truncated: true,
+                    returns: vec![0x4020],
                     ..Capture::default()
                 },
             })
         );
+        let Heard::Stack(walked) = decode(&a_stack_as(kind::CHAIN, 16)) else { panic!("no stack") };
+        assert_eq!(walked.capture.chain, [0x0707_0707_0707_0707; 2]);
+        assert_eq!((walked.capture.ip, walked.capture.stack.len()), (0x4010, 0));
         let (address, length) = (0x1000, 0x2000);
         for (operation, change) in [
             (Operation::Mmap, Change::Map { address, length, protection: 3, flags: 0x22 }),
@@ -268,19 +295,17 @@ mod tests {
     /// Guarantees: sizes, kinds and numbers that make no sense are losses: never a panic, never more memory than there are bytes.
     #[test]
     fn nonsense_is_a_loss() {
-        let mut stack = a_stack();
-        // one byte more than the row has
-        let at = std::mem::offset_of!(StackRecord, length);
-        stack[at..at + 4].copy_from_slice(&17_u32.to_ne_bytes());
-        assert_eq!(decode(&stack), Heard::Lost(1));
-        stack[at..at + 4].copy_from_slice(&u32::MAX.to_ne_bytes());
-        assert_eq!(decode(&stack), Heard::Lost(1));
+        // one byte more than the row has, and many
+        for length in [17, u32::MAX] {
+            assert_eq!(decode(&a_stack_as(kind::STACK, length)), Heard::Lost(1));
+            assert_eq!(decode(&a_stack_as(kind::CHAIN, length)), Heard::Lost(1));
+        }
         let unknown = BlockRecord { operation: 200, ..a_block() };
         assert_eq!(decode(unknown.as_bytes()), Heard::Lost(1));
         assert_eq!(decode(a_mapping(Operation::Malloc).as_bytes()), Heard::Lost(1));
         let longer = BlockRecord { header: header(kind::BLOCK, 72), ..a_block() };
         assert_eq!(decode(&[longer.as_bytes(), &[0; 8]].concat()), Heard::Lost(1));
-        for kind in [0, 1, 5, 13, u16::MAX] {
+        for kind in [0, 1, 5, 13, 15, u16::MAX] {
             assert_eq!(decode(a_turn(kind).as_bytes()), Heard::Lost(1), "{kind}");
         }
         // of every length, from a generator that anybody can repeat
@@ -292,7 +317,7 @@ mod tests {
                     state.to_le_bytes()[7]
                 })
                 .collect();
-            std::hint::black_box(decode(&bytes));
+            std::hint::black_box(Decoder::default().read(&bytes));
         }
     }
 }

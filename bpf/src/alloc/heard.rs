@@ -18,7 +18,8 @@ pub struct CallSite {
     /// The return address, past all [`Wrapper`](super::point::Wrapper)s. 0: the sum of all that did not fit the table.
     pub ip: u64,
     /// Bytes of stack in use there, from where the thread's stack begins; [`u32::MAX`] on a stack that the kernel does not know,
-    /// as coroutines have.
+    /// as coroutines have. Where stacks are told apart further
+    /// (`Probes::tell_apart`, `Probes::set_python`), a number that all of it goes into.
     pub depth: u32,
 }
 

@@ -241,6 +241,17 @@ impl Operation {
     }
 }
 
+/// The frame of a function while it waits for a call, on stacks of which this is always so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FrameSize {
+    /// Where the call returns to: an address in the process.
+    pub returns_to: u64,
+    /// Bytes from the stack pointer, once the call has returned, to the function's own return address.
+    pub to_return_address: u32,
+    /// Bytes from there to the stack pointer of its caller, once it has returned.
+    pub to_caller: u32,
+}
+
 /// A call out of a function that only passes allocations on (`operator new`, `strdup`): what called that function is
 /// the caller that matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

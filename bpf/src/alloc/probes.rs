@@ -7,11 +7,12 @@ use libbpf_rs::{Link, MapCore as _, MapFlags, MapHandle, Object};
 use nix::poll::PollTimeout;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use super::decode::decode;
+use super::decode::Decoder;
+use super::frames::Frames;
 use super::heard::{AllocCounters, CallSite, Heard, HitCosts, LiveBlock, Slot, Totals};
 pub use super::links::Attached;
 use super::links::{self, Spot, Trap};
-use super::point::{Point, Wrapper};
+use super::point::Point;
 use super::program::{self, Found, Way};
 use super::subject;
 use super::tables::{self, Tables};
@@ -19,7 +20,10 @@ use super::wire::{TARGETS_MAX, TargetEntry, WrapperKey};
 use crate::error::SweepError;
 use crate::events::Told;
 use crate::object::{self, io_error, within};
+use crate::python;
 use crate::worker::{Source, Worker};
+
+mod said;
 
 /// How often the ring is emptied though it is far from full, milliseconds.
 const TICK_MS: u16 = 100;
@@ -60,6 +64,9 @@ pub struct Probes {
     threads: MapHandle,
     wrappers: MapHandle,
     has_wrappers: MapHandle,
+    pythons: MapHandle,
+    has_pythons: MapHandle,
+    frames: Frames,
     /// Of the last process that was admitted.
     last_index: u32,
     found: Found,
@@ -78,6 +85,8 @@ struct Member {
     /// Device, inode and offset of what is in place.
     placed: HashSet<(u64, u64, u64)>,
     wrappers: HashSet<WrapperKey>,
+    /// Frames whose sizes the kernel knows.
+    frames: HashSet<WrapperKey>,
 }
 
 impl Probes {
@@ -110,16 +119,23 @@ impl Probes {
                     handle("threads")?,
                     handle("wrappers")?,
                     handle(".data.wrappers")?,
+                    handle("pythons")?,
+                    handle(".data.pythons")?,
+                    Frames::of(&object)?,
                 ),
             ))
         })?;
+        let mut decoder = Decoder::default();
         let worker = Worker::start(sources, PollTimeout::from(TICK_MS), move |told| {
-            sink(match told {
-                Told::Record(bytes) => decode(bytes),
-                Told::Lost(count) => Heard::Lost(count),
-            });
+            let heard = match told {
+                Told::Record(bytes) => decoder.read(bytes),
+                Told::Lost(count) => Some(Heard::Lost(count)),
+            };
+            if let Some(heard) = heard {
+                sink(heard);
+            }
         })?;
-        let (tables, targets, threads, wrappers, has_wrappers) = handles;
+        let (tables, targets, threads, wrappers, has_wrappers, pythons, has_pythons, frames) = handles;
         Ok(Self {
             members: HashMap::new(),
             _turns: turns,
@@ -129,6 +145,9 @@ impl Probes {
             threads,
             wrappers,
             has_wrappers,
+            pythons,
+            has_pythons,
+            frames,
             last_index: 0,
             found,
             object,
@@ -162,6 +181,7 @@ impl Probes {
             links: Vec::new(),
             placed: HashSet::new(),
             wrappers: HashSet::new(),
+            frames: HashSet::new(),
         };
         self.members.insert(index, member);
         Ok(slot)
@@ -233,17 +253,6 @@ impl Probes {
         }
     }
 
-    /// Smaller allocations of this process are not tracked, whatever was asked for: its probes do not see all of their frees. Without
-    /// effect in debug mode. A program that it runs later is not meant.
-    ///
-    /// # Errors
-    /// It has ended, or the kernel refuses.
-    pub fn least(&mut self, slot: Slot, bytes: u64) -> Result<(), SweepError> {
-        let pid = self.member(slot)?.pid;
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        object::explained(None, || subject::say_least(&self.object, pid, slot, bytes))
-    }
-
     /// All at once; if that fails, one by one, so that those which cannot be placed are known.
     fn place(
         &self,
@@ -291,37 +300,6 @@ impl Probes {
         Ok(())
     }
 
-    /// Callers that only pass on: what called them is the call site. Replaces those of before.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn wrappers(&mut self, slot: Slot, wrappers: &[Wrapper]) -> Result<(), SweepError> {
-        let failed = |error: &dyn std::fmt::Display| io_error("telling who passes on", error);
-        let key =
-            |wrapper: &Wrapper| WrapperKey { returns_to: wrapper.returns_to, slot: slot.0, reserved: 0 };
-        let wanted: HashSet<WrapperKey> = wrappers.iter().map(key).collect();
-        let mut before = std::mem::take(&mut self.member(slot)?.wrappers);
-        before.retain(|key| !wanted.contains(key));
-        for key in &before {
-            // one that is not there is gone as it should be
-            let _ = self.wrappers.delete(key.as_bytes());
-        }
-        self.member(slot)?.wrappers = wanted;
-        for wrapper in wrappers {
-            let distance = wrapper.to_return_address.to_ne_bytes();
-            self.wrappers
-                .update(key(wrapper).as_bytes(), &distance, MapFlags::ANY)
-                .map_err(|error| failed(&error))?;
-        }
-        if !wrappers.is_empty() {
-            let any = 1_u32.to_ne_bytes();
-            self.has_wrappers
-                .update(&0_u32.to_ne_bytes(), &any, MapFlags::ANY)
-                .map_err(|error| failed(&error))?;
-        }
-        Ok(())
-    }
-
     /// Ends the observation of an address space: its probes are out once this returns. What its process executes after it stays
     /// under observation. What is known of it stays readable until [`forget`](Self::forget).
     pub fn release(&mut self, slot: Slot) {
@@ -337,8 +315,12 @@ impl Probes {
             member.links.clear();
             member.placed.clear();
         }
+        let _ = python::set(&self.pythons, slot.0, None);
         for key in member.wrappers.extract_if(|key| key.slot <= slot.0) {
             let _ = self.wrappers.delete(key.as_bytes());
+        }
+        for key in member.frames.extract_if(|key| key.slot <= slot.0) {
+            self.frames.remove(&key);
         }
         if goes_on {
             self.members.insert(index, member);
@@ -379,7 +361,7 @@ impl Probes {
     /// Kernel memory of all maps, bytes, as the kernel itself accounts it.
     #[must_use]
     pub fn kernel_bytes(&self) -> u64 {
-        tables::kernel_bytes(&self.object)
+        object::kernel_bytes(&self.object)
     }
 
     /// Measured on this machine when the programs were loaded for the first time.

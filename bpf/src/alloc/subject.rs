@@ -7,7 +7,7 @@ use libbpf_rs::{MapCore as _, MapFlags, Object};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::heard::Slot;
-use super::wire::Admission;
+use super::wire::{Admission, admit};
 use crate::error::SweepError;
 use crate::object::{self, Failure, failure, io_error};
 use crate::{kernel, narrow};
@@ -37,15 +37,21 @@ pub(crate) fn require_observable(pid: u32) -> Result<(), SweepError> {
 
 /// Takes a process under observation in the kernel. Its pid in the initial pid namespace; `None`: there is no such process.
 pub(crate) fn take(object: &Object, pid: u32, slot: Slot) -> Result<Option<u32>, Failure> {
-    meet(object, Admission { pid, slot: slot.0, host_pid: 0, least: 0 })
+    meet(object, pid, slot, admit::TAKE, 0)
 }
 
 /// Says of a process that is observed that its probes do not see all below `least` bytes.
 pub(crate) fn say_least(object: &Object, pid: u32, slot: Slot, least: u32) -> Result<(), Failure> {
-    meet(object, Admission { pid, slot: slot.0, host_pid: 0, least: least.max(1) }).map(drop)
+    meet(object, pid, slot, admit::LEAST, least).map(drop)
 }
 
-fn meet(object: &Object, asked: Admission) -> Result<Option<u32>, Failure> {
+/// Says of a process that is observed whether the kernel is to follow its frame pointers.
+pub(crate) fn say_walks(object: &Object, pid: u32, slot: Slot, walks: bool) -> Result<(), Failure> {
+    meet(object, pid, slot, admit::WALKS, walks.into()).map(drop)
+}
+
+fn meet(object: &Object, pid: u32, slot: Slot, what: u32, value: u32) -> Result<Option<u32>, Failure> {
+    let asked = Admission { pid, slot: slot.0, host_pid: 0, what, value, reserved: 0 };
     let doing = |error| ("admitting a process", error);
     let admission = object::handle(object, ".data.admission")?;
     let program = object::program(object, "admit_process")?;

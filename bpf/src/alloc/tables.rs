@@ -1,6 +1,5 @@
 //! The programs' tables, read many entries at a time: a table of live blocks holds hundreds of thousands.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::ptr;
@@ -205,30 +204,4 @@ fn live_block(key: &BlockKey, entry: &LiveEntry) -> Option<LiveBlock> {
         born: Duration::from_nanos(entry.born_ns),
         operation: u8::try_from(entry.operation).ok().and_then(Operation::from_number)?,
     })
-}
-
-/// Kernel memory of an object's maps, bytes, as the kernel itself accounts it.
-pub(crate) fn kernel_bytes(object: &Object) -> u64 {
-    let of = |fd: i32| {
-        let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-        memlock(&text)
-    };
-    object.maps().filter_map(|map| of(map.as_fd().as_raw_fd())).sum()
-}
-
-fn memlock(fdinfo: &str) -> Option<u64> {
-    fdinfo.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Guarantees: what the kernel says of a map's memory is read, and nothing else is taken for it.
-    #[test]
-    fn reads_what_a_map_takes() {
-        assert_eq!(memlock("pos:\t0\nmap_type:\t1\nmemlock:\t4096\nmap_id:\t7\n"), Some(4096));
-        assert_eq!(memlock("pos:\t0\n"), None);
-        assert_eq!(memlock("memlock:\tmuch\n"), None);
-    }
 }

@@ -2,6 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::capture::CaptureRecord;
 use crate::wire::Header;
 
 /// The kinds of `enum mlh_kind` that the probes' ring holds.
@@ -20,12 +21,26 @@ pub mod kind {
     pub const EXITED: u16 = 11;
     /// The dynamic linker has changed what is loaded.
     pub const LOADED_CODE: u16 = 12;
+    /// As `STACK`, walked by the kernel.
+    pub const CHAIN: u16 = 14;
+}
+
+/// `enum mlh_admit`: what is to be done with a process.
+pub mod admit {
+    /// Take it under observation.
+    pub const TAKE: u32 = 0;
+    /// Set its [`least`](super::TargetEntry::least).
+    pub const LEAST: u32 = 1;
+    /// Set its [`walks`](super::TargetEntry::walks).
+    pub const WALKS: u32 = 2;
 }
 
 /// `MLH_TARGETS_MAX`: how many processes can be under observation at once.
 pub const TARGETS_MAX: usize = 1024;
 /// `MLH_STACK_MAX`: bytes of a stack that are copied at most.
 pub const STACK_MAX: usize = 16_384;
+/// `MLH_CHAIN_MAX`: callers that are walked at most.
+pub const CHAIN_MAX: usize = 127;
 
 /// `struct mlh_call_site`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -39,7 +54,7 @@ pub struct CallSiteKey {
     pub depth: u32,
 }
 
-/// `struct mlh_stack`; the copied bytes follow.
+/// `struct mlh_stack`; the stack follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct StackRecord {
@@ -47,24 +62,18 @@ pub struct StackRecord {
     pub header: Header,
     /// By number.
     pub operation: u8,
-    /// Not 0: there was more.
-    pub truncated: u8,
     /// 0.
-    pub reserved: u16,
+    pub reserved: [u8; 3],
     /// `CLOCK_BOOTTIME`, nanoseconds; as everywhere.
     pub at_ns: u64,
     /// Whose.
     pub site: CallSiteKey,
-    /// Where the unwinder is to begin.
-    pub ip: u64,
-    /// Stack pointer there.
-    pub sp: u64,
-    /// Frame pointer there.
-    pub bp: u64,
+    /// Registers.
+    pub capture: CaptureRecord,
     /// In the reader's pid namespace; as everywhere.
     pub pid: u32,
-    /// Of the copy, bytes; the row may be longer.
-    pub length: u32,
+    /// 0.
+    pub reserved_too: u32,
 }
 
 /// `struct mlh_mapping`.
@@ -244,7 +253,9 @@ pub struct TargetEntry {
     /// In the reader's pid namespace.
     pub pid: u32,
     /// Bytes, below which its probes do not see all; 0: they see what is asked for.
-    pub least: u64,
+    pub least: u32,
+    /// Not 0: its frame pointers are followed, and no stacks copied.
+    pub walks: u32,
 }
 
 /// `struct mlh_wrapper_key`.
@@ -289,6 +300,10 @@ pub struct Admission {
     pub slot: u32,
     /// The answer: thread group id in the initial pid namespace; 0: no such process.
     pub host_pid: u32,
-    /// Not 0: it is observed already, and its probes do not see all below so many bytes.
-    pub least: u32,
+    /// One of [`admit`].
+    pub what: u32,
+    /// As that says.
+    pub value: u32,
+    /// 0.
+    pub reserved: u32,
 }

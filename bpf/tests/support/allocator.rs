@@ -1,5 +1,6 @@
 //! A program that allocates as it is told, and probes in the C library that it uses.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -41,6 +42,11 @@ pub(crate) fn load(options: &AllocOptions) -> Option<(Probes, Receiver<Heard>)> 
 
 /// The program `tests/programs/NAME.c`, built once; where that cannot be done, `MLH_TEST_NAME` says where it lies.
 pub(crate) fn built(name: &'static str) -> PathBuf {
+    built_with(name, &[])
+}
+
+/// As [`built`], with further arguments to the compiler.
+pub(crate) fn built_with(name: &'static str, further: &[&str]) -> PathBuf {
     if let Some(program) = std::env::var_os(format!("MLH_TEST_{}", name.to_uppercase())) {
         return program.into();
     }
@@ -56,7 +62,9 @@ pub(crate) fn built(name: &'static str) -> PathBuf {
             let program =
                 Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
             run(Command::new("cc")
-                .args(["-O2", "-g", "-Wall", "-Wextra", "-o"])
+                .args(["-O2", "-g", "-Wall", "-Wextra"])
+                .args(further)
+                .arg("-o")
                 .arg(&program)
                 .arg(source)
                 .arg("-lpthread"));
@@ -103,6 +111,15 @@ impl Image {
         let mut symbols = file.dynamic_symbols().chain(file.symbols());
         let symbol = symbols.find(|symbol| symbol.name() == Ok(name) && symbol.is_definition());
         symbol.expect(name).address()
+    }
+
+    /// Where a function lies in a process.
+    pub(crate) fn range_in(&self, pid: u32, name: &str) -> Range<u64> {
+        let file = self.file();
+        let mut symbols = file.dynamic_symbols().chain(file.symbols());
+        let symbol = symbols.find(|symbol| symbol.name() == Ok(name) && symbol.is_definition()).expect(name);
+        let start = self.base_in(pid) + symbol.address();
+        start..start + symbol.size()
     }
 
     /// What a process adds to the file's addresses.

@@ -52,6 +52,10 @@ impl MemoryCgroup {
         text.trim().parse().expect("a number")
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn is_unified(&self) -> bool {
         self.unified
     }
@@ -121,6 +125,10 @@ impl PlainCgroup {
                 None
             }
         }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     pub(crate) fn id(&self) -> u64 {
