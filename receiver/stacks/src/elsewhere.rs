@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::debuginfod::Options;
 use crate::modules::{Module, Modules, ModulesError};
+use crate::python::CodeLayout;
 use crate::trace::{Frame, Trace};
-use crate::unwind::{Captured, Unwind};
+use crate::unwind::{Caller, Captured, Unwind};
 
 pub(crate) fn modules(pid: u32) -> Result<Modules, ModulesError> {
     Err(ModulesError { pid, reason: "needs Linux".to_owned() })
@@ -14,8 +16,18 @@ pub(crate) fn reachable_path(_: &Module, _: u32) -> Option<PathBuf> {
     None
 }
 
+pub(crate) fn read_memory(_: u32, _: u64, _: &mut [u8]) -> bool {
+    false
+}
+
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shelf;
+
+impl Shelf {
+    pub(crate) fn with(_: Options) -> Self {
+        Self
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Stacks;
@@ -24,6 +36,10 @@ pub(crate) struct Stacks;
 pub(crate) struct Unwound(u64);
 
 impl Unwound {
+    pub(crate) fn callers(&self) -> impl Iterator<Item = Caller> {
+        std::iter::once(Caller { address: self.0, sp: None })
+    }
+
     pub(crate) fn identity(&self) -> u64 {
         self.0
     }
@@ -46,6 +62,9 @@ impl Stacks {
 
     #[expect(clippy::unused_self, reason = "as on Linux")]
     pub(crate) fn refresh(&mut self, _: &Modules) {}
+
+    #[expect(clippy::unused_self, reason = "as on Linux")]
+    pub(crate) fn set_python(&mut self, _: Option<CodeLayout>) {}
 
     #[expect(clippy::unused_self, reason = "as on Linux")]
     pub(crate) fn is_stale(&self) -> bool {

@@ -5,13 +5,20 @@
 
 pub mod modules;
 
+pub mod memory;
+
 pub mod python;
+
+pub mod debuginfod;
 
 pub mod unwind;
 
 pub mod trace;
 
 pub mod blame;
+
+#[cfg(all(fuzzing, target_os = "linux"))]
+pub mod fuzz;
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;

@@ -6,17 +6,49 @@ mod open;
 
 mod elf;
 
+mod source;
+
+mod entries;
+
+mod row;
+
 mod cfi;
+
+mod pclntab;
+
+mod go;
+
+mod keeps;
+
+mod undo;
+
+mod registers;
+
+mod calls;
+
+mod prologue;
+
+mod scan;
 
 mod walk;
 
-mod symbols;
+mod unpacking;
 
-mod unfolding;
+mod pages;
+
+mod object;
+
+mod beside;
+
+mod fetching;
+
+mod symbols;
 
 mod dwarf;
 
 mod demangle;
+
+mod jit;
 
 mod perf_map;
 
@@ -24,8 +56,23 @@ mod image;
 
 mod shelf;
 
+mod memory;
+
+mod python;
+
+mod hash;
+
+mod code;
+
+mod unwound;
+
 mod stacks;
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
+
 pub(crate) use maps::{modules, reachable_path};
+pub(crate) use memory::read_memory;
 pub(crate) use shelf::Shelf;
-pub(crate) use stacks::{Stacks, Unwound};
+pub(crate) use stacks::Stacks;
+pub(crate) use unwound::Unwound;

@@ -5,11 +5,13 @@
 pub struct Trace {
     /// What called what.
     pub frames: Vec<Frame>,
-    /// The same for the same stack in every process that runs the same files, whatever their load addresses.
+    /// The same for the same stack in every process that runs the same files, on every host, whatever their paths and load
+    /// addresses: of build ids and offsets, of file names and offsets where there is no build id, of functions' names where
+    /// code was made at run time, of functions, lines and files below where packages are installed for Python.
     pub hash: u64,
-    /// The first frame outside allocators, libc and language runtimes' allocation paths: index into `frames`.
+    /// The first frame outside allocators, libc, language runtimes and libraries of containers: index into `frames`.
     pub culprit: Option<usize>,
-    /// Why it ends before the thread's outermost function, where it does.
+    /// Why it ends before the thread's outermost function, where it does, and why somebody in between may be missing.
     pub incomplete: Option<String>,
 }
 
@@ -35,11 +37,15 @@ pub struct Frame {
     /// Demangled; absent without a symbol.
     pub function: Option<String>,
     /// The file's name as the process maps it, e.g. `/usr/bin/api-server`; `[anon]` where no file is, `[unknown]` where
-    /// nothing was mapped when it was last looked.
+    /// nothing was mapped when it was last looked; `[python]` for what a Python interpreter was running, whose `address` is that of
+    /// the interpreter's own function, `offset` that of the instruction in the bytecode, and `file` as Python has it.
     pub module: String,
     /// Of the address in the module, as the file itself counts (virtual address of the file); in code without a file, from
     /// the beginning of its mapping.
     pub offset: u64,
+    /// Build id of the module in hexadecimal digits, as the linker wrote it, where it did: with `offset` what
+    /// `debuginfod-find` and `llvm-symbolizer` take.
+    pub build_id: Option<String>,
     /// Source file, with debug information.
     pub file: Option<String>,
     /// Its line.

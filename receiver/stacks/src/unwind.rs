@@ -1,15 +1,17 @@
 //! Captured stacks to traces, for one process.
 
+use crate::debuginfod::Options;
 use crate::modules::Modules;
 use crate::os;
-use crate::python::PythonFrame;
+use crate::python::{CodeLayout, PythonFrame};
 use crate::trace::Trace;
 
 /// How stacks are unwound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Unwind {
-    /// By each file's unwind information, and by frame pointers where there is none; in the kernel where everything that a
-    /// process maps keeps frame pointers.
+    /// By each file's unwind information, and by frame pointers where there is none; where code keeps none either, as that of the
+    /// musl C library, by looking for return addresses on the stack, which the trace says. In the kernel where everything
+    /// that a process maps keeps frame pointers.
     #[default]
     Auto,
     /// By frame pointers alone, in the kernel: the cheapest, and wrong or short wherever code keeps none.
@@ -35,6 +37,9 @@ pub struct Captured<'a> {
     pub truncated: bool,
     /// Where the callers go on, innermost first, without `ip`, where the kernel has walked the stack by frame pointers.
     pub chain: &'a [u64],
+    /// Of functions whose return somebody's probe catches, where they go on in truth, innermost first: on the stack stands the
+    /// probe's address.
+    pub returns: &'a [u64],
     /// What Python was running, innermost first.
     pub python: &'a [PythonFrame],
 }
@@ -43,6 +48,14 @@ pub struct Captured<'a> {
 /// last [`Unwinder`] that had it is.
 #[derive(Debug, Clone, Default)]
 pub struct Library(pub(crate) os::Shelf);
+
+impl Library {
+    /// One that may do what `options` say.
+    #[must_use]
+    pub fn with(options: Options) -> Self {
+        Self(os::Shelf::with(options))
+    }
+}
 
 /// Unwinds and names the stacks of one process. Keeps what it has read of the process's files.
 #[derive(Debug)]
@@ -53,7 +66,21 @@ pub struct Unwinder(os::Stacks);
 #[derive(Debug, Clone)]
 pub struct Stack(pub(crate) os::Unwound);
 
+/// A frame as it lies on the stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// Where execution goes on.
+    pub address: u64,
+    /// The stack pointer then; absent where only addresses were captured.
+    pub sp: Option<u64>,
+}
+
 impl Stack {
+    /// Its frames, innermost first, without those that were inlined.
+    pub fn callers(&self) -> impl Iterator<Item = Caller> {
+        self.0.callers()
+    }
+
     /// Tells it from the other stacks of the same process. Not the hash of its [`Trace`], for which names may be needed.
     #[must_use]
     pub fn identity(&self) -> u64 {
@@ -85,6 +112,12 @@ impl Unwinder {
     /// else is in its place, for stacks that were copied before.
     pub fn refresh(&mut self, modules: &Modules) {
         self.0.refresh(modules);
+    }
+
+    /// Where the process's Python interpreter keeps the names of what it runs; `None`: there is none. They are read while stacks are
+    /// unwound, from the process's memory.
+    pub fn set_python(&mut self, layout: Option<CodeLayout>) {
+        self.0.set_python(layout);
     }
 
     /// The last trace ended where nothing is known to be mapped: the process may have made or loaded code since the last

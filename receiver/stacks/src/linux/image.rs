@@ -1,15 +1,24 @@
 //! One file that is mapped, opened once and kept open: what has been opened stays readable whatever becomes of its name,
 //! or of the process. What is in it is read when a stack first leads there.
+//!
+//! How frames are undone and how they are named lie behind locks of their own: names of a large file take seconds, and
+//! nobody who unwinds waits for them.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use super::cfi::{Cfi, Row};
+use super::beside::{Beside, Sum};
 use super::demangle::demangle;
-use super::dwarf::{Debug, Named, Room};
-use super::elf::Elf;
+use super::dwarf::{Debug, Named};
+use super::go::Go;
+use super::keeps::Keeps;
+use super::object::{Means, Object};
+use super::scan::Begin;
+use super::shelf::lock;
 use super::symbols::Symbols;
+use super::undo::{Undo, Undoing};
 
 /// Bytes of names that are kept by address, and an address counts for this much by itself.
 const MAX_NAMED: usize = 4 * 1024 * 1024;
@@ -17,19 +26,18 @@ const PER_ADDRESS: usize = 128;
 
 /// A file and what has been learnt of it.
 pub(crate) struct Image {
-    file: File,
-    /// Where the distributor has put the symbols, if not into the file.
-    separate: Option<File>,
-    /// For its debug information.
-    room: Room,
-    /// Names come from its symbols alone: there was too much of all.
-    without_lines: bool,
-    elf: Option<Elf>,
-    cfi: Lazy<Cfi>,
-    names: Lazy<Names>,
-    named: HashMap<u64, Arc<[Named]>>,
-    named_size: usize,
+    object: Option<Object>,
+    undo: Undo,
+    names: Mutex<Names>,
+    /// Bytes held for names.
+    names_held: AtomicU64,
+    /// When names were last asked for, as [`MOMENTS`] counts.
+    used: AtomicU64,
+    /// Files that it has open.
+    files: usize,
 }
+
+static MOMENTS: AtomicU64 = AtomicU64::new(0);
 
 /// Read, and maybe not found.
 enum Lazy<T> {
@@ -56,112 +64,245 @@ impl<T> Lazy<T> {
     }
 }
 
+/// What addresses are called.
 struct Names {
-    symbols: Option<Symbols>,
+    beside: Beside,
+    means: Means,
+    /// Where the distributor has put the debug information, if not into the file.
+    separate: Option<Object>,
+    /// What that file must add up to, until it has been seen that it does.
+    unchecked: Option<Sum>,
+    /// What that has in common with others'.
+    supplement: Option<Object>,
+    /// What to ask servers for: it is not here.
+    wanted: Option<Wanted>,
+    tables: Lazy<Tables>,
+    named: HashMap<u64, Arc<[Named]>>,
+    named_size: usize,
+}
+
+/// What is missing, by its build id.
+enum Wanted {
+    Separate(Vec<u8>),
+    Supplement(Vec<u8>),
+}
+
+impl Wanted {
+    fn of(object: &Object, separate: Option<&Object>, supplement: Option<&Object>) -> Option<Self> {
+        if separate.is_none() && !object.has(b".debug_info") {
+            return object.elf.build_id.clone().map(Self::Separate);
+        }
+        let id = Beside::supplement_id(separate.unwrap_or(object)).filter(|_| supplement.is_none());
+        id.map(Self::Supplement)
+    }
+}
+
+struct Tables {
+    symbols: Vec<Symbols>,
     debug: Option<Debug>,
+    go: Option<Go>,
+    /// Bytes of memory that files of our own take.
+    files: u64,
 }
 
 impl Image {
-    /// `separate` is asked for the file of a build id if there are no names in `file` itself.
-    pub(crate) fn new(file: File, room: &Room, separate: impl FnOnce(&[u8]) -> Option<File>) -> Self {
-        let elf = Elf::read(&file);
-        let separate = elf.as_ref().filter(|elf| elf.section(b".symtab").is_none()).and_then(|elf| {
-            let id = elf.build_id.as_deref()?;
-            let found = separate(id)?;
-            Elf::read(&found).filter(|it| it.build_id.as_deref() == Some(id)).map(|_| found)
-        });
-        Self {
-            file,
+    /// What belongs to the file is looked for beside it at once, as long as its process is there.
+    pub(crate) fn new(file: File, beside: Beside, means: &Means) -> Self {
+        let object = Object::read(file);
+        let bare = object.as_ref().filter(|object| !object.has(b".debug_info"));
+        let (separate, unchecked) = bare.and_then(|object| beside.debug_information(object)).unzip();
+        let supplement = separate.as_ref().or(object.as_ref()).and_then(|object| beside.supplement(object));
+        let wanted = object.as_ref().filter(|_| means.servers.is_some());
+        let wanted = wanted.and_then(|object| Wanted::of(object, separate.as_ref(), supplement.as_ref()));
+        let files = 1 + usize::from(separate.is_some()) + usize::from(supplement.is_some());
+        let names = Names {
+            beside,
+            means: means.clone(),
             separate,
-            room: room.clone(),
-            without_lines: false,
-            elf,
-            cfi: Lazy::Unread,
-            names: Lazy::Unread,
+            unchecked: unchecked.flatten(),
+            supplement,
+            wanted,
+            tables: Lazy::Unread,
             named: HashMap::new(),
             named_size: 0,
+        };
+        Self {
+            object,
+            undo: Undo::default(),
+            names: Mutex::new(names),
+            names_held: AtomicU64::new(0),
+            used: AtomicU64::new(0),
+            files,
         }
     }
 
     /// The virtual address, as the file counts, of an offset in it. `None` where there is no code of an ELF file.
     pub(crate) fn address_of(&self, offset: u64) -> Option<u64> {
-        self.elf.as_ref()?.address_of(offset)
+        self.object.as_ref()?.elf.address_of(offset)
     }
 
     /// As the linker wrote it.
     pub(crate) fn build_id(&self) -> Option<&[u8]> {
-        self.elf.as_ref()?.build_id.as_deref()
+        self.object.as_ref()?.elf.build_id.as_deref()
     }
 
     /// How to undo the frame of the code at a virtual address.
-    pub(crate) fn row(&mut self, address: u64) -> Option<Arc<Row>> {
-        let (elf, file) = (self.elf.as_ref()?, &self.file);
-        self.cfi.get(|| Cfi::read(elf, file))?.row(address)
+    pub(crate) fn undoing(&self, address: u64) -> Option<Undoing> {
+        Some(self.undo.at(self.object.as_ref()?, address))
+    }
+
+    /// See [`Undo::begin`].
+    pub(crate) fn begin(&self, address: u64) -> Option<Begin> {
+        Some(self.undo.begin(self.object.as_ref()?, address))
+    }
+
+    /// See [`Object::bytes`].
+    pub(crate) fn bytes(&self, address: u64, most: usize) -> Option<Vec<u8>> {
+        self.object.as_ref()?.bytes(address, most)
     }
 
     /// It says of its functions how their frames are undone.
     pub(crate) fn has_rows(&self) -> bool {
-        self.cfi.known().is_some()
+        self.object.as_ref().is_some_and(|it| self.undo.has_rows(&it.elf, &it.file))
     }
 
-    /// Who is at a virtual address: innermost first, at least one.
-    pub(crate) fn names(&mut self, address: u64) -> Arc<[Named]> {
-        if let Some(known) = self.named.get(&address) {
-            return Arc::clone(known);
+    /// Whether its code keeps frame pointers.
+    pub(crate) fn keeps(&self) -> Keeps {
+        self.object.as_ref().map_or(Keeps::None, |it| self.undo.keeps(&it.elf, &it.file))
+    }
+
+    /// Who is at a virtual address: innermost first, at least one; and whether more is held since.
+    pub(crate) fn names(&self, address: u64) -> (Arc<[Named]>, bool) {
+        self.used.store(MOMENTS.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let mut names = lock(&self.names);
+        names.ask(self.object.as_ref());
+        if let Some(known) = names.named.get(&address) {
+            return (Arc::clone(known), false);
         }
-        let names: Arc<[Named]> = self.look_up(address).into();
+        let found: Arc<[Named]> = names.look_up(self.object.as_ref(), address).into();
+        names.keep(address, &found);
+        let held = names.held();
+        (found, self.names_held.swap(held, Ordering::Relaxed) < held)
+    }
+
+    /// Bytes held of what can be read again.
+    pub(crate) fn held(&self) -> u64 {
+        self.names_held.load(Ordering::Relaxed) + self.undo.size() as u64
+    }
+
+    /// Files that it holds open: with what belongs to it.
+    pub(crate) fn files(&self) -> usize {
+        self.files
+    }
+
+    /// When names were last asked for: the later the more.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Lets go of what [`held`](Self::held) counts.
+    pub(crate) fn forget(&self) {
+        lock(&self.names).forget();
+        self.undo.forget();
+        self.names_held.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Names {
+    /// Takes what servers have sent, or asks them. What has been named meanwhile is named anew.
+    fn ask(&mut self, object: Option<&Object>) {
+        let (Some(servers), Some(object)) = (&self.means.servers, object) else { return };
+        let found = match &self.wanted {
+            None => return,
+            Some(Wanted::Separate(id)) => servers.get(id).map(|found| {
+                self.supplement = self.beside.supplement(&found);
+                self.separate = Some(found);
+            }),
+            Some(Wanted::Supplement(id)) => servers.get(id).map(|found| self.supplement = Some(found)),
+        };
+        if found.is_some() {
+            self.wanted = Wanted::of(object, self.separate.as_ref(), self.supplement.as_ref());
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        (self.tables, self.named, self.named_size) = (Lazy::Unread, HashMap::new(), 0);
+    }
+
+    fn keep(&mut self, address: u64, names: &Arc<[Named]>) {
         let size = PER_ADDRESS + names.iter().map(Named::size).sum::<usize>();
         self.named_size += size;
         if self.named_size > MAX_NAMED {
             self.named.clear();
             self.named_size = size;
         }
-        self.named.insert(address, Arc::clone(&names));
-        names
+        self.named.insert(address, Arc::clone(names));
     }
 
-    fn look_up(&mut self, address: u64) -> Vec<Named> {
-        let (file, separate) = (&self.file, self.separate.as_ref());
-        let read = || {
-            let own = self.elf.as_ref()?;
-            let other = separate.and_then(|file| Some((Elf::read(file)?, file)));
-            let (elf, file) = other.as_ref().map_or((own, file), |(elf, file)| (elf, *file));
-            let symbols = Symbols::read(elf, file).or_else(|| Symbols::read(own, &self.file));
-            let debug = if self.without_lines { None } else { Debug::read(elf, file, &self.room) };
-            Some(Names { symbols, debug })
+    /// Lets go of another program's file.
+    fn check(&mut self, object: Option<&Object>) {
+        let Some(sum) = self.unchecked.take() else { return };
+        if self.separate.as_ref().is_some_and(|separate| !sum.is_of(&separate.file)) {
+            (self.separate, self.supplement) = (None, None);
+            self.wanted =
+                self.means.servers.as_ref().and(object).and_then(|object| Wanted::of(object, None, None));
+        }
+    }
+
+    fn look_up(&mut self, object: Option<&Object>, address: u64) -> Vec<Named> {
+        self.check(object);
+        let (separate, supplement) = (self.separate.as_ref(), self.supplement.as_ref());
+        let read = |object| Tables::read(object, separate, supplement, &self.beside, &self.means);
+        let (Some(object), Some(tables)) = (object, self.tables.get(|| object.map(read))) else {
+            return vec![Named::default()];
         };
-        let Some(names) = self.names.get(read) else { return vec![Named::default()] };
-        let mut found = names.debug.as_ref().map(|debug| debug.at(address)).unwrap_or_default();
+        let mut found = tables.debug.as_mut().map(|debug| debug.at(address)).unwrap_or_default();
+        if found.is_empty() {
+            found = tables.go.as_ref().map(|go| go.at(&object.file, address)).unwrap_or_default();
+        }
         if found.is_empty() {
             found.push(Named::default());
         }
-        let symbol = names.symbols.as_ref().and_then(|symbols| symbols.at(address));
+        let nearest =
+            tables.symbols.iter().filter_map(|symbols| symbols.at(address)).max_by_key(|(at, _)| *at);
+        let symbol = nearest.map(|(_, name)| name);
         // Debug information has the bare names of local types' functions; their symbols have the whole.
-        let is_whole = |name: &&str| name.starts_with("_Z") || name.starts_with("_R");
+        let is_whole = |name: &str| name.starts_with("_Z") || name.starts_with("_R");
         if let Some(outermost) = found.last_mut() {
             let better = symbol.filter(|name| outermost.function.is_none() || is_whole(name));
-            outermost.function = better.map(demangle).or(outermost.function.take());
+            outermost.function = better.map(|name| demangle(&name)).or(outermost.function.take());
         }
         found
     }
 
-    /// Bytes held of what can be read again.
-    pub(crate) fn held(&self) -> u64 {
-        let names = self.names.known();
-        let symbols = names.and_then(|it| it.symbols.as_ref()).map_or(0, Symbols::size);
-        let debug = names.and_then(|it| it.debug.as_ref()).map_or(0, Debug::size);
-        debug + (symbols + self.cfi.known().map_or(0, Cfi::size)) as u64
+    fn held(&self) -> u64 {
+        let Some(tables) = self.tables.known() else { return self.named_size as u64 };
+        let symbols = tables.symbols.iter().map(Symbols::size).sum::<usize>();
+        (symbols + self.named_size) as u64 + tables.files + tables.debug.as_ref().map_or(0, Debug::size)
     }
+}
 
-    /// Lets go of lines for good.
-    pub(crate) fn forgo_lines(&mut self) {
-        let Lazy::Read(Some(names)) = &mut self.names else { return };
-        self.without_lines |= names.debug.take().is_some();
-    }
-
-    /// Lets go of what [`held`](Self::held) counts.
-    pub(crate) fn forget(&mut self) {
-        (self.names, self.cfi) = (Lazy::Unread, Lazy::Unread);
+impl Tables {
+    fn read(
+        object: &Object,
+        separate: Option<&Object>,
+        supplement: Option<&Object>,
+        beside: &Beside,
+        means: &Means,
+    ) -> Self {
+        let full = |object| Symbols::read(object, b".symtab");
+        let mut symbols: Vec<_> = separate.and_then(full).or_else(|| full(object)).into_iter().collect();
+        let mut files = 0;
+        if symbols.is_empty() {
+            // What the dynamic linker sees is not said once more there.
+            let small = object.within(means);
+            symbols.extend(small.as_ref().and_then(full));
+            symbols.extend(Symbols::read(object, b".dynsym"));
+            files = small.as_ref().map_or(0, Object::size);
+        }
+        let debug = Debug::read(separate.unwrap_or(object), supplement, object.elf.code(), beside, means);
+        Self { symbols, debug, go: Go::read(&object.elf, &object.file), files }
     }
 }
 
@@ -171,6 +312,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::linux::shelf::hex;
 
     fn run(program: &str, arguments: &[&Path]) {
         assert!(Command::new(program).args(arguments).status().unwrap().success());
@@ -199,18 +341,8 @@ mod tests {
             std::fs::write(at(name), format!("{body}\nint main(int n, char **v) {{ return wanted(n); }}\n"))
                 .unwrap();
             let program = at(name).with_extension("");
-            run(
-                "cc",
-                &[
-                    flag("-g"),
-                    flag("-O1"),
-                    flag("-fno-inline"),
-                    flag("-Wl,--build-id"),
-                    &at(name),
-                    flag("-o"),
-                    &program,
-                ],
-            );
+            let flags = ["-g", "-O1", "-fno-inline", "-Wl,--build-id", "-o"].map(flag);
+            run("cc", &[&flags[..], &[&program, &at(name)]].concat());
             let debug = at(name).with_extension("debug");
             run(
                 "objcopy",
@@ -220,13 +352,19 @@ mod tests {
         let address = address_of(&at("a"), "wanted");
         run("strip", &[&at("a")]);
         let names = |debug: &str| {
-            let debug = File::open(at(debug)).ok();
-            let mut image = Image::new(File::open(at("a")).unwrap(), &Room::default(), |_| debug);
-            let names = image.names(address);
-            let held = image.held();
+            let folder = at("debug");
+            let _ = std::fs::remove_dir_all(&folder);
+            let file = File::open(at("a")).unwrap();
+            let id = hex(&Object::read(file.try_clone().unwrap()).unwrap().elf.build_id.unwrap());
+            let place = folder.join(".build-id").join(&id[..2]);
+            std::fs::create_dir_all(&place).unwrap();
+            let _ = std::fs::copy(at(debug), place.join(format!("{}.debug", &id[2..])));
+            let beside = Beside::with_folder(std::process::id(), &at("a"), &folder);
+            let image = Image::new(file, beside, &Means::default());
+            let (names, held) = (image.names(address).0, image.held());
             image.forget();
-            image.named.clear();
-            assert_eq!((image.held(), image.names(address), image.held()), (0, names.clone(), held));
+            let again = (image.held(), image.names(address).0, image.held());
+            assert_eq!(again, (0, names.clone(), held));
             names
         };
         let named = names("a.debug");
@@ -236,41 +374,20 @@ mod tests {
         assert_eq!(names("none")[..], [Named::default()]);
     }
 
-    /// Guarantees: lines are let go before anything else and for good, the name stays; the room that they took is free again.
-    ///
-    /// Needs: cc.
+    /// Guarantees: whoever unwinds does not wait for whoever names, which may take long.
     #[test]
-    fn lines_are_forgone() {
-        let room = tempfile::tempdir().unwrap();
-        let (source, program) = (room.path().join("a.c"), room.path().join("a"));
-        std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
-        run("cc", &[Path::new("-g"), &source, Path::new("-o"), &program]);
-        let address = address_of(&program, "main");
-        let ample = Room::default();
-        let left = ample.left();
-        let image = |room: &Room| Image::new(File::open(&program).unwrap(), room, |_| None);
-        let named = |image: &mut Image| {
-            image.named.clear();
-            let names = image.names(address);
-            (names[0].function.clone().unwrap(), names[0].line)
-        };
-        let mut first = image(&ample);
-        assert_eq!(named(&mut first), ("main".to_owned(), Some(1)));
-        let taken = left - ample.left();
-        assert!(taken > 0 && first.held() >= taken);
-        let narrow = Room::of(taken - 1);
-        assert_eq!(named(&mut image(&narrow)), ("main".to_owned(), None));
-        assert_eq!(narrow.left(), taken - 1);
-        let just = Room::of(taken);
-        let mut one = image(&just);
-        assert_eq!(named(&mut one).1, Some(1));
-        assert_eq!(named(&mut image(&just)).1, None);
-        drop(one);
-        assert_eq!(named(&mut image(&just)).1, Some(1));
-        first.forgo_lines();
-        assert_eq!((ample.left(), named(&mut first)), (left, ("main".to_owned(), None)));
-        first.forget();
-        assert_eq!(named(&mut first).1, None);
-        assert!(first.held() > 0);
+    fn rows_while_names_are_read() {
+        let path = std::env::current_exe().unwrap();
+        let beside = Beside::new(std::process::id(), &path);
+        let image = Image::new(File::open(&path).unwrap(), beside, &Means::default());
+        let address = address_of(&path, "main");
+        let naming = lock(&image.names);
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| tell.send((image.undoing(address).is_some(), image.held() > 0)).unwrap());
+            let unwound = told.recv_timeout(std::time::Duration::from_secs(60));
+            drop(naming);
+            assert_eq!(unwound, Ok((true, true)));
+        });
     }
 }

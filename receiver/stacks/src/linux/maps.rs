@@ -37,7 +37,7 @@ pub(crate) fn modules(pid: u32) -> Result<Modules, ModulesError> {
     parse(&text).ok_or_else(|| failed("a line of /proc/PID/maps is not understood".to_owned()))
 }
 
-fn parse(text: &[u8]) -> Option<Modules> {
+pub(super) fn parse(text: &[u8]) -> Option<Modules> {
     let mut found = Modules::default();
     let mut known: HashMap<(FileId, OsString), usize> = HashMap::new();
     for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {

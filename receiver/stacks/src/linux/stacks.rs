@@ -3,30 +3,23 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use super::code::Code;
 use super::demangle::clean;
+use super::memory::read_memory;
 use super::perf_map::PerfMap;
-use super::shelf::{Shared, Shelf, lock};
-use super::walk::{End, Ground, Step, walk};
-use crate::blame::culprit;
+use super::python::Interpreter;
+use super::scan::{self, Begin};
+use super::shelf::{Shelf, lock};
+use super::unwound::{Place, Unwound};
+use super::walk::{Ground, Step, walk};
 use crate::modules::{FileId, Modules};
-use crate::trace::{Frame, Trace};
+use crate::python::CodeLayout;
 use crate::unwind::{Captured, Unwind};
 
 /// Mappings of code that are remembered, those included that are gone.
 const MAX_CODE: usize = 16 * 1024;
-/// Outermost functions of threads that have no way to say so.
-const ROOTS: &[&str] = &[
-    "_start",
-    "clone",
-    "__clone",
-    "clone3",
-    "__clone3",
-    "start_thread",
-    "__libc_start_main",
-    "runtime.goexit",
-    "runtime.goexit.abi0",
-    "runtime.mstart",
-];
+/// Code without a file that is the kernel's: system calls, and where it steps through what probes stand on.
+const KERNELS: [&str; 2] = ["[vsyscall]", "[uprobes]"];
 
 /// See [`Unwinder`](crate::unwind::Unwinder).
 #[derive(Debug)]
@@ -40,27 +33,10 @@ pub(crate) struct Stacks {
     /// Where functions return to whose return a probe catches; absent where none does yet.
     caught_at: Option<u64>,
     perf_map: Arc<Mutex<PerfMap>>,
+    /// What can name the Python code that it runs.
+    python: Option<Interpreter>,
     /// A walk has led to where nothing is.
     stale: bool,
-}
-
-/// A mapping of code.
-#[derive(Clone)]
-struct Code {
-    start: u64,
-    end: u64,
-    /// Of the file, at the beginning.
-    offset: u64,
-    /// `[anon]` where there is no file.
-    module: Arc<str>,
-    file: FileId,
-    image: Option<Shared>,
-}
-
-impl std::fmt::Debug for Code {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:x}-{:x} {}", self.start, self.end, self.module)
-    }
 }
 
 impl Stacks {
@@ -73,6 +49,7 @@ impl Stacks {
             code: Vec::new(),
             caught_at: None,
             perf_map: Arc::default(),
+            python: None,
             stale: false,
         }
     }
@@ -101,16 +78,18 @@ impl Stacks {
         }
         let made: Arc<str> = "[anon]".into();
         code.extend(
-            modules.anonymous.iter().filter(|region| region.executable && region.name != "[vsyscall]").map(
-                |region| Code {
+            modules
+                .anonymous
+                .iter()
+                .filter(|region| region.executable && !KERNELS.contains(&region.name.as_str()))
+                .map(|region| Code {
                     start: region.start,
                     end: region.end,
                     offset: 0,
                     module: Arc::clone(&made),
                     file: FileId::default(),
                     image: None,
-                },
-            ),
+                }),
         );
         code.sort_unstable_by_key(|it| it.start);
         code.truncate(MAX_CODE);
@@ -128,31 +107,46 @@ impl Stacks {
         self.code = code;
     }
 
+    pub(crate) fn set_python(&mut self, layout: Option<CodeLayout>) {
+        self.python = layout.map(|layout| Interpreter::new(self.pid, layout));
+    }
+
     pub(crate) fn is_stale(&self) -> bool {
         self.stale
     }
 
     pub(crate) fn keeps_frame_pointers(&self) -> bool {
-        self.unwind == Unwind::FramePointers
+        match self.unwind {
+            Unwind::FramePointers => true,
+            Unwind::Dwarf => false,
+            // What is loaded as a rule is libc, which keeps none on most systems: one look is enough there.
+            Unwind::Auto => !self.code.is_empty() && self.code.iter().rev().all(Code::keeps_chains),
+        }
     }
 
     pub(crate) fn unwind(&mut self, captured: &Captured<'_>) -> Unwound {
-        let code = &self.code;
+        let (code, unwind) = (&self.code, self.unwind);
         let code_end = code.last().map_or(u64::MAX, |it| it.end);
         let (caught_at, mut stale, mut caught) = (self.caught_at, false, false);
+        let by_kernel = !captured.chain.is_empty();
         let ground = |address: u64| {
             let found = at(code, address);
             // a return address lies behind what is looked up
             caught |= caught_at.is_some_and(|start| start == address.saturating_add(1));
             stale |= found.is_none() && !caught;
-            found.map_or(Ground::Nothing, |it| Ground::Code(it.row(address)))
+            found.map_or(Ground::Nothing, |it| Ground::Code(it.way(address, unwind, by_kernel)))
         };
-        let (steps, end) = walk(captured, self.max_frames, code_end, ground);
+        let space = Space { code, pid: self.pid, caught_at };
+        let seek = |inside, registers: &_| scan::seek(inside, registers, captured, &space);
+        let walk = walk(captured, self.max_frames, code_end, caught_at, ground, seek);
         self.stale = stale;
-        let steps = steps.into_iter().map(|step| Place { step, code: at(&self.code, step.inside).cloned() });
+        let place = |step: Step| Place { step, code: at(&self.code, step.inside).cloned() };
+        let python = self.python.as_mut().map(|python| python.lines(captured.python)).unwrap_or_default();
         Unwound {
-            steps: steps.collect(),
-            end,
+            python,
+            places: walk.steps.into_iter().map(place).collect(),
+            end: walk.end,
+            doubt: walk.doubt,
             caught,
             copied: captured.stack.len(),
             max_frames: self.max_frames,
@@ -162,159 +156,33 @@ impl Stacks {
     }
 }
 
-/// See [`Stack`](crate::unwind::Stack).
-#[derive(Debug, Clone)]
-pub(crate) struct Unwound {
-    steps: Vec<Place>,
-    end: End,
-    /// Somebody else's probe catches the return of the last frame.
-    caught: bool,
-    /// Bytes of the copy.
-    copied: usize,
-    max_frames: usize,
-    shelf: Shelf,
-    perf_map: Arc<Mutex<PerfMap>>,
+/// What the process has in memory.
+struct Space<'a> {
+    code: &'a [Code],
+    pid: u32,
+    caught_at: Option<u64>,
 }
 
-/// A step, and the code it lies in.
-#[derive(Debug, Clone)]
-struct Place {
-    step: Step,
-    code: Option<Code>,
-}
-
-impl Unwound {
-    pub(crate) fn identity(&self) -> u64 {
-        let mut hash = Hash::new();
-        self.steps.iter().for_each(|place| hash.add(&place.step.address.to_le_bytes()));
-        hash.0
+impl scan::Memory for Space<'_> {
+    fn code(&self, address: u64, most: usize) -> Vec<u8> {
+        at(self.code, address).map(|code| code.bytes(address, most)).unwrap_or_default()
     }
 
-    pub(crate) fn trace(&self) -> Trace {
-        let mut hash = Hash::new();
-        let mut frames = Vec::with_capacity(self.steps.len());
-        let mut grown = false;
-        for Place { step, code } in &self.steps {
-            if let Some(code) = code {
-                grown |= code.name(*step, &mut lock(&self.perf_map), &mut frames, &mut hash);
-            } else {
-                let module = "[unknown]".to_owned();
-                hash.add(module.as_bytes());
-                frames.push(Frame { address: step.address, module, ..Frame::default() });
-            }
-        }
-        let incomplete = if self.caught {
-            Some("somebody else's probe catches the return there, and the caller cannot be told".to_owned())
-        } else {
-            self.why(frames.last())
-        };
-        if grown {
-            self.shelf.tidy();
-        }
-        Trace { culprit: culprit(&frames), frames, hash: hash.0, incomplete }
+    fn begin(&self, address: u64) -> Begin {
+        at(self.code, address).and_then(|code| code.begin(address)).unwrap_or(Begin::At(address))
     }
 
-    fn why(&self, last: Option<&Frame>) -> Option<String> {
-        let last = last?;
-        let is_root = last.function.as_deref().is_some_and(|name| ROOTS.contains(&name));
-        match self.end {
-            End::Root => None,
-            End::Lost | End::Uncharted if is_root => None,
-            End::Copied => Some(format!("it is deeper than the {} bytes that were copied", self.copied)),
-            End::Limit => Some(format!("it has more than {} frames", self.max_frames)),
-            End::Lost => Some(format!("{} says that it has a caller, which cannot be found", name_of(last))),
-            End::Uncharted => Some(match self.steps.last().and_then(|place| place.code.as_ref()) {
-                None => format!("nothing was mapped at {:#x} when it was last looked", last.address),
-                Some(code) if code.is_made() => {
-                    format!("{} was made at run time and keeps no frame pointers", name_of(last))
-                }
-                Some(code) if code.image.is_none() => format!("{} could not be opened", last.module),
-                Some(code) if code.has_rows() => {
-                    format!("{} has no unwind information for {}", last.module, name_of(last))
-                }
-                Some(_) => format!("{} has no unwind information", last.module),
-            }),
-        }
+    fn word(&self, address: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        read_memory(self.pid, address, &mut bytes).then(|| u64::from_le_bytes(bytes))
+    }
+
+    fn catches(&self, address: u64) -> bool {
+        self.caught_at == Some(address)
     }
 }
 
 fn at(code: &[Code], address: u64) -> Option<&Code> {
     let above = code.partition_point(|it| it.start <= address);
     code.get(above.checked_sub(1)?).filter(|it| address < it.end)
-}
-
-fn name_of(frame: &Frame) -> String {
-    frame.function.clone().unwrap_or_else(|| format!("the code at {:#x}", frame.address))
-}
-
-impl Code {
-    fn row(&self, address: u64) -> Option<Arc<super::cfi::Row>> {
-        let mut image = lock(self.image.as_ref()?);
-        let address = image.address_of(self.offset.checked_add(address - self.start)?)?;
-        image.row(address)
-    }
-
-    fn is_made(&self) -> bool {
-        self.file == FileId::default() && &*self.module != "[vdso]"
-    }
-
-    fn has_rows(&self) -> bool {
-        self.image.as_ref().is_some_and(|image| lock(image).has_rows())
-    }
-
-    /// Appends the frames of one step, and what it adds to the identity of the stack. True if names had to be read.
-    fn name(&self, step: Step, perf_map: &mut PerfMap, frames: &mut Vec<Frame>, hash: &mut Hash) -> bool {
-        let within = step.inside.saturating_sub(self.start);
-        let frame = Frame { address: step.address, module: self.module.to_string(), ..Frame::default() };
-        let mut image = self.image.as_ref().map(|it| lock(it));
-        let in_file = image.as_ref().and_then(|it| it.address_of(self.offset.checked_add(within)?));
-        let (Some(address), Some(image)) = (in_file, image.as_mut()) else {
-            let function = perf_map.at(step.inside);
-            hash.add(base_name(&self.module));
-            match &function {
-                Some(function) => hash.add(function.as_bytes()),
-                // Code that is made anew by each process has no place to know it by.
-                None if self.is_made() => {}
-                None => hash.add(&self.offset.saturating_add(within).to_le_bytes()),
-            }
-            frames.push(Frame { function, offset: step.address.saturating_sub(self.start), ..frame });
-            return false;
-        };
-        let offset = address.saturating_add(step.address.saturating_sub(step.inside));
-        hash.add(image.build_id().unwrap_or(base_name(&self.module)));
-        hash.add(&offset.to_le_bytes());
-        let held = image.held();
-        let names = image.names(address);
-        let grown = image.held() > held;
-        let outermost = names.len().saturating_sub(1);
-        frames.extend(names.iter().enumerate().map(|(depth, named)| Frame {
-            function: named.function.clone(),
-            file: named.file.clone(),
-            line: named.line,
-            inlined: depth < outermost,
-            offset,
-            ..frame.clone()
-        }));
-        grown
-    }
-}
-
-fn base_name(module: &str) -> &[u8] {
-    module.rsplit('/').next().unwrap_or(module).as_bytes()
-}
-
-/// FNV-1a, 64 bits: the same for ever.
-struct Hash(u64);
-
-impl Hash {
-    fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-
-    /// A part, and its end.
-    fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes.iter().chain(&(bytes.len() as u64).to_le_bytes()) {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
 }

@@ -5,28 +5,10 @@
 
 use std::sync::Arc;
 
-use gimli::{EndianSlice, Evaluation, EvaluationResult, Expression, LittleEndian, Location, Register, Value};
-
-use super::cfi::{REGISTERS, Row, Rule};
+use super::registers::{Fault, Registers};
+use super::row::{Row, Rule};
+use super::scan::Found;
 use crate::unwind::Captured;
-
-/// Operations of one expression; real ones have ten.
-const MAX_OPERATIONS: u32 = 200;
-
-#[cfg(not(target_arch = "aarch64"))]
-mod machine {
-    pub(super) const FRAME: usize = 6;
-    pub(super) const STACK: usize = 7;
-    /// rbx, rbp, r12 to r15.
-    pub(super) const PRESERVED: [usize; 6] = [3, 6, 12, 13, 14, 15];
-}
-#[cfg(target_arch = "aarch64")]
-mod machine {
-    pub(super) const FRAME: usize = 29;
-    pub(super) const STACK: usize = 31;
-    /// x19 to x29.
-    pub(super) const PRESERVED: [usize; 11] = [19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29];
-}
 
 /// One frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,15 +17,86 @@ pub(crate) struct Step {
     pub(crate) address: u64,
     /// An address in the very instruction that is being executed: in the call, as a rule.
     pub(crate) inside: u64,
+    /// The stack pointer there, where it is known.
+    pub(crate) sp: Option<u64>,
 }
 
 /// What lies at an address.
 #[derive(Debug)]
 pub(crate) enum Ground {
-    /// Code, and how to undo its frame if that is known.
-    Code(Option<Arc<Row>>),
+    /// Code, and how to get to its caller.
+    Code(Way),
     /// No code.
     Nothing,
+}
+
+/// How to get to a function's caller.
+#[derive(Debug)]
+pub(crate) struct Way {
+    /// How to undo its frame, if that is known.
+    pub(crate) row: Option<Arc<Row>>,
+    /// When frame pointers are to be followed.
+    pub(crate) pointers: Pointers,
+    /// Whether the code keeps them. `None`: that cannot be seen, or was not looked for.
+    pub(crate) keeps: Option<bool>,
+}
+
+impl Way {
+    /// The frame pointer is followed from here, rather than a row.
+    fn by_pointers(&self, interrupted: bool) -> bool {
+        match self.pointers {
+            Pointers::Never | Pointers::Absent => false,
+            Pointers::Instead => self.row.is_none(),
+            // A frame that is not there yet only a row can tell.
+            Pointers::First => {
+                self.row.as_ref().is_none_or(|row| !row.is_outermost() && (row.framed || !interrupted))
+            }
+            Pointers::Only => true,
+        }
+    }
+
+    /// The frame pointer is 0: that of the outermost is, where they are kept.
+    fn without_frame(&self) -> End {
+        match (self.keeps, self.pointers) {
+            (Some(true), _) => End::Root,
+            (_, Pointers::Only) => End::Chained,
+            _ => End::Uncharted,
+        }
+    }
+
+    /// The frame pointer cannot be followed.
+    fn end(&self, fault: Fault, captured: &Captured<'_>) -> End {
+        match (fault, self.pointers) {
+            (Fault::Behind, _) if captured.truncated && self.keeps == Some(true) => End::Copied,
+            (_, Pointers::First) => End::Elsewhere,
+            (_, Pointers::Only) => End::Chained,
+            _ => End::Uncharted,
+        }
+    }
+
+    /// The frame pointer leads to where no code is.
+    fn astray(&self, to: u64) -> End {
+        if self.keeps == Some(true) || self.pointers == Pointers::Only {
+            End::Astray(to)
+        } else {
+            End::Uncharted
+        }
+    }
+}
+
+/// When frame pointers are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pointers {
+    /// Not at all.
+    Never,
+    /// Not at all, and there is no row: callers must be looked for.
+    Absent,
+    /// Where there is no row.
+    Instead,
+    /// Rather than the row: they lead from stack to stack.
+    First,
+    /// Whatever there is.
+    Only,
 }
 
 /// Why a walk ended.
@@ -55,48 +108,186 @@ pub(crate) enum End {
     Copied,
     /// There are more frames than were asked for.
     Limit,
+    /// The kernel follows no more frame pointers at a time.
+    Kernel,
     /// It cannot be followed; the last frame had instructions.
     Lost,
-    /// The last frame came without instructions, and frame pointers led nowhere.
+    /// The last frame came without instructions, and frame pointers were not to be followed, or led nowhere.
     Uncharted,
+    /// It goes on on another stack, of which there is no copy.
+    Elsewhere,
+    /// Frame pointers end there.
+    Chained,
+    /// Frame pointers lead to where no code is: to this address.
+    Astray(u64),
 }
 
-/// Walks up from `captured`, which gives the first step, until `most` steps.
+impl End {
+    /// A row says that there is a caller, and it cannot be found.
+    fn of_row(fault: Fault, captured: &Captured<'_>) -> Self {
+        if fault == Fault::Behind && captured.truncated { Self::Copied } else { Self::Lost }
+    }
+}
+
+/// A step whose caller may have been missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// The code was interrupted where its frame pointer may still have been its caller's.
+    Interrupted(usize),
+    /// The code keeps no frame pointers, and they were followed through it.
+    Pointless(usize),
+    /// Nothing says how to leave the code: what looked like a return address was taken for one.
+    Sought(usize),
+}
+
+/// Steps, innermost first, at least one.
+#[derive(Debug, Clone)]
+pub(crate) struct Walk {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) end: End,
+    /// The innermost of which there is some.
+    pub(crate) doubt: Option<Doubt>,
+}
+
+/// Return addresses as they are in truth.
+struct Returns<'a> {
+    /// What stands on the stack where a probe catches the return.
+    caught_at: Option<u64>,
+    /// Where those functions go on, innermost first.
+    truth: std::slice::Iter<'a, u64>,
+    code_end: u64,
+}
+
+impl Returns<'_> {
+    fn truth(&mut self, address: u64) -> u64 {
+        let address = strip(address, self.code_end);
+        let truth = (self.caught_at == Some(address)).then(|| self.truth.next()).flatten();
+        truth.map_or(address, |truth| strip(*truth, self.code_end))
+    }
+}
+
+impl Walk {
+    fn from(captured: &Captured<'_>, returns: &mut Returns<'_>) -> (Self, Step) {
+        let address = if captured.interrupted { captured.ip } else { returns.truth(captured.ip) };
+        let inside = if captured.interrupted { address } else { address.saturating_sub(1) };
+        let step = Step { address, inside, sp: Some(captured.sp) };
+        (Self { steps: vec![step], end: End::Root, doubt: None }, step)
+    }
+
+    /// Frame pointers lead on from the last step, which `way` is about.
+    fn note(&mut self, way: &Way, interrupted: bool) {
+        if way.pointers == Pointers::Absent {
+            let last = self.steps.len() - 1;
+            self.doubt.get_or_insert(Doubt::Sought(last));
+            return;
+        }
+        let is_sure = match way.row.as_deref() {
+            Some(row) if row.framed => true,
+            Some(Row { cfa: Rule::Register(..), .. }) => false,
+            _ => !interrupted && way.keeps != Some(false),
+        };
+        if !is_sure {
+            let last = self.steps.len() - 1;
+            self.doubt.get_or_insert(if interrupted {
+                Doubt::Interrupted(last)
+            } else {
+                Doubt::Pointless(last)
+            });
+        }
+    }
+}
+
+/// Walks up from `captured`, which gives the first step, until `most` steps. At `caught_at` functions go on whose return a probe
+/// catches.
 pub(crate) fn walk(
     captured: &Captured<'_>,
     most: usize,
     code_end: u64,
+    caught_at: Option<u64>,
     mut ground: impl FnMut(u64) -> Ground,
-) -> (Vec<Step>, End) {
+    seek: impl Fn(u64, &Registers) -> Option<Found>,
+) -> Walk {
+    let mut returns = Returns { caught_at, truth: captured.returns.iter(), code_end };
+    if !captured.chain.is_empty() {
+        return follow(captured, most, returns, ground);
+    }
+    let (mut walk, mut step) = Walk::from(captured, &mut returns);
     let mut registers = Registers::of(captured);
-    let mut step = Step { address: captured.ip, inside: captured.ip.saturating_sub(1) };
-    let mut steps = vec![step];
     let mut here = ground(step.inside);
-    loop {
-        let Ground::Code(row) = here else { return (steps, End::Uncharted) };
-        let row = row.as_deref();
-        let charted = row.is_some();
-        let undone = match row {
+    walk.end = loop {
+        let Ground::Code(way) = here else { break End::Uncharted };
+        let interrupted = step.inside == step.address;
+        let row = way.row.as_deref().filter(|_| !way.by_pointers(interrupted));
+        let risen = match row {
             Some(row) => registers.undo(row, captured),
+            None if way.pointers == Pointers::Never => break End::Uncharted,
+            None if way.pointers == Pointers::Absent => match seek(step.inside, &registers) {
+                None => break End::Uncharted,
+                Some(found) => {
+                    registers.leave(found, captured);
+                    Ok(Some(found.address))
+                }
+            },
             None => registers.follow_frame(captured),
         };
-        let next = match undone {
-            Ok(Some(next)) => strip(next, code_end),
-            Ok(None) => return (steps, if charted { End::Root } else { End::Uncharted }),
-            Err(Fault::Behind) if captured.truncated && charted => return (steps, End::Copied),
-            Err(_) => return (steps, if charted { End::Lost } else { End::Uncharted }),
+        let next = match risen {
+            Ok(Some(next)) => returns.truth(next),
+            Ok(None) => break if row.is_some() { End::Root } else { way.without_frame() },
+            Err(fault) if row.is_some() => break End::of_row(fault, captured),
+            Err(fault) => break way.end(fault, captured),
         };
-        let interrupted = row.is_some_and(|row| row.signal);
-        step = Step { address: next, inside: if interrupted { next } else { next.saturating_sub(1) } };
-        here = ground(step.inside);
-        if matches!(here, Ground::Nothing) {
-            return (steps, if charted { End::Lost } else { End::Uncharted });
+        let is_signal = row.is_some_and(|row| row.signal);
+        let inside = if is_signal { next } else { next.saturating_sub(1) };
+        let above = Step { address: next, inside, sp: registers.stack() };
+        let found = ground(above.inside);
+        if matches!(found, Ground::Nothing) {
+            break if row.is_some() { End::Lost } else { way.astray(next) };
         }
-        if steps.len() >= most {
-            return (steps, End::Limit);
+        if row.is_none() {
+            walk.note(&way, interrupted);
         }
-        steps.push(step);
+        if walk.steps.len() >= most {
+            break End::Limit;
+        }
+        (step, here) = (above, found);
+        walk.steps.push(step);
+    };
+    walk
+}
+
+/// The kernel has followed frame pointers: what it has found.
+fn follow(
+    captured: &Captured<'_>,
+    most: usize,
+    mut returns: Returns<'_>,
+    mut ground: impl FnMut(u64) -> Ground,
+) -> Walk {
+    let (mut walk, mut step) = Walk::from(captured, &mut returns);
+    let mut here = ground(step.inside);
+    walk.end = if captured.truncated { End::Kernel } else { End::Chained };
+    for next in captured.chain {
+        let Ground::Code(way) = &here else { break };
+        let next = returns.truth(*next);
+        let above = Step { address: next, inside: next.saturating_sub(1), sp: None };
+        let found = ground(above.inside);
+        if matches!(found, Ground::Nothing) {
+            walk.end = if next == 0 { End::Chained } else { End::Astray(next) };
+            return walk;
+        }
+        walk.note(way, step.inside == step.address);
+        if walk.steps.len() >= most {
+            walk.end = End::Limit;
+            return walk;
+        }
+        (step, here) = (above, found);
+        walk.steps.push(step);
     }
+    match here {
+        Ground::Nothing => walk.end = End::Uncharted,
+        Ground::Code(Way { row: Some(row), .. }) if row.is_outermost() => walk.end = End::Root,
+        Ground::Code(_) => {}
+    }
+    walk
 }
 
 /// Without the signature that 64-bit Arm may put into the upper bits of a return address.
@@ -106,147 +297,4 @@ fn strip(address: u64, code_end: u64) -> u64 {
     } else {
         address
     }
-}
-
-/// Why a frame could not be undone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    /// What is needed lies behind the end of the copy.
-    Behind,
-    /// Nonsense, or nothing that a copy of the stack could tell.
-    Unknown,
-}
-
-/// What is known of the registers, by DWARF number.
-#[derive(Debug, Clone)]
-struct Registers([Option<u64>; REGISTERS]);
-
-impl Registers {
-    fn of(captured: &Captured<'_>) -> Self {
-        let mut known = [None; REGISTERS];
-        known[machine::STACK] = Some(captured.sp);
-        known[machine::FRAME] = Some(captured.bp);
-        Self(known)
-    }
-
-    fn get(&self, register: Register) -> Result<u64, Fault> {
-        self.0.get(usize::from(register.0)).copied().flatten().ok_or(Fault::Unknown)
-    }
-
-    /// Turns these into those of the caller and returns where it goes on.
-    fn undo(&mut self, row: &Row, captured: &Captured<'_>) -> Result<Option<u64>, Fault> {
-        let cfa = match &row.cfa {
-            Rule::Register(register, offset) => {
-                self.get(*register)?.checked_add_signed(*offset).ok_or(Fault::Unknown)?
-            }
-            Rule::ValueExpression(program) => self.evaluate(program, None, row, captured)?,
-            _ => return Err(Fault::Unknown),
-        };
-        // Stacks grow down. Where nothing moves a frame would be its own caller.
-        if self.0[machine::STACK].is_some_and(|sp| cfa < sp) {
-            return Err(Fault::Unknown);
-        }
-        let mut above = Self([None; REGISTERS]);
-        for register in machine::PRESERVED {
-            above.0[register] = self.0[register];
-        }
-        let mut return_address = Err(Fault::Unknown);
-        for (register, rule) in &row.registers {
-            let value = self.find(rule, *register, cfa, row, captured);
-            if *register == row.return_address {
-                if *rule == Rule::Undefined {
-                    return Ok(None);
-                }
-                return_address = value;
-            }
-            if let Some(place) = above.0.get_mut(usize::from(register.0)) {
-                *place = value.ok();
-            }
-        }
-        above.0[machine::STACK] = Some(cfa);
-        *self = above;
-        return_address.map(|address| (address != 0).then_some(address))
-    }
-
-    fn find(
-        &self,
-        rule: &Rule,
-        register: Register,
-        cfa: u64,
-        row: &Row,
-        captured: &Captured<'_>,
-    ) -> Result<u64, Fault> {
-        let from_cfa = |offset: i64| cfa.checked_add_signed(offset).ok_or(Fault::Unknown);
-        match rule {
-            Rule::Undefined => Err(Fault::Unknown),
-            Rule::Same => self.get(register),
-            Rule::Offset(offset) => read(captured, from_cfa(*offset)?),
-            Rule::ValueOffset(offset) => from_cfa(*offset),
-            Rule::Register(other, offset) => {
-                self.get(*other)?.checked_add_signed(*offset).ok_or(Fault::Unknown)
-            }
-            Rule::Expression(program) => read(captured, self.evaluate(program, Some(cfa), row, captured)?),
-            Rule::ValueExpression(program) => self.evaluate(program, Some(cfa), row, captured),
-        }
-    }
-
-    fn evaluate(
-        &self,
-        program: &[u8],
-        initial: Option<u64>,
-        row: &Row,
-        captured: &Captured<'_>,
-    ) -> Result<u64, Fault> {
-        let program = Expression(EndianSlice::new(program, LittleEndian));
-        let mut evaluation = Evaluation::new(program.0, row.encoding);
-        evaluation.set_max_iterations(MAX_OPERATIONS);
-        if let Some(initial) = initial {
-            evaluation.set_initial_value(initial);
-        }
-        let mut state = evaluation.evaluate();
-        loop {
-            state = match state.map_err(|_| Fault::Unknown)? {
-                EvaluationResult::Complete => break,
-                EvaluationResult::RequiresRegister { register, .. } => {
-                    evaluation.resume_with_register(Value::Generic(self.get(register)?))
-                }
-                EvaluationResult::RequiresMemory { address, size: 8, space: None, .. } => {
-                    evaluation.resume_with_memory(Value::Generic(read(captured, address)?))
-                }
-                _ => return Err(Fault::Unknown),
-            };
-        }
-        match evaluation.as_result().last().map(|piece| &piece.location) {
-            Some(Location::Address { address }) => Ok(*address),
-            _ => Err(Fault::Unknown),
-        }
-    }
-
-    /// As [`undo`](Self::undo), for code that keeps a chain of frame pointers: each points to the caller's, and the
-    /// return address lies behind it.
-    fn follow_frame(&mut self, captured: &Captured<'_>) -> Result<Option<u64>, Fault> {
-        let frame = self.0[machine::FRAME].ok_or(Fault::Unknown)?;
-        let sp = self.0[machine::STACK].ok_or(Fault::Unknown)?;
-        if frame == 0 {
-            return Ok(None);
-        }
-        if frame < sp || frame % 8 != 0 {
-            return Err(Fault::Unknown);
-        }
-        let behind = frame.checked_add(16).ok_or(Fault::Unknown)?;
-        let return_address = read(captured, frame + 8)?;
-        let caller = read(captured, frame)?;
-        *self = Self([None; REGISTERS]);
-        self.0[machine::FRAME] = Some(caller);
-        self.0[machine::STACK] = Some(behind);
-        Ok((return_address != 0).then_some(return_address))
-    }
-}
-
-/// Eight bytes of the stack.
-fn read(captured: &Captured<'_>, address: u64) -> Result<u64, Fault> {
-    let offset = address.checked_sub(captured.sp).ok_or(Fault::Unknown)?;
-    let offset = usize::try_from(offset).map_err(|_| Fault::Behind)?;
-    let bytes = captured.stack.get(offset..).and_then(|rest| rest.first_chunk()).ok_or(Fault::Behind)?;
-    Ok(u64::from_le_bytes(*bytes))
 }

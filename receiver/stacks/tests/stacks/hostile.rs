@@ -101,7 +101,7 @@ fn files_of_any_bytes() {
         let trace = unwinder.trace(&target.captured());
         assert!(!trace.frames.is_empty());
         named += usize::from(functions(&trace) == functions(&expected));
-        assert!(began.elapsed() < Duration::from_secs(20), "round {round}");
+        assert!(began.elapsed() < Duration::from_secs(60), "round {round}");
     }
     assert_eq!(sound.trace(&target.captured()), expected);
     assert!((50..550).contains(&named), "{named} of the files could still be read: the test tests nothing");
@@ -129,7 +129,7 @@ fn endless_programs() {
     let target = Target::run(&build(room.path(), "hostile.c", &[]), &[]);
     let began = Instant::now();
     let trace = target.trace();
-    assert!(began.elapsed() < Duration::from_secs(20));
+    assert!(began.elapsed() < Duration::from_secs(60));
     assert_eq!(functions(&trace), ["honest", "endless"]);
     assert!(trace.incomplete.unwrap().contains("endless says that it has a caller"));
 }

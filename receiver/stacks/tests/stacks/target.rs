@@ -10,7 +10,7 @@ use mlh_stacks::unwind::{Captured, Unwinder};
 
 pub(crate) const MAX_FRAMES: usize = 64;
 
-fn source(name: &str) -> PathBuf {
+pub(crate) fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stacks/programs").join(name)
 }
 
@@ -34,6 +34,13 @@ pub(crate) fn build(room: &Path, name: &str, flags: &[&str]) -> PathBuf {
             run_tool(cc.args(base).args(flags).arg(source).arg(&spill).args(["-ldl", "-o"]).arg(&output));
         }
     }
+    output
+}
+
+/// Compiles a program by itself, with nothing but `-O2` before `flags`.
+pub(crate) fn build_bare(room: &Path, name: &str, flags: &[&str]) -> PathBuf {
+    let output = room.join(Path::new(name).file_stem().unwrap());
+    run_tool(Command::new("cc").arg("-O2").args(flags).arg(source(name)).arg("-o").arg(&output));
     output
 }
 
@@ -61,8 +68,12 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn run(program: &Path, arguments: &[&Path]) -> Self {
-        let mut command = Command::new(program);
-        let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start(Command::new(program).args(arguments))
+    }
+
+    /// Runs a command that becomes the program.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let told = child.stdout.as_mut().unwrap();
         let mut number = || {
             let mut bytes = [0; 8];
@@ -85,7 +96,14 @@ impl Target {
 
     pub(crate) fn captured(&self) -> Captured<'_> {
         let truncated = self.stack.len() >= 16 * 1024;
-        Captured { ip: self.ip, sp: self.sp, bp: self.bp, stack: &self.stack, truncated, ..Captured::default() }
+        Captured {
+            ip: self.ip,
+            sp: self.sp,
+            bp: self.bp,
+            stack: &self.stack,
+            truncated,
+            ..Captured::default()
+        }
     }
 
     pub(crate) fn unwinder(&self) -> Unwinder {

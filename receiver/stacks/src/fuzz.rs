@@ -1,0 +1,23 @@
+//! What reads foreign bytes and is not reached through a file that a process maps: for fuzzing alone.
+
+use crate::os::fuzz as here;
+
+/// `/proc/PID/maps`.
+pub fn maps(text: &[u8]) {
+    here::maps(text);
+}
+
+/// A perf map, which is asked for the code at an address.
+pub fn perf_map(text: &[u8], address: u64) {
+    here::perf_map(text, address);
+}
+
+/// Go's table of functions, which is asked for the code at an address.
+pub fn pclntab(table: &[u8], address: u64) {
+    here::pclntab(table, address);
+}
+
+/// The memory of a Python interpreter, from address 0 on, with frames whose code objects are at these addresses.
+pub fn python(memory: &[u8], code: [u64; 2], instruction: u64) {
+    here::python(memory, code, instruction);
+}
