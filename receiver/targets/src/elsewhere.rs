@@ -9,6 +9,7 @@ use crate::HostError;
 use crate::cgroup::{CgroupPaths, Layout};
 use crate::groups::{Group, GroupError};
 use crate::host::{HostIdentity, MemoryTotals, Namespaces};
+use crate::pagemap::{PageState, PagemapError};
 use crate::sweep::{ProcView, Readings};
 
 pub(crate) fn cgroup_paths(_pid: u32) -> Option<CgroupPaths> {
@@ -93,6 +94,28 @@ pub(crate) fn tick_ns() -> u64 {
 
 pub(crate) fn open_executable(_pid: u32) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::Unsupported, HostError::Unsupported))
+}
+
+/// Cannot be opened here.
+#[derive(Debug)]
+pub(crate) enum Pagemap {}
+
+impl Pagemap {
+    pub(crate) fn open(_pid: u32) -> Result<Self, PagemapError> {
+        Err(PagemapError::Unsupported)
+    }
+
+    pub(crate) fn states(&self, _addresses: &[u64]) -> Result<Vec<PageState>, PagemapError> {
+        match *self {}
+    }
+
+    pub(crate) fn is_huge(&mut self, _address: u64) -> bool {
+        match *self {}
+    }
+}
+
+pub(crate) fn huge_page_size() -> u64 {
+    2 << 20
 }
 
 /// Cannot be built here.

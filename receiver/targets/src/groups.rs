@@ -70,6 +70,12 @@ impl Group {
         os::group_by_container(prefix)
     }
 
+    /// Its directory in the v2 tree, where it is in that.
+    #[must_use]
+    pub fn unified_directory(&self) -> Option<PathBuf> {
+        self.directories.iter().find(|directory| directory.join("cgroup.controllers").exists()).cloned()
+    }
+
     /// The pids of its processes in the reader's pid namespace, in order; at most 65,536. `None` once the group is gone.
     #[must_use]
     pub fn pids(&self) -> Option<Vec<u32>> {

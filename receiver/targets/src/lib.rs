@@ -13,6 +13,8 @@ pub mod executable;
 pub mod groups;
 pub mod hierarchy;
 pub mod host;
+pub mod interpreters;
+pub mod pagemap;
 pub mod points;
 pub mod process;
 pub mod slack;

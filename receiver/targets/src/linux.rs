@@ -4,6 +4,7 @@ mod cgroup_memory;
 mod cgroups;
 mod groups;
 mod host;
+mod pagemap;
 mod sweep;
 mod trees;
 mod unread;
@@ -25,6 +26,7 @@ pub(crate) use groups::{
     by_container as group_by_container, by_id as group_by_id, by_path as group_by_path, pids as group_pids,
 };
 pub(crate) use host::{effective_capabilities, host_identity, memory, namespaces, now_boot, own_cpu_time};
+pub(crate) use pagemap::{Pagemap, huge_page_size};
 pub(crate) use sweep::ProcSweep;
 
 /// Far beyond any file that is read here, a bound all the same.

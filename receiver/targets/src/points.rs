@@ -1,6 +1,6 @@
 //! Where a process allocates: the probe points of everything that it maps.
 
-mod elf;
+pub(crate) mod elf;
 mod symbols;
 mod names;
 mod passing_on;

@@ -40,7 +40,7 @@ const MAX_CODE: u64 = 32 << 20;
 
 /// Why nothing is read of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ElfError {
+pub(crate) enum ElfError {
     /// Something else that is mapped: data, code of its own format.
     #[error("it is no ELF file")]
     NotElf,
@@ -57,14 +57,14 @@ pub(super) enum ElfError {
 
 /// Whose instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Machine {
+pub(crate) enum Machine {
     X86_64,
     Aarch64,
 }
 
 impl Machine {
     /// Whether it is this one. Another's code is run by an emulator, which would read a probe as an instruction.
-    pub(super) fn is_here(self) -> bool {
+    pub(crate) fn is_here(self) -> bool {
         std::env::consts::ARCH == if self == Self::X86_64 { "x86_64" } else { "aarch64" }
     }
 }
@@ -80,34 +80,34 @@ struct Segment {
 
 /// A section's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Section {
-    pub(super) name: String,
-    pub(super) kind: u32,
-    pub(super) address: u64,
-    pub(super) offset: u64,
-    pub(super) size: u64,
+pub(crate) struct Section {
+    pub(crate) name: String,
+    pub(crate) kind: u32,
+    pub(crate) address: u64,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
     /// Another section, by index.
-    pub(super) link: usize,
+    pub(crate) link: usize,
 }
 
 /// See above.
-pub(super) struct Elf {
+pub(crate) struct Elf {
     file: RefCell<File>,
     length: u64,
-    pub(super) machine: Machine,
+    pub(crate) machine: Machine,
     /// It names a dynamic linker.
     pub(super) interpreted: bool,
     /// It is no library.
     pub(super) is_program: bool,
     segments: Vec<Segment>,
-    pub(super) sections: Vec<Section>,
+    pub(crate) sections: Vec<Section>,
     pages: RefCell<HashMap<u64, Vec<u8>>>,
     code_left: Cell<u64>,
 }
 
 impl Elf {
     /// Reads the headers.
-    pub(super) fn open(file: File) -> Result<Self, ElfError> {
+    pub(crate) fn open(file: File) -> Result<Self, ElfError> {
         let length = file.metadata().map_err(|_| ElfError::NotElf)?.len();
         let mut elf = Self {
             file: RefCell::new(file),
@@ -199,7 +199,7 @@ impl Elf {
     }
 
     /// Exactly these bytes of the file. The caller bounds `size`.
-    pub(super) fn read(&self, offset: u64, size: u64) -> Option<Vec<u8>> {
+    pub(crate) fn read(&self, offset: u64, size: u64) -> Option<Vec<u8>> {
         if offset.checked_add(size)? > self.length {
             return None;
         }
@@ -279,6 +279,17 @@ impl Elf {
         segment.offset.checked_add(address - segment.address)
     }
 
+    /// To which address the code at an offset of the file is loaded, as the file counts. The offset may lie before the segment, in its
+    /// first page.
+    pub(crate) fn code_address(&self, offset: u64) -> Option<u64> {
+        let holds = |segment: &&Segment| {
+            let start = segment.offset / PAGE * PAGE;
+            segment.executable && offset.checked_sub(start).is_some_and(|into| into < segment.size)
+        };
+        let segment = self.segments.iter().find(holds)?;
+        Some(segment.address.wrapping_sub(segment.offset).wrapping_add(offset))
+    }
+
     fn code_segment(&self, address: u64) -> Option<&Segment> {
         self.segments.iter().find(|segment| {
             segment.executable && address.checked_sub(segment.address).is_some_and(|into| into < segment.size)
@@ -326,7 +337,7 @@ impl Elf {
 }
 
 /// A table's records; none where it is not a whole number of them.
-pub(super) fn items<T: Pod>(bytes: &[u8]) -> &[T] {
+pub(crate) fn items<T: Pod>(bytes: &[u8]) -> &[T] {
     slice_from_bytes(bytes, bytes.len() / size_of::<T>()).map_or(&[], |(items, _)| items)
 }
 
@@ -337,7 +348,7 @@ fn section_name(names: &[u8], at: usize) -> &str {
 }
 
 /// The text from here to the next zero byte; empty where it is none.
-pub(super) fn c_string(bytes: &[u8], at: usize) -> &str {
+pub(crate) fn c_string(bytes: &[u8], at: usize) -> &str {
     let rest = bytes.get(at..).unwrap_or_default();
     let end = rest.iter().position(|byte| *byte == 0).unwrap_or(0);
     std::str::from_utf8(&rest[..end]).unwrap_or_default()

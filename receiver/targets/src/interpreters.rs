@@ -1,0 +1,3 @@
+//! Interpreters within a process, and where they keep what they are running.
+
+pub mod python;
