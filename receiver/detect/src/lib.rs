@@ -2,7 +2,8 @@
 //!
 //! Pure. No I/O, no clock, no async: time comes in with each sweep, so a recorded trace and a live host go
 //! through the same code. Read in this order: [`Sweep`] comes in, the detector keeps a track for each process and container,
-//! a track keeps a history and asks its trend, a [`Finding`] goes out. [`alloc`] judges what a close look at one target sees.
+//! a track keeps a history and asks its trend, a [`Finding`] goes out. [`alloc`] judges what a close look at one target sees,
+//! [`growth_stacks`] which stacks touched the memory that stays.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +19,11 @@ mod outlook;
 mod rules;
 mod finding;
 
+mod interval;
+
 pub mod alloc;
+
+pub mod growth_stacks;
 
 pub use detector::{Detector, Ongoing, WatchedContainer};
 pub use finding::{Cleared, Exhaustion, Finding, FindingKind, Kill, Risk, Stage, Trend, Verdict};

@@ -2,14 +2,7 @@
 
 use std::time::Duration;
 
-/// Half the width of a 95 % interval in standard deviations.
-const WIDTH: f64 = 1.96;
-
-/// Blocks added to the variance: a handful of samples says little of what was not sampled, none at all nothing, and an
-/// interval from them alone would hold the truth in two of three cases only. With two more, as large as the site's blocks
-/// are on average, it does in 19 of 20, whatever their number, as long as sizes are of one order; where there are many
-/// samples, two more change nothing.
-const UNSEEN: f64 = 2.0;
+use crate::interval::half_width;
 
 /// Counts and bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -117,7 +110,7 @@ fn error(sampled: &Counts, weight: u64) -> u64 {
         return sampled.allocated_bytes.saturating_sub(sampled.freed_bytes).saturating_mul(weight);
     };
     let mean_square = sampled.allocated_squares as f64 / sampled.allocated as f64;
-    let squares = live_squares + UNSEEN * mean_square;
     let weight = weight as f64;
-    (WIDTH * (weight * (weight - 1.0) * squares).sqrt()).ceil() as u64
+    let of = |squares: f64| weight * (weight - 1.0) * squares;
+    half_width(of(live_squares), of(mean_square))
 }
