@@ -94,7 +94,7 @@ pub enum Refused {
 pub struct Loss {
     /// Where: a static name, the `stage` label of `dropped_events`. Those of this crate are in [`stage`].
     pub stage: &'static str,
-    /// Log records or data points.
+    /// Log records, data points, or samples of profiles.
     pub count: u64,
 }
 
@@ -169,6 +169,8 @@ pub struct Outputs {
     pub logs: Option<Arc<dyn Consumer>>,
     /// To the metrics pipelines.
     pub metrics: Option<Arc<dyn Consumer>>,
+    /// To the profiles pipelines.
+    pub profiles: Option<Arc<dyn Consumer>>,
 }
 
 /// What a factory says about itself.

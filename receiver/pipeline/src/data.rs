@@ -1,11 +1,15 @@
 //! What flows through a pipeline: OTLP export requests, one enum variant a signal.
 
+mod dictionary;
+mod rewrite;
 mod split;
 
 use opentelemetry_proto::tonic::collector::{
     logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
+    profiles::v1development::ExportProfilesServiceRequest,
 };
 
+pub use dictionary::Dictionary;
 pub(crate) use split::{merge, split};
 
 /// The kinds of telemetry a pipeline can carry.
@@ -15,15 +19,21 @@ pub enum Signal {
     Logs,
     /// Metrics.
     Metrics,
+    /// Profiles: values by call stack.
+    Profiles,
 }
 
 impl Signal {
+    /// Every signal, in the order in which they are listed for people.
+    pub const ALL: [Self; 3] = [Self::Logs, Self::Metrics, Self::Profiles];
+
     /// The word that names the signal in `service::pipelines`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Signal::Logs => "logs",
             Signal::Metrics => "metrics",
+            Signal::Profiles => "profiles",
         }
     }
 }
@@ -41,6 +51,8 @@ pub enum Data {
     Logs(ExportLogsServiceRequest),
     /// Metrics with their resources.
     Metrics(ExportMetricsServiceRequest),
+    /// Profiles with their resources, and the dictionary they share.
+    Profiles(ExportProfilesServiceRequest),
 }
 
 impl Data {
@@ -50,10 +62,11 @@ impl Data {
         match self {
             Data::Logs(_) => Signal::Logs,
             Data::Metrics(_) => Signal::Metrics,
+            Data::Profiles(_) => Signal::Profiles,
         }
     }
 
-    /// How many items it holds: log records, or metric data points. What batches and losses are counted in.
+    /// How many items it holds: log records, metric data points, or samples of profiles. What batches and losses are counted in.
     #[must_use]
     pub fn items(&self) -> usize {
         use opentelemetry_proto::tonic::metrics::v1::metric::Data as M;
@@ -78,6 +91,16 @@ impl Data {
                     None => 0,
                 })
                 .sum(),
+            Data::Profiles(request) => request
+                .resource_profiles
+                .iter()
+                .flat_map(|resource| &resource.scope_profiles)
+                .flat_map(|scope| &scope.profiles)
+                .map(|profile| profile.samples.len())
+                .sum(),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

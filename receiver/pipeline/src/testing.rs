@@ -7,11 +7,15 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use opentelemetry_proto::tonic::collector::{
     logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
+    profiles::v1development::ExportProfilesServiceRequest,
 };
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{
     Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric, number_data_point,
+};
+use opentelemetry_proto::tonic::profiles::v1development::{
+    Function, Line, Location, Mapping, Profile, ResourceProfiles, Sample, ScopeProfiles, ValueType,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
@@ -20,7 +24,7 @@ use crate::component::{
     Refused, Status, Telemetry,
 };
 use crate::config::{Problems, Settings};
-use crate::data::{Data, Signal};
+use crate::data::{Data, Dictionary, Signal};
 
 /// Remembers all that it is told.
 #[derive(Default)]
@@ -188,6 +192,54 @@ pub(crate) fn gauge(name: &str, count: usize) -> Metric {
         data: Some(metric::Data::Gauge(Gauge { data_points })),
         ..Metric::default()
     }
+}
+
+/// One profile of one resource: for each name a sample with a stack of that function and `main`, and its bytes.
+pub(crate) fn profiles(samples: &[(&str, i64)]) -> Data {
+    let mut dictionary = Dictionary::default();
+    let filename_strindex = dictionary.string("/usr/bin/api");
+    let mapping_index = dictionary.mapping(Mapping { filename_strindex, ..Mapping::default() });
+    let at = |dictionary: &mut Dictionary, name: &str, address: u64| {
+        let (name_strindex, filename_strindex) = (dictionary.string(name), dictionary.string("session.cc"));
+        let function = Function { name_strindex, filename_strindex, ..Function::default() };
+        let line = Line { function_index: dictionary.function(function), line: 7, column: 0 };
+        dictionary.location(Location { mapping_index, address, lines: vec![line], ..Location::default() })
+    };
+    let samples = samples.iter().zip(1_u64..).map(|((name, bytes), index)| {
+        let inner = at(&mut dictionary, name, 4096 * index);
+        let stack = vec![inner, at(&mut dictionary, "main", 64)];
+        let operation = text_value("malloc").unwrap_or_default();
+        Sample {
+            stack_index: dictionary.stack(stack),
+            attribute_indices: vec![dictionary.attribute("operation", operation)],
+            values: vec![*bytes],
+            ..Sample::default()
+        }
+    });
+    let samples = samples.collect();
+    let value_type = ValueType {
+        type_strindex: dictionary.string("inuse_space"),
+        unit_strindex: dictionary.string("bytes"),
+    };
+    let profile = Profile {
+        sample_type: Some(value_type),
+        samples,
+        time_unix_nano: 1_764_032_523_456_789_012,
+        profile_id: vec![7; 16],
+        ..Profile::default()
+    };
+    Data::Profiles(ExportProfilesServiceRequest {
+        resource_profiles: vec![ResourceProfiles {
+            resource: Some(resource(&[("service.name", "api")])),
+            scope_profiles: vec![ScopeProfiles {
+                scope: Some(scope()),
+                profiles: vec![profile],
+                ..ScopeProfiles::default()
+            }],
+            ..ResourceProfiles::default()
+        }],
+        dictionary: Some(dictionary.into()),
+    })
 }
 
 /// What the settings of a processor yield.

@@ -182,9 +182,8 @@ where
 {
     let id = ComponentId::parse(name).map_err(|_| "expected `signal` or `signal/name`".to_owned());
     let signal = id.and_then(|id| {
-        let signals = [Signal::Logs, Signal::Metrics];
-        let found = signals.into_iter().find(|signal| signal.name() == id.kind);
-        found.ok_or_else(|| unknown("signal", &id.kind, &signals.map(Signal::name)))
+        let found = Signal::ALL.into_iter().find(|signal| signal.name() == id.kind);
+        found.ok_or_else(|| unknown("signal", &id.kind, &Signal::ALL.map(Signal::name)))
     });
     let signal = match signal {
         Ok(signal) => Some(signal),

@@ -2,13 +2,18 @@
 
 use opentelemetry_proto::tonic::collector::{
     logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
+    profiles::v1development::ExportProfilesServiceRequest,
 };
 use opentelemetry_proto::tonic::logs::v1::{ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{
     Metric, ResourceMetrics, ScopeMetrics, metric::Data as Points,
 };
+use opentelemetry_proto::tonic::profiles::v1development::{
+    Profile, ProfilesDictionary, ResourceProfiles, ScopeProfiles,
+};
 
-use crate::data::Data;
+use super::rewrite::rewrite;
+use crate::data::{Data, Dictionary};
 
 /// `first` followed by `second`; of two signals only the second remains, so the caller keeps them apart.
 pub(crate) fn merge(first: Data, second: Data) -> Data {
@@ -21,6 +26,7 @@ pub(crate) fn merge(first: Data, second: Data) -> Data {
             first.resource_metrics.extend(second.resource_metrics);
             Data::Metrics(first)
         }
+        (Data::Profiles(first), Data::Profiles(second)) => Data::Profiles(merge_profiles(first, second)),
         (_, second) => second,
     }
 }
@@ -43,7 +49,37 @@ pub(crate) fn split(data: Data, count: usize) -> (Data, Data) {
                 Data::Metrics(ExportMetricsServiceRequest { resource_metrics: rest }),
             )
         }
+        Data::Profiles(request) => {
+            let dictionary = request.dictionary.unwrap_or_default();
+            let (head, rest) = cut(request.resource_profiles, &mut left, &cut_resource_profiles);
+            (Data::Profiles(with_part_of(&dictionary, head)), Data::Profiles(with_part_of(&dictionary, rest)))
+        }
     }
+}
+
+/// One request has one dictionary: what the second's profiles refer to goes into the first's.
+fn merge_profiles(
+    mut first: ExportProfilesServiceRequest,
+    mut second: ExportProfilesServiceRequest,
+) -> ExportProfilesServiceRequest {
+    let mut dictionary = Dictionary::from(first.dictionary.unwrap_or_default());
+    let other = second.dictionary.unwrap_or_default();
+    rewrite(&mut second.resource_profiles, &other, &mut dictionary);
+    first.resource_profiles.extend(second.resource_profiles);
+    ExportProfilesServiceRequest {
+        resource_profiles: first.resource_profiles,
+        dictionary: Some(dictionary.into()),
+    }
+}
+
+/// A request of `resource_profiles`, with what they refer to and nothing else.
+fn with_part_of(
+    dictionary: &ProfilesDictionary,
+    mut resource_profiles: Vec<ResourceProfiles>,
+) -> ExportProfilesServiceRequest {
+    let mut part = Dictionary::default();
+    rewrite(&mut resource_profiles, dictionary, &mut part);
+    ExportProfilesServiceRequest { resource_profiles, dictionary: Some(part.into()) }
 }
 
 /// What goes into the head, and what remains.
@@ -127,6 +163,32 @@ fn cut_metric(mut metric: Metric, left: &mut usize) -> Halves<Metric> {
         Some(Points::Summary(mut points)) => cut_points!(Summary, points),
         None => (None, None),
     }
+}
+
+fn cut_resource_profiles(profiles: ResourceProfiles, left: &mut usize) -> Halves<ResourceProfiles> {
+    let ResourceProfiles { resource, scope_profiles, schema_url } = profiles;
+    let halves = cut(scope_profiles, left, &cut_scope_profiles);
+    both(halves, |scope_profiles| ResourceProfiles {
+        resource: resource.clone(),
+        scope_profiles,
+        schema_url: schema_url.clone(),
+    })
+}
+
+fn cut_scope_profiles(profiles: ScopeProfiles, left: &mut usize) -> Halves<ScopeProfiles> {
+    let ScopeProfiles { scope, profiles, schema_url } = profiles;
+    let halves = cut(profiles, left, &cut_profile);
+    both(halves, |profiles| ScopeProfiles { scope: scope.clone(), profiles, schema_url: schema_url.clone() })
+}
+
+/// Cuts between the samples of one profile. Both halves are profiles of their own then: an id that they shared would
+/// make one of them look like the other come twice.
+fn cut_profile(mut profile: Profile, left: &mut usize) -> Halves<Profile> {
+    let (head, rest) = cut_items(std::mem::take(&mut profile.samples), left);
+    if !head.is_empty() && !rest.is_empty() {
+        profile.profile_id.clear();
+    }
+    both((head, rest), |samples| Profile { samples, ..profile.clone() })
 }
 
 /// Wraps each half that holds anything.

@@ -1,8 +1,9 @@
 //! `debug`: prints what comes through the pipeline to standard output, for a person to read.
 //!
-//! `basic` counts; `normal` prints a line for each log record and leaves metrics to the log's debug level, so
+//! `basic` counts; `normal` prints a line for each log record or profile and leaves metrics to the log's debug level, so
 //! that a terminal stays readable; `detailed` prints everything.
 
+mod profiles;
 mod render;
 
 use std::sync::Arc;
@@ -30,7 +31,11 @@ impl ExporterFactory for Factory {
         Description {
             kind: "debug",
             aliases: &[],
-            signals: &[(Signal::Logs, Stability::Beta), (Signal::Metrics, Stability::Beta)],
+            signals: &[
+                (Signal::Logs, Stability::Beta),
+                (Signal::Metrics, Stability::Beta),
+                (Signal::Profiles, Stability::Development),
+            ],
         }
     }
 

@@ -1,13 +1,14 @@
 //! `file`: appends telemetry to a file, a line at a time.
 //!
-//! `format: json` writes one OTLP/JSON request a line, of either signal. Any other format is a [`LogEncoder`]
-//! that the program brings along, and writes one line a log record; metrics are refused by it for good.
+//! `format: json` writes one OTLP/JSON request a line, of any signal. Any other format is a [`LogEncoder`]
+//! that the program brings along, and writes one line a log record; other signals are refused by it for good.
 //! Lines are gathered for `flush_interval`. The file is opened anew for every write, so it may be moved or
 //! deleted at any time, and a full disk is tried again with the next lines. What cannot be written is lost and
 //! counted, as stage `file`.
 
 mod config;
 mod format;
+mod profiles;
 mod rotation;
 mod writer;
 
@@ -72,7 +73,11 @@ impl ExporterFactory for Factory {
         Description {
             kind: "file",
             aliases: &[],
-            signals: &[(Signal::Logs, Stability::Beta), (Signal::Metrics, Stability::Beta)],
+            signals: &[
+                (Signal::Logs, Stability::Beta),
+                (Signal::Metrics, Stability::Beta),
+                (Signal::Profiles, Stability::Development),
+            ],
         }
     }
 

@@ -43,6 +43,8 @@ pub(crate) enum Failure {
     Permanent { reason: String },
     /// It never will take so much at once.
     TooLarge { reason: String },
+    /// It takes other signals, not this one.
+    Unserved { reason: String },
 }
 
 impl Failure {
@@ -50,7 +52,8 @@ impl Failure {
         match self {
             Failure::Retryable { reason, .. }
             | Failure::Permanent { reason }
-            | Failure::TooLarge { reason } => reason,
+            | Failure::TooLarge { reason }
+            | Failure::Unserved { reason } => reason,
         }
     }
 }

@@ -28,7 +28,11 @@ impl ExporterFactory for Factory {
         Description {
             kind: "otlp_grpc",
             aliases: &["otlp"],
-            signals: &[(Signal::Logs, Stability::Beta), (Signal::Metrics, Stability::Beta)],
+            signals: &[
+                (Signal::Logs, Stability::Beta),
+                (Signal::Metrics, Stability::Beta),
+                (Signal::Profiles, Stability::Development),
+            ],
         }
     }
 

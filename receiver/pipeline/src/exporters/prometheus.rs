@@ -69,9 +69,10 @@ struct Keeper {
 impl Consumer for Keeper {
     async fn consume(&self, data: Data) -> Result<(), Refused> {
         let mut custody = Custody::of(&data, Arc::clone(&self.telemetry), stage::PROMETHEUS);
+        let signal = data.signal();
         let Data::Metrics(request) = data else {
             custody.handed_on();
-            return Err(Refused::Permanent("logs are not for Prometheus".to_owned()));
+            return Err(Refused::Permanent(format!("{signal} are not for Prometheus")));
         };
         let losses =
             self.store.lock().unwrap_or_else(PoisonError::into_inner).accept(&request, Instant::now());

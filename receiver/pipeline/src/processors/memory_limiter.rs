@@ -33,7 +33,11 @@ impl ProcessorFactory for Factory {
         Description {
             kind: "memory_limiter",
             aliases: &[],
-            signals: &[(Signal::Logs, Stability::Beta), (Signal::Metrics, Stability::Beta)],
+            signals: &[
+                (Signal::Logs, Stability::Beta),
+                (Signal::Metrics, Stability::Beta),
+                (Signal::Profiles, Stability::Development),
+            ],
         }
     }
 

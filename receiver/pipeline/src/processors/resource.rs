@@ -22,7 +22,11 @@ impl ProcessorFactory for Factory {
         Description {
             kind: "resource",
             aliases: &[],
-            signals: &[(Signal::Logs, Stability::Beta), (Signal::Metrics, Stability::Beta)],
+            signals: &[
+                (Signal::Logs, Stability::Beta),
+                (Signal::Metrics, Stability::Beta),
+                (Signal::Profiles, Stability::Development),
+            ],
         }
     }
 
@@ -166,6 +170,9 @@ impl Consumer for Editor {
             }
             Data::Metrics(request) => {
                 request.resource_metrics.iter_mut().for_each(|metrics| self.edit(&mut metrics.resource));
+            }
+            Data::Profiles(request) => {
+                request.resource_profiles.iter_mut().for_each(|profiles| self.edit(&mut profiles.resource));
             }
         }
         self.next.consume(data).await

@@ -106,7 +106,11 @@ impl Builder {
                     });
                 fanout::join(named.map(|(_, entry)| Arc::clone(entry)).collect())
             };
-            let next = Outputs { logs: output(Signal::Logs), metrics: output(Signal::Metrics) };
+            let next = Outputs {
+                logs: output(Signal::Logs),
+                metrics: output(Signal::Metrics),
+                profiles: output(Signal::Profiles),
+            };
             let (seat, context) = self.seat(&id);
             lanes.push(lane(seat, blueprint.build(context, next)?));
         }

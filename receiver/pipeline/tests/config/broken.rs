@@ -209,7 +209,7 @@ service:
     traces: {receivers: [source], exporters: [sink]}
     metrics/a: {receivers: [], exporters: [sink, sink]}
     logs/b: {receivers: [source]}
-    profiles:
+    profile:
     logs/c: 3
     logs/: {}
     metrics: {receivers: [7], exporters: sink}
@@ -226,11 +226,11 @@ yaml:7: service::telemetry::metrics: unknown key; allowed: logs
 yaml:9: service::pipelines::logs::processors[1]: \"pas\": not declared (did you mean `pass`?); `processors` has: batch, pass
 yaml:9: service::pipelines::logs::exporters[0]: \"gauge\": gauge does not support logs; it supports: metrics
 yaml:9: service::pipelines::logs::exporters[1]: \"snk\": not declared (did you mean `sink`?); `exporters` has: sink, gauge
-yaml:10: service::pipelines::traces: unknown signal; allowed: logs, metrics
+yaml:10: service::pipelines::traces: unknown signal; allowed: logs, metrics, profiles
 yaml:11: service::pipelines::metrics/a::receivers: expected at least one receiver
 yaml:11: service::pipelines::metrics/a::exporters[1]: \"sink\": named twice in one list
 yaml:12: service::pipelines::logs/b::exporters: expected at least one exporter
-yaml:13: service::pipelines::profiles: unknown signal; allowed: logs, metrics
+yaml:13: service::pipelines::profile: unknown signal (did you mean `profiles`?); allowed: logs, metrics, profiles
 yaml:14: service::pipelines::logs/c: 3: expected a mapping
 yaml:15: service::pipelines::logs/: expected `signal` or `signal/name`
 yaml:16: service::pipelines::metrics::receivers[0]: 7: expected a component id: `type` or `type/name`

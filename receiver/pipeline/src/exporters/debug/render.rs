@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
+use super::profiles;
 use crate::data::Data;
 use crate::exporters::text::{printable, push_attributes, severity, time, value};
 
@@ -22,17 +23,29 @@ pub(super) fn summary(data: &Data) -> String {
             let count: usize = scopes.map(|scope| scope.metrics.len()).sum();
             format!("metrics: {count} metrics with {items} data points\n")
         }
+        Data::Profiles(request) => {
+            let count = profiles::each(request).count();
+            format!("profiles: {count} profiles with {items} samples\n")
+        }
     }
 }
 
-/// What `normal` prints: one line a log record; nothing for metrics.
+/// What `normal` prints: one line a log record or profile; nothing for metrics.
 #[must_use]
 pub fn lines(data: &Data) -> String {
     let mut out = String::new();
-    if let Data::Logs(logs) = data {
-        for scope in logs.resource_logs.iter().flat_map(|resource| &resource.scope_logs) {
-            for record in &scope.log_records {
-                line(&mut out, scope.scope.as_ref(), record);
+    match data {
+        Data::Logs(logs) => {
+            for scope in logs.resource_logs.iter().flat_map(|resource| &resource.scope_logs) {
+                for record in &scope.log_records {
+                    line(&mut out, scope.scope.as_ref(), record);
+                }
+            }
+        }
+        Data::Metrics(_) => {}
+        Data::Profiles(request) => {
+            for (_, _, profile) in profiles::each(request) {
+                profiles::line(&mut out, profile, &profiles::Names::of(request));
             }
         }
     }
@@ -63,6 +76,14 @@ pub(super) fn everything(data: &Data) -> String {
                         metric(&mut out, each);
                     }
                 }
+            }
+        }
+        Data::Profiles(request) => {
+            let names = profiles::Names::of(request);
+            for (resource, scope, profile) in profiles::each(request) {
+                profiles::line(&mut out, profile, &names);
+                origin(&mut out, resource, scope);
+                profiles::samples(&mut out, profile, &names);
             }
         }
     }

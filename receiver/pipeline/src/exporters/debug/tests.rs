@@ -8,7 +8,9 @@ use opentelemetry_proto::tonic::metrics::v1::{Histogram, HistogramDataPoint, Met
 
 use super::*;
 use crate::component::Status;
-use crate::testing::{attribute, complaints, configure_exporter, context, gauge, logs_of, metrics_of, point};
+use crate::testing::{
+    attribute, complaints, configure_exporter, context, gauge, logs_of, metrics_of, point, profiles,
+};
 
 /// A terminal to look at; can be closed.
 #[derive(Clone, Default)]
@@ -132,6 +134,29 @@ metrics
         {} count 3 sum 1.5 <=0.5: 1 <=inf: 2
 ";
     assert_eq!(printed(Verbosity::Detailed, some_metrics()).await, expected);
+}
+
+/// Guarantees: profiles are a line each for `normal`, with the stack that has the most; `basic` counts them; `detailed`
+/// prints every sample with its stack; names in them cannot drive the terminal.
+#[tokio::test]
+async fn of_profiles() {
+    let data = profiles(&[("keep", 5), ("gr\u{1b}ow", 700)]);
+    assert_eq!(printed(Verbosity::Basic, data.clone()).await, "profiles: 1 profiles with 2 samples\n");
+    let normal = "2025-11-25T01:02:03Z PROF  inuse_space     2 samples, 705 bytes; the most: 700 by \
+                  gr\\u{1b}ow (session.cc:7) [api+0x2000] < main (session.cc:7) [api+0x40]\n";
+    assert_eq!(printed(Verbosity::Normal, data.clone()).await, normal);
+    let detailed = format!(
+        "{normal}    resource: service.name = api
+    scope: hunter 1.2.3
+    5 operation=malloc
+        keep (session.cc:7) [api+0x1000]
+        main (session.cc:7) [api+0x40]
+    700 operation=malloc
+        gr\\u{{1b}}ow (session.cc:7) [api+0x2000]
+        main (session.cc:7) [api+0x40]
+"
+    );
+    assert_eq!(printed(Verbosity::Detailed, data).await, detailed);
 }
 
 /// Guarantees: names that a process chose for itself cannot drive the terminal or forge lines.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::LogEncoder;
+use super::profiles::profiles_json;
 use crate::data::{Data, Signal};
 
 pub(super) enum Format {
@@ -61,6 +62,7 @@ impl Format {
                 let line = match data {
                     Data::Logs(logs) => otlp_json(logs),
                     Data::Metrics(metrics) => otlp_json(metrics),
+                    Data::Profiles(profiles) => profiles_json(profiles),
                 };
                 match line {
                     Ok(line) => {

@@ -120,7 +120,7 @@ impl Courier {
     fn stage(&self, failure: &Failure) -> &'static str {
         match failure {
             Failure::TooLarge { .. } => stage::TOO_LARGE,
-            Failure::Permanent { .. } => stage::REFUSED,
+            Failure::Permanent { .. } | Failure::Unserved { .. } => stage::REFUSED,
             Failure::Retryable { .. } if self.draining.is_cancelled() => stage::SHUTDOWN,
             Failure::Retryable { .. } => stage::RETRY_EXHAUSTED,
         }
@@ -166,8 +166,8 @@ impl Courier {
     fn report(&self, begun: Instant, outcome: Result<&Accepted, &Failure>) {
         match outcome {
             Ok(_) => self.outage.over(begun),
-            // Its size is the request's affair, not the destination's.
-            Err(Failure::TooLarge { .. }) => {}
+            // Its size, or what it is, is the request's affair, not the destination's: all others get through.
+            Err(Failure::TooLarge { .. } | Failure::Unserved { .. }) => {}
             Err(failure) => {
                 let again = self.retry.enabled && matches!(failure, Failure::Retryable { .. });
                 self.outage.goes_on(failure, again);

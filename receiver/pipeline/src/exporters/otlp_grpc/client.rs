@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
+use opentelemetry_proto::tonic::collector::profiles::v1development::profiles_service_client::ProfilesServiceClient;
 use prost::Message;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
@@ -38,6 +39,7 @@ pub(super) struct Client {
 struct Line {
     logs: LogsServiceClient<Channel>,
     metrics: MetricsServiceClient<Channel>,
+    profiles: ProfilesServiceClient<Channel>,
     unanswered: AtomicU32,
 }
 
@@ -45,12 +47,15 @@ impl Line {
     fn new(endpoint: &Endpoint, compression: Compression) -> Arc<Self> {
         let channel = endpoint.connect_lazy();
         let mut logs = LogsServiceClient::new(channel.clone()).accept_compressed(CompressionEncoding::Gzip);
-        let mut metrics = MetricsServiceClient::new(channel).accept_compressed(CompressionEncoding::Gzip);
+        let mut metrics =
+            MetricsServiceClient::new(channel.clone()).accept_compressed(CompressionEncoding::Gzip);
+        let mut profiles = ProfilesServiceClient::new(channel).accept_compressed(CompressionEncoding::Gzip);
         if compression == Compression::Gzip {
             logs = logs.send_compressed(CompressionEncoding::Gzip);
             metrics = metrics.send_compressed(CompressionEncoding::Gzip);
+            profiles = profiles.send_compressed(CompressionEncoding::Gzip);
         }
-        Arc::new(Self { logs, metrics, unanswered: AtomicU32::new(0) })
+        Arc::new(Self { logs, metrics, profiles, unanswered: AtomicU32::new(0) })
     }
 }
 
@@ -100,6 +105,13 @@ impl Client {
                     verdict::accepted(partial.rejected_data_points, partial.error_message)
                 }))
             }
+            Data::Profiles(profiles) => {
+                let answer = line.profiles.clone().export(self.request(profiles.clone())).await?.into_inner();
+                Ok(answer.partial_success.map_or_else(Accepted::default, |partial| {
+                    let rejected = verdict::rejected_samples(partial.rejected_profiles, profiles);
+                    verdict::accepted(rejected, partial.error_message)
+                }))
+            }
         }
     }
 
@@ -133,12 +145,13 @@ impl Sender for Client {
         let size = match data {
             Data::Logs(logs) => logs.encoded_len(),
             Data::Metrics(metrics) => metrics.encoded_len(),
+            Data::Profiles(profiles) => profiles.encoded_len(),
         };
         // A single item is sent whatever its size: perhaps the server was told otherwise.
         if size > USUAL_LIMIT && data.items() > 1 {
             let reason = format!("{size} bytes at once, and servers usually take {USUAL_LIMIT}");
             return Err(Failure::TooLarge { reason });
         }
-        self.attempt(data).await.map_err(|status| verdict::failure(&status, size))
+        self.attempt(data).await.map_err(|status| verdict::failure(&status, data.signal(), size))
     }
 }

@@ -1,4 +1,5 @@
 mod config;
+mod profiles;
 mod server;
 mod sizes;
 mod slow;
@@ -15,6 +16,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use self::server::Server;
 use super::Factory;
 use crate::component::{BuiltConsumer, ComponentError, Status};
+use crate::data::Signal;
 use crate::testing::{Board, Ledger, configure_exporter, context, gauge, logs, metrics_of};
 
 /// Retries at once, so that a test need not wait.
@@ -182,7 +184,7 @@ async fn resource_exhausted_with_retry_info() {
     assert_eq!((rig.ledger.delivered(), server.taken().len()), (1, 2));
     rig.built.component.shutdown().await.unwrap();
 
-    let failure = super::verdict::failure(&busy(Duration::from_secs(42)), 1);
+    let failure = super::verdict::failure(&busy(Duration::from_secs(42)), Signal::Logs, 1);
     assert!(
         matches!(&failure, super::super::helper::Failure::Retryable { after: Some(delay), .. } if delay.as_secs() == 42),
         "{failure:?}"

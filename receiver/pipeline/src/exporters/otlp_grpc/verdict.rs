@@ -3,9 +3,11 @@
 use std::error::Error;
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
+use crate::data::Signal;
 use crate::exporters::helper::{Accepted, Failure};
 
 /// Longer texts of a server are cut. Characters.
@@ -16,10 +18,28 @@ pub(super) fn accepted(rejected: i64, message: String) -> Accepted {
     Accepted { rejected: u64::try_from(rejected).unwrap_or(0), message: shorten(message) }
 }
 
-/// Whether a request that failed with `status` should be sent again, whole or in parts. `size` is its encoded length
-/// in bytes.
-pub(super) fn failure(status: &Status, size: usize) -> Failure {
+/// The samples in `rejected` of the request's profiles. Which ones they are is not said: they are taken for average ones.
+pub(super) fn rejected_samples(rejected: i64, request: &ExportProfilesServiceRequest) -> i64 {
+    let scopes = request.resource_profiles.iter().flat_map(|resource| &resource.scope_profiles);
+    let profiles = scopes.flat_map(|scope| &scope.profiles);
+    let (count, samples) = profiles.fold((0_u64, 0_u64), |(count, samples), profile| {
+        (count + 1, samples + profile.samples.len() as u64)
+    });
+    let rejected = u64::try_from(rejected).unwrap_or(0).min(count);
+    i64::try_from(samples.saturating_mul(rejected).div_ceil(count.max(1))).unwrap_or(i64::MAX)
+}
+
+/// What a server needs that knows no profiles.
+const PROFILES_ADVICE: &str = "the destination takes no profiles; a Collector does with --feature-gates=service.profilesSupport \
+     and a profiles pipeline for its otlp receiver";
+
+/// Whether a request of `signal` that failed with `status` should be sent again, whole or in parts. `size` is its
+/// encoded length in bytes.
+pub(super) fn failure(status: &Status, signal: Signal, size: usize) -> Failure {
     let reason = shorten(describe(status));
+    if signal == Signal::Profiles && status.code() == Code::Unimplemented {
+        return Failure::Unserved { reason: format!("{PROFILES_ADVICE} ({reason})") };
+    }
     if too_large(status) {
         return Failure::TooLarge { reason: format!("{size} bytes at once: {reason}") };
     }

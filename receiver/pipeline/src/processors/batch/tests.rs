@@ -86,7 +86,7 @@ async fn splits_logs() {
     let taken = rig.sink.taken.lock().unwrap().clone();
     let rejoined = taken.into_iter().flat_map(|data| match data {
         Data::Logs(logs) => logs.resource_logs,
-        Data::Metrics(_) => Vec::new(),
+        _ => Vec::new(),
     });
     let (Data::Logs(all), rejoined) = (all, rejoined.collect::<Vec<_>>()) else { unreachable!() };
     let records = |logs: &[opentelemetry_proto::tonic::logs::v1::ResourceLogs]| {
@@ -110,7 +110,7 @@ async fn splits_metrics() {
         .iter()
         .flat_map(|data| match data {
             Data::Metrics(metrics) => metrics.resource_metrics[0].scope_metrics[0].metrics.clone(),
-            Data::Logs(_) => Vec::new(),
+            _ => Vec::new(),
         })
         .map(|metric| {
             let name = metric.name.clone();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{Sink, complaints, configure_processor, context, gauge, logs, metrics_of};
+use crate::testing::{Sink, complaints, configure_processor, context, gauge, logs, metrics_of, profiles};
 
 /// The resource attributes after the edits, as `key=value` texts, of logs and of metrics.
 async fn edited(yaml: &str) -> (Vec<String>, Vec<String>) {
@@ -8,6 +8,7 @@ async fn edited(yaml: &str) -> (Vec<String>, Vec<String>) {
     let built = blueprint.build(context("resource").0, sink.clone()).unwrap();
     built.consumer.consume(logs(1)).await.unwrap();
     built.consumer.consume(metrics_of(vec![gauge("a", 1)])).await.unwrap();
+    built.consumer.consume(profiles(&[("grow", 1)])).await.unwrap();
     let shown = |resource: &Option<Resource>| {
         let attributes = &resource.as_ref().unwrap().attributes;
         attributes
@@ -16,11 +17,15 @@ async fn edited(yaml: &str) -> (Vec<String>, Vec<String>) {
             .collect()
     };
     let taken = sink.taken.lock().unwrap();
-    let (Data::Logs(logs), Data::Metrics(metrics)) = (&taken[0], &taken[1]) else { panic!("order") };
+    let [Data::Logs(logs), Data::Metrics(metrics), Data::Profiles(profiles)] = &taken[..] else {
+        panic!("order")
+    };
+    let of_profiles: Vec<String> = shown(&profiles.resource_profiles[0].resource);
+    assert_eq!(of_profiles, shown(&logs.resource_logs[0].resource), "the same resource comes out the same");
     (shown(&logs.resource_logs[0].resource), shown(&metrics.resource_metrics[0].resource))
 }
 
-/// Guarantees: each action does what its name says, on both signals, in the order of the list.
+/// Guarantees: each action does what its name says, on every signal, in the order of the list.
 #[tokio::test]
 async fn actions() {
     let api = r#"service.name=StringValue("api")"#;

@@ -12,6 +12,12 @@ use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
+use opentelemetry_proto::tonic::collector::profiles::v1development::profiles_service_server::{
+    ProfilesService, ProfilesServiceServer,
+};
+use opentelemetry_proto::tonic::collector::profiles::v1development::{
+    ExportProfilesPartialSuccess, ExportProfilesServiceRequest, ExportProfilesServiceResponse,
+};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -42,6 +48,8 @@ struct Service {
     taken: Arc<Mutex<Vec<Taken>>>,
     /// While it is closed, logs are taken and not answered.
     answering: Arc<watch::Sender<bool>>,
+    /// So many profiles of each request are thrown away; without a number there is no service for profiles.
+    rejects: Option<i64>,
 }
 
 /// Serves until it is dropped.
@@ -58,23 +66,28 @@ impl Server {
     }
 
     pub(super) fn start_at(address: SocketAddr, answers: Vec<LogAnswer>) -> Self {
-        Self::serve(tonic::transport::Server::builder(), bind(address), answers, usize::MAX)
+        Self::serve(tonic::transport::Server::builder(), bind(address), answers, usize::MAX, None)
     }
 
     /// On a listener that may have had connections already.
     pub(super) fn start_on(listener: TcpListener) -> Self {
-        Self::serve(tonic::transport::Server::builder(), listener, vec![], usize::MAX)
+        Self::serve(tonic::transport::Server::builder(), listener, vec![], usize::MAX, None)
     }
 
     /// Takes no message of more than `limit` bytes.
     pub(super) fn start_with_limit(limit: usize) -> Self {
-        Self::serve(tonic::transport::Server::builder(), bind(ANY), vec![], limit)
+        Self::serve(tonic::transport::Server::builder(), bind(ANY), vec![], limit, None)
+    }
+
+    /// Knows the profiles' service as well, which throws away `rejected` profiles of each request.
+    pub(super) fn start_with_profiles(rejected: i64) -> Self {
+        Self::serve(tonic::transport::Server::builder(), bind(ANY), vec![], usize::MAX, Some(rejected))
     }
 
     #[cfg(feature = "tls")]
     pub(super) fn start_with_tls(tls: tonic::transport::ServerTlsConfig) -> Self {
         let builder = tonic::transport::Server::builder().tls_config(tls).unwrap();
-        Self::serve(builder, bind(ANY), vec![], usize::MAX)
+        Self::serve(builder, bind(ANY), vec![], usize::MAX, None)
     }
 
     fn serve(
@@ -82,22 +95,28 @@ impl Server {
         listener: TcpListener,
         answers: Vec<LogAnswer>,
         limit: usize,
+        rejects: Option<i64>,
     ) -> Self {
         let address = listener.local_addr().unwrap();
         let service = Service {
             answers: Arc::new(Mutex::new(answers.into())),
             taken: Arc::default(),
             answering: Arc::new(watch::Sender::new(true)),
+            rejects,
         };
         let logs = LogsServiceServer::new(service.clone())
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(limit);
         let metrics = MetricsServiceServer::new(service.clone()).accept_compressed(CompressionEncoding::Gzip);
+        let profiles = rejects.map(|_| {
+            ProfilesServiceServer::new(service.clone()).accept_compressed(CompressionEncoding::Gzip)
+        });
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         let serving = builder
             .add_service(logs)
             .add_service(metrics)
+            .add_optional_service(profiles)
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped);
         let task = tokio::spawn(async move { serving.await.unwrap() });
         Self { address, service, task, stop: stop.drop_guard() }
@@ -156,5 +175,20 @@ impl MetricsService for Service {
         let metadata = request.metadata().clone();
         self.taken.lock().unwrap().push(Taken { metadata, data: Data::Metrics(request.into_inner()) });
         Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl ProfilesService for Service {
+    async fn export(
+        &self,
+        request: Request<ExportProfilesServiceRequest>,
+    ) -> Result<Response<ExportProfilesServiceResponse>, Status> {
+        let metadata = request.metadata().clone();
+        self.taken.lock().unwrap().push(Taken { metadata, data: Data::Profiles(request.into_inner()) });
+        let rejected_profiles = self.rejects.unwrap_or_default();
+        let partial = ExportProfilesPartialSuccess { rejected_profiles, ..Default::default() };
+        let partial_success = (rejected_profiles != 0).then_some(partial);
+        Ok(Response::new(ExportProfilesServiceResponse { partial_success }))
     }
 }

@@ -5,7 +5,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::server::{Server, Taken};
 use super::{NEVER, QUICK, rig};
-use crate::data::Data;
+use crate::data::{Data, Signal};
 use crate::exporters::helper::Failure;
 use crate::exporters::otlp_grpc::verdict;
 use crate::testing::logs_of;
@@ -65,7 +65,7 @@ async fn beyond_the_usual_limit() {
         .iter()
         .map(|request| match &request.data {
             Data::Logs(logs) => (request.data.items(), logs.encoded_len() <= 4 * 1024 * 1024),
-            Data::Metrics(_) => panic!("no logs"),
+            _ => panic!("no logs"),
         })
         .collect();
     assert_eq!(sizes, [(2, true), (1, true), (1, false)]);
@@ -92,7 +92,7 @@ fn words_for_too_large() {
         ),
         (Code::Unknown, "grpc-status header missing, mapped from HTTP status code 413"),
     ] {
-        let failure = verdict::failure(&Status::new(code, message), 5_000_000);
+        let failure = verdict::failure(&Status::new(code, message), Signal::Logs, 5_000_000);
         assert!(matches!(failure, Failure::TooLarge { .. }), "{message}: {failure:?}");
         assert!(
             failure.reason().contains("5000000 bytes") && failure.reason().contains(message),
@@ -104,7 +104,7 @@ fn words_for_too_large() {
         (Code::InvalidArgument, "attribute too large"),
         (Code::Unknown, "grpc-status header missing, mapped from HTTP status code 500"),
     ] {
-        let failure = verdict::failure(&Status::new(code, message), 1);
+        let failure = verdict::failure(&Status::new(code, message), Signal::Logs, 1);
         assert!(matches!(failure, Failure::Permanent { .. }), "{message}: {failure:?}");
     }
 }
@@ -116,10 +116,10 @@ fn asked_delays() {
     let asked = |code| {
         let delay = std::time::Duration::from_secs(42);
         let status = Status::with_error_details(code, "busy", ErrorDetails::with_retry_info(Some(delay)));
-        match verdict::failure(&status, 1) {
+        match verdict::failure(&status, Signal::Logs, 1) {
             Failure::Retryable { after, .. } => after.map(|after| after.as_secs()),
             Failure::Permanent { .. } => None,
-            Failure::TooLarge { reason } => panic!("{reason}"),
+            Failure::TooLarge { reason } | Failure::Unserved { reason } => panic!("{reason}"),
         }
     };
     assert_eq!((asked(Code::Unavailable), asked(Code::ResourceExhausted)), (Some(42), Some(42)));

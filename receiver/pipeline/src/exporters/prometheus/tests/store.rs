@@ -15,7 +15,7 @@ use crate::testing::{attribute, gauge, metrics_of, point};
 fn request(metrics: Vec<Metric>) -> ExportMetricsServiceRequest {
     match metrics_of(metrics) {
         Data::Metrics(request) => request,
-        Data::Logs(_) => unreachable!(),
+        _ => unreachable!(),
     }
 }
 
