@@ -30,6 +30,13 @@ pub use orders::{Asking, Target};
 /// Standalone: findings on the terminal, metrics for a scrape, a health check.
 const BUILT_IN: &str = include_str!("commands/built-in.yaml");
 
+/// The components of this build, for what reads configurations alone.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn factories() -> Factories {
+    Parts::new().factories
+}
+
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -116,10 +123,10 @@ impl Parts {
 }
 
 /// Prints a result. Standard output that is closed early, as by `head`, is no fault.
-fn print(text: &str) -> Exit {
+fn print(result: impl AsRef<[u8]>) -> Exit {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(result.as_ref()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             eprintln!("error: standard output: {error}");
             Exit::Fatal

@@ -1,7 +1,7 @@
 //! `format: event`: a record as the specification's JSON event, one object a line.
 //!
 //! The mapping is the same for every kind: our attributes become members of `custom` under their own names,
-//! save those that have a place of their own. `otel-config/event.schema.json` says what readers may rely on.
+//! save those that have a place of their own; a stack and its parts go by shorter ones. `otel-config/event.schema.json` says what readers may rely on.
 
 #[cfg(test)]
 mod tests;
@@ -185,9 +185,15 @@ fn labels<'a>(kind: &str, operation: &str, attributes: &'a [KeyValue]) -> Vec<(&
     std::iter::once(("event_type", operation.to_owned())).chain(figure).collect()
 }
 
-/// Our attributes are shown without what they all begin with.
+/// Our attributes are shown without what they all begin with, and those of code by a word.
 fn shown(key: &str) -> &str {
-    key.strip_prefix(semconv::PREFIX).unwrap_or(key)
+    match key {
+        semconv::CODE_STACKTRACE => "stack",
+        semconv::CODE_FUNCTION_NAME => "function",
+        semconv::CODE_FILE_PATH => "file",
+        semconv::CODE_LINE_NUMBER => "line",
+        _ => key.strip_prefix(semconv::PREFIX).unwrap_or(key),
+    }
 }
 
 fn value<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {

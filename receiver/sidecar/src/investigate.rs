@@ -3,7 +3,8 @@
 //! Read in this order: [`plan`] says what is wanted, [`report`] what comes of it and [`told`] what is told meanwhile.
 //! `quarry` finds the target, `members` follows its processes and has probes placed (`placing`) through the `tracer`, which
 //! is the kernel's side. What the kernel tells comes through the `inbox` into the `ledger`, a `space` for each process, which two threads
-//! fill (`listening`); operations are `pending` until their stacks have names. `evidence` makes of
+//! fill (`listening`); operations are `pending` until their stacks have names, and stacks that share a
+//! call site are told `apart`. `evidence` makes of
 //! it and of the kernel's `tables` what each stack holds, and `not_seen` says what is missing; `look` holds all of it.
 //! [`investigation`] is one look from its first probe to its last, [`desk`] is where the running sidecar takes orders.
 
@@ -24,6 +25,7 @@ mod ledger;
 mod pending;
 mod space;
 mod allocator;
+mod apart;
 
 mod tables;
 mod evidence;
@@ -33,6 +35,10 @@ mod look;
 pub mod investigation;
 
 pub mod desk;
+
+pub(crate) use space::python_frame;
+#[cfg(all(target_os = "linux", feature = "ebpf"))]
+pub(crate) use tracer::allow_open_files;
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]

@@ -12,6 +12,7 @@ pub mod check;
 pub mod hunt;
 
 pub mod investigate;
+pub mod growth_stacks;
 pub mod control;
 
 pub mod semconv;

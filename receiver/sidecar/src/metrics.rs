@@ -175,7 +175,12 @@ impl Metrics {
         self.observed.set_usage(format!("{}/target", semconv::SCOPE_NAME), used);
     }
 
-    /// What was lost since the start, by stage and signal: log records and data points.
+    /// A pipeline takes profiles: what may be lost of them stands at zero from now on.
+    pub fn carries_profiles(&self) {
+        self.instruments.start_profiles_at_zero();
+    }
+
+    /// What was lost since the start, by stage and signal: log records, data points and samples of profiles.
     #[must_use]
     pub fn losses(&self) -> BTreeMap<(&'static str, &'static str), u64> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -2,7 +2,7 @@
 //!
 //! Read `semconv` for the names, `records/subject.rs` for the Resource, here for the record's attributes and
 //! `records/prose.rs` for its sentence. What a look at a target tells is in `records/target.rs`, with stacks as
-//! `records/stack.rs` writes them.
+//! `records/stack.rs` writes them; `records/profiles.rs` writes all stacks of a look as profiles.
 
 mod attributes;
 mod clock;
@@ -13,6 +13,7 @@ pub(crate) mod words;
 mod subject;
 mod stack;
 mod target;
+mod profiles;
 #[cfg(test)]
 mod tests;
 
@@ -27,9 +28,10 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 pub use clock::Clock;
 pub use host::{HostIdentity, OwnPod};
-pub use subject::Subject;
+pub use subject::{KnownSubjects, Subject};
 pub(crate) use target::DEBUG_PRICE;
 
+use crate::investigate::report::StackEvidence;
 use crate::semconv::{self, Kind};
 use attributes::Attributes;
 pub(crate) use clock::epoch_nanos;
@@ -50,23 +52,26 @@ impl Encoder {
         Self { host, page_size: if page_size == 0 { 4096 } else { page_size }, ids: EventIds::default() }
     }
 
-    /// The finding as a record, under the Resource of the process or container it is about.
+    /// The finding as a record, under the Resource of the process or container it is about. A verdict tells `stack` as
+    /// well, the one that holds the most of the process, where it is known.
     #[must_use]
-    pub fn encode(&mut self, finding: &Finding, subject: &Subject, clock: &Clock) -> ResourceLogs {
-        let record = self.record(finding, subject, clock);
+    pub fn encode(
+        &mut self,
+        finding: &Finding,
+        subject: &Subject,
+        stack: Option<&StackEvidence>,
+        clock: &Clock,
+    ) -> ResourceLogs {
+        let stack = stack.filter(|_| matches!(finding.kind, FindingKind::Detected(_)));
+        let record = self.record(finding, subject, stack, clock);
         self.wrap(record, subject)
     }
 
     fn wrap(&self, record: LogRecord, subject: &Subject) -> ResourceLogs {
-        let scope = InstrumentationScope {
-            name: semconv::SCOPE_NAME.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..InstrumentationScope::default()
-        };
         ResourceLogs {
             resource: Some(subject.resource(&self.host)),
             scope_logs: vec![ScopeLogs {
-                scope: Some(scope),
+                scope: Some(scope()),
                 log_records: vec![record],
                 schema_url: semconv::SCHEMA_URL.to_owned(),
             }],
@@ -74,14 +79,25 @@ impl Encoder {
         }
     }
 
-    fn record(&mut self, finding: &Finding, subject: &Subject, clock: &Clock) -> LogRecord {
+    fn record(
+        &mut self,
+        finding: &Finding,
+        subject: &Subject,
+        stack: Option<&StackEvidence>,
+        clock: &Clock,
+    ) -> LogRecord {
         let kind = Kind::from(&finding.kind);
         let mut attributes = self.begin(kind, finding.at, clock);
         attributes.text(semconv::SCOPE, scope_of(finding));
         attributes.text(semconv::OPERATION, kind.name());
         self.process(&mut attributes, finding, subject);
         self.found(&mut attributes, finding, subject, clock);
-        finish(kind, finding.at, clock, attributes, prose::sentence(finding, subject, clock))
+        if let Some(stack) = stack {
+            attributes.integer(semconv::LIVE_BYTES, stack.live_bytes);
+            attributes.integer(semconv::LIVE_COUNT, stack.live_count);
+            target::traced(&mut attributes, &stack.trace);
+        }
+        finish(kind, finding.at, clock, attributes, prose::sentence(finding, subject, stack, clock))
     }
 
     /// What every record has.
@@ -159,6 +175,15 @@ impl Encoder {
 
     fn pages(&self, bytes: u64) -> u64 {
         bytes / self.page_size
+    }
+}
+
+/// Whose records these are.
+fn scope() -> InstrumentationScope {
+    InstrumentationScope {
+        name: semconv::SCOPE_NAME.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..InstrumentationScope::default()
     }
 }
 

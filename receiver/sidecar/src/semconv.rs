@@ -8,10 +8,10 @@ use opentelemetry_proto::tonic::logs::v1::SeverityNumber;
 
 pub use opentelemetry_semantic_conventions::SCHEMA_URL;
 pub use opentelemetry_semantic_conventions::attribute::{
-    CONTAINER_ID, HOST_ID, HOST_NAME, K8S_NAMESPACE_NAME, K8S_NODE_NAME, K8S_POD_NAME, K8S_POD_UID,
-    LOG_RECORD_UID, PROCESS_CREATION_TIME, PROCESS_EXECUTABLE_BUILD_ID_GNU, PROCESS_EXECUTABLE_NAME,
-    PROCESS_EXECUTABLE_PATH, PROCESS_LINUX_CGROUP, PROCESS_PID, PROCESS_VPID, SERVICE_INSTANCE_ID,
-    SERVICE_NAME, SERVICE_VERSION,
+    CODE_FILE_PATH, CODE_FUNCTION_NAME, CODE_LINE_NUMBER, CODE_STACKTRACE, CONTAINER_ID, HOST_ID, HOST_NAME,
+    K8S_NAMESPACE_NAME, K8S_NODE_NAME, K8S_POD_NAME, K8S_POD_UID, LOG_RECORD_UID, PROCESS_CREATION_TIME,
+    PROCESS_EXECUTABLE_BUILD_ID_GNU, PROCESS_EXECUTABLE_NAME, PROCESS_EXECUTABLE_PATH, PROCESS_LINUX_CGROUP,
+    PROCESS_PID, PROCESS_VPID, PROFILE_FRAME_TYPE, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION,
 };
 
 /// Name of the instrumentation scope of every record and metric.
@@ -52,10 +52,10 @@ pub const ADDRESS: &str = "memory_leak_hunter.address";
 pub const CALLER_IP: &str = "memory_leak_hunter.caller_ip";
 /// That frame, text: `function (file:line)`, or `module+0xoffset` where it has no name.
 pub const CALLER: &str = "memory_leak_hunter.caller";
-/// The stack, text: one frame a line, innermost first.
-pub const STACK: &str = "memory_leak_hunter.stack";
 /// What is the same for the same stack in every process that runs the same files, text, 16 hexadecimal digits.
 pub const STACK_HASH: &str = "memory_leak_hunter.stack_hash";
+/// Why a stack ends before the thread's outermost function, on a sample of a profile, text; absent where it does not.
+pub const STACK_INCOMPLETE: &str = "memory_leak_hunter.stack_incomplete";
 /// So many operations the record stands for, integer; absent where it is one.
 pub const WEIGHT: &str = "memory_leak_hunter.weight";
 /// Blocks of a stack older than `min_unfreed_age`, integer; an estimate where sampled.

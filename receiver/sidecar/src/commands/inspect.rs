@@ -1,19 +1,24 @@
 //! `inspect`: one look at one target, and the report of it. No configuration is needed.
 //!
 //! Read in this order: `args` is what is asked for, `interrupt` ends it early, `growth` and `survival` watch memory and
-//! stacks meanwhile, `verdict` concludes, `finding` holds it all, `json` and `text` write it down, the latter with the same
-//! stack of several processes `merged`.
+//! stacks meanwhile, `by_page` adds who touched the memory that stays, `verdict` concludes, `finding` holds it all, with the same stack of several processes `merged`; `text`, `json`,
+//! `svg`, `pprof` and `html` write it down, `flame` draws for two of them.
 
 mod args;
 mod interrupt;
 mod growth;
 mod survival;
+mod by_page;
 mod verdict;
 mod merged;
 mod finding;
 mod progress;
 mod json;
 mod text;
+mod flame;
+mod svg;
+mod pprof;
+mod html;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +28,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mlh_pipeline::config::{LogLevel, LogSettings};
 use mlh_targets::host::HostClock;
+use uuid::Uuid;
 
 pub use args::Args;
 
@@ -36,18 +42,31 @@ use self::text::Ink;
 use self::verdict::Verdict;
 use super::log::Log;
 use super::{Exit, print};
+use crate::growth_stacks::GrowthLook;
 use crate::investigate::investigation::Investigation;
-use crate::investigate::plan::{End, Origin, Plan};
+use crate::investigate::plan::{End, Origin, Plan, Rung};
 use crate::investigate::report::Report;
 
 /// Between two readings of the target's memory.
 const SECOND: Duration = Duration::from_secs(1);
+/// Stacks of growth by page get so long to be named, after those of the probes.
+const LAST_NAMES: Duration = Duration::from_secs(30);
 /// A wish to end early is heard within this.
 const HEARD: Duration = Duration::from_millis(100);
 
 pub(super) fn inspect(args: &Args) -> Exit {
     Log::to_stderr(LogSettings { level: LogLevel::Warn, ..LogSettings::default() });
-    let Some(plan) = args.plan() else { return Exit::Usage };
+    let plan = match args.plan() {
+        Ok(plan) => plan,
+        Err(reason) => {
+            eprintln!("error: {reason}");
+            return Exit::Usage;
+        }
+    };
+    if args.output().is_binary() && std::io::stdout().is_terminal() {
+        eprintln!("error: such a profile is nothing for a terminal: add `> heap.pb.gz`");
+        return Exit::Usage;
+    }
     let interrupt = match Interrupt::listen() {
         Ok(interrupt) => interrupt,
         Err(error) => return failed(&error.into()),
@@ -62,7 +81,14 @@ pub(super) fn inspect(args: &Args) -> Exit {
             return Exit::Host;
         }
     };
+    let growth_stacks = GrowthLook::begin(&plan, &investigation.pids(), investigation.library());
+    if let (Err(reason), Rung::GrowthStacks) = (&growth_stacks, plan.rung) {
+        progress.end();
+        eprintln!("error: {reason}");
+        return Exit::Host;
+    }
     let look = Look {
+        growth_stacks,
         growth: Growth::open(&plan.target, plan.filters.btf_path.as_deref()),
         survival: Survival::new(args.duration()),
         progress,
@@ -89,6 +115,8 @@ struct Seen {
 
 struct Look {
     investigation: Investigation,
+    /// Or why page faults cannot be sampled.
+    growth_stacks: Result<GrowthLook, String>,
     growth: Growth,
     survival: Survival,
     progress: Progress,
@@ -96,13 +124,16 @@ struct Look {
 
 impl Look {
     fn run(mut self, args: &Args, interrupt: &Interrupt) -> anyhow::Result<Seen> {
-        self.progress.placed();
+        self.progress.placed(self.investigation.plan().rung);
         let end = self.watch(self.investigation.started(), args.duration(), interrupt)?;
         self.progress.closing();
         // the last moment counts as well
         let now = HostClock::now_boot()?;
         self.growth.look(now, &self.investigation.pids());
-        let (_, report) = self.investigation.close(now, args.top().max(TOP), end);
+        let by_page = self.growth_stacks.map(|look| look.close(now, args.named().max(TOP)));
+        // names come when nothing is in the target any more: nobody watches what it costs from here on
+        let (_, mut report) = self.investigation.close(now, args.named().max(TOP), end);
+        by_page::add(&mut report, by_page.map(|ended| ended.named(LAST_NAMES)));
         self.progress.end();
         let clock = HostClock::read().context("the clock")?;
         Ok(Seen { report, grown: self.growth.outcome(), survival: self.survival, clock })
@@ -139,7 +170,11 @@ impl Look {
 
     /// Once a second.
     fn survey(&mut self, now: Duration, lasted: Duration) {
-        self.growth.look(now, &self.investigation.pids());
+        let pids = self.investigation.pids();
+        self.growth.look(now, &pids);
+        if let Ok(look) = &mut self.growth_stacks {
+            look.step(&pids);
+        }
         let is_due = self.survival.is_due(lasted);
         let report = self.investigation.report(now, if is_due { TOP } else { 0 });
         if is_due {
@@ -154,17 +189,25 @@ fn told(args: &Args, plan: &Plan, seen: &Seen) -> Exit {
     let Seen { report, grown, survival, clock } = seen;
     let verdict = Verdict::reach(grown, survival, report);
     let finding = Finding { target: &plan.target, report, verdict: &verdict, grown, survival, clock };
-    let text = match args.output() {
-        Output::Text => text::render(&finding, args.top(), ink()),
-        Output::Json => match json::render(&finding, args.top()) {
-            Ok(text) => text,
-            Err(error) => return failed(&error.into()),
-        },
+    let file = match rendered(args, &finding) {
+        Ok(file) => file,
+        Err(error) => return failed(&error),
     };
-    match (print(&text), &report.ended) {
+    match (print(&file), &report.ended) {
         (Exit::Success, Some(End::Failed(_))) => Exit::Fatal,
         (exit, _) => exit,
     }
+}
+
+fn rendered(args: &Args, finding: &Finding<'_>) -> anyhow::Result<Vec<u8>> {
+    let text = match args.output() {
+        Output::Text => text::render(finding, args.top(), ink()),
+        Output::Json => json::render(finding, args.top())?,
+        Output::Svg => svg::render(finding)?,
+        Output::Html => html::render(finding, args.top(), &Uuid::new_v4().simple().to_string())?,
+        Output::Pprof => return Ok(pprof::render(finding)?),
+    };
+    Ok(text.into_bytes())
 }
 
 /// Colours for a terminal whose owner has nothing against them (<https://no-color.org>).

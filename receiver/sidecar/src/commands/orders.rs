@@ -149,8 +149,8 @@ fn tell(output: Output, answer: &Answer) -> Exit {
         };
     }
     match (output, serde_json::from_str::<StatusMessage>(&answer.body)) {
-        (Output::Json, _) => print(&format!("{}\n", answer.body)),
-        (Output::Text, Ok(status)) => print(&text::status(&status)),
+        (Output::Json, _) => print(format!("{}\n", answer.body)),
+        (Output::Text, Ok(status)) => print(text::status(&status)),
         (Output::Text, Err(fault)) => {
             eprintln!("error: the answer is no status ({fault}); does another program own the socket?");
             Exit::Host

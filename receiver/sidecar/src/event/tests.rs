@@ -185,7 +185,7 @@ fn encoded(findings: &[Finding], subject: &Subject) -> Vec<Json> {
     findings
         .iter()
         .map(|finding| {
-            let logs = encoder.encode(finding, subject, &clock);
+            let logs = encoder.encode(finding, subject, None, &clock);
             let line = line(logs.resource.as_ref().unwrap(), &logs.scope_logs[0].log_records[0]);
             assert!(!line.contains('\n'), "one object, one line: {line}");
             serde_json::from_str(&line).unwrap()
@@ -373,7 +373,7 @@ fn odd_records() {
     let event: Json = serde_json::from_str(&line(&resource, &record)).unwrap();
     assert_eq!(event["timestamp"], "1970-01-01T00:00:00.000000001Z");
     let custom = &event["event_data"]["custom"];
-    assert_eq!((&custom["code.stacktrace"], &custom["ratio"]), (&json!("true"), &json!("0.5")));
+    assert_eq!((&custom["stack"], &custom["ratio"]), (&json!("true"), &json!("0.5")));
     assert!(custom["bytes"].as_str().unwrap().starts_with("{\"bytesValue\":"), "{custom}");
     assert_eq!(custom.get("void"), None);
 }

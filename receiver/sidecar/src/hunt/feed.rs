@@ -7,6 +7,7 @@ use backon::{ExponentialBuilder, Retryable};
 use mlh_pipeline::component::{Consumer, Loss, Refused, Telemetry};
 use mlh_pipeline::data::Data;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,18 @@ pub(super) async fn logs(
         // without a logs pipeline the findings still move the metrics
         let Some(next) = &next else { continue };
         hand_on(Data::Logs(request), next.as_ref(), &metrics, &hurry).await;
+    }
+}
+
+/// Hands profiles on, until the sender is gone and the channel empty.
+pub(super) async fn profiles(
+    mut profiles: Receiver<ExportProfilesServiceRequest>,
+    next: Arc<dyn Consumer>,
+    metrics: Arc<Metrics>,
+    hurry: CancellationToken,
+) {
+    while let Some(request) = profiles.recv().await {
+        hand_on(Data::Profiles(request), next.as_ref(), &metrics, &hurry).await;
     }
 }
 

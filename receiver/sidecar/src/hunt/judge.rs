@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 
 use super::admission::Admission;
 use super::bucket::Bucket;
+use super::known::KnownStacks;
 use super::scope::Scope;
 use super::subjects::Subjects;
 use super::units::Units;
@@ -115,6 +116,7 @@ pub struct Judge {
     units: Units,
     bucket: Option<Bucket>,
     encoder: Encoder,
+    known: Arc<KnownStacks>,
     unfollowed: u64,
 }
 
@@ -129,8 +131,14 @@ impl Judge {
             units: Units::default(),
             bucket: bench.max_events_per_second.map(Bucket::new),
             encoder: Encoder::new(Arc::clone(&bench.host), bench.page_size),
+            known: Arc::default(),
             unfollowed: 0,
         }
+    }
+
+    /// Has verdicts tell the stacks that are known there.
+    pub(super) fn consult(&mut self, known: Arc<KnownStacks>) {
+        self.known = known;
     }
 
     /// Goes on for the same host under other settings; what is known of processes and containers stays, and no event
@@ -201,7 +209,8 @@ impl Judge {
             .iter()
             .map(|finding| {
                 let subject = self.subjects.of(finding, &readings, &self.units, clock);
-                self.encoder.encode(finding, &subject, &times)
+                let stack = self.known.of(subject.reading.pid);
+                self.encoder.encode(finding, &subject, stack.as_deref(), &times)
             })
             .collect();
         if full {
@@ -326,145 +335,4 @@ fn rank(kind: &FindingKind) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
-    use mlh_targets::cgroup_reading::CgroupMemory;
-
-    use super::*;
-
-    /// Two processes, one of which leaks and both of which grow by 2 MiB a sweep, for six minutes.
-    fn judged(limit: Option<u32>, threshold: u64) -> (Vec<Vec<String>>, u64) {
-        let bench = Bench {
-            host: Arc::default(),
-            page_size: 4096,
-            growth_threshold: threshold,
-            oom_horizon: Duration::from_secs(3600),
-            max_events_per_second: limit,
-            detail: Detail::Recorded,
-            scope: Scope::default(),
-        };
-        let (mut judge, mut names, mut dropped) = (Judge::new(&bench), Vec::new(), 0);
-        for sweep in 0..24_u64 {
-            let reading = |pid| ProcessReading { pid, anon: sweep << 21, ..ProcessReading::default() };
-            let readings = [reading(1), reading(2)];
-            let at = Duration::from_secs(100 + sweep * 15);
-            let seen = Seen { readings: &readings, ..Seen::empty(at, Pass::Full) };
-            let outcome = judge.pass(&seen, &HostClock::starting_at(SystemTime::UNIX_EPOCH));
-            let records =
-                outcome.records.iter().flat_map(|logs| &logs.scope_logs).flat_map(|s| &s.log_records);
-            names.push(records.map(|record| record.event_name.clone()).collect());
-            dropped += outcome.dropped;
-        }
-        (names, dropped)
-    }
-
-    fn count(names: &[Vec<String>], name: &str) -> usize {
-        names.iter().flatten().filter(|found| found.ends_with(name)).count()
-    }
-
-    /// Guarantees: `max_events_per_second` holds back what is over it and counts it, and verdicts pass first.
-    #[test]
-    fn the_limit_holds_and_verdicts_pass_first() {
-        let (all, none) = judged(None, 256);
-        assert_eq!((none, count(&all, "leak.detected")), (0, 2));
-        let (some, dropped) = judged(Some(2), 256);
-        assert!(some.iter().all(|pass| pass.len() <= 2), "{some:?}");
-        assert_eq!(some.iter().flatten().count() as u64 + dropped, all.iter().flatten().count() as u64);
-        assert!(dropped > 0);
-        assert_eq!(count(&some, "leak.detected"), 2);
-    }
-
-    /// Guarantees: `rss_growth_threshold` is in pages and decides which growth makes a record.
-    #[test]
-    fn the_threshold_decides() {
-        assert_eq!(count(&judged(None, 512).0, "rss.growth"), 46, "2 MiB each sweep");
-        assert_eq!(count(&judged(None, 513).0, "rss.growth"), 22, "4 MiB every other sweep");
-    }
-
-    const ID: &str = "4f1e0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab";
-
-    /// A container whose one worker is another process in each sweep, and what its cgroup counts.
-    fn recycled(sweep: u64) -> (ProcessReading, Vec<CgroupReading>) {
-        let held = (10 + 3 * sweep) << 20;
-        let reading = ProcessReading {
-            pid: 100 + u32::try_from(sweep).unwrap(),
-            start_ns: sweep * 15_000_000_000,
-            comm: "worker".to_owned(),
-            executable: "worker".to_owned(),
-            anon: held,
-            memory_cgroup_id: Some(9),
-            ..ProcessReading::default()
-        };
-        let root = CgroupReading { id: 1, ..CgroupReading::default() };
-        let memory =
-            CgroupMemory { usage: held, anon: held, max: Some(128 << 20), ..CgroupMemory::default() };
-        let container = CgroupReading {
-            id: 9,
-            parent: 1,
-            name: format!("libpod-{ID}"),
-            memory: Some(memory),
-            node_name: "api-7".to_owned(),
-            ..CgroupReading::default()
-        };
-        (reading, vec![root, container])
-    }
-
-    fn text(attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue], key: &str) -> String {
-        let value = attributes.iter().find(|attribute| attribute.key == key);
-        format!("{:?}", value.and_then(|attribute| attribute.value.clone()?.value))
-    }
-
-    /// Guarantees: a container is found to leak by what its cgroup counts, its record names it and a process in it; what
-    /// is left until its limit becomes a risk and a metric, and the kill of a worker is told with the container's trend.
-    #[test]
-    fn a_container_from_cgroup_to_record() {
-        let bench = Bench {
-            host: Arc::default(),
-            page_size: 4096,
-            growth_threshold: 256,
-            oom_horizon: Duration::from_secs(3600),
-            max_events_per_second: None,
-            detail: Detail::Recorded,
-            scope: Scope::default(),
-        };
-        let clock = HostClock::starting_at(SystemTime::UNIX_EPOCH);
-        let mut judge = Judge::new(&bench);
-        let mut records = Vec::new();
-        for sweep in 0..24 {
-            let (reading, cgroups) = recycled(sweep);
-            let seen = Seen {
-                readings: &[reading],
-                cgroups: &cgroups,
-                ..Seen::empty(Duration::from_secs(15 * sweep + 15), Pass::Full)
-            };
-            records.extend(judge.pass(&seen, &clock).records);
-        }
-        let standing = judge.standing();
-        assert_eq!((standing.leaks, standing.velocities.len()), (1, 1));
-        assert_eq!(standing.velocities[0].container.as_deref(), Some(ID));
-        assert_eq!(standing.times_to_oom[0].container, ID);
-
-        let (reading, _) = recycled(24);
-        let killed = [Killed { at: Duration::from_secs(366), reading }];
-        let seen = Seen { kills: &killed, ..Seen::empty(Duration::from_secs(367), Pass::Partial) };
-        records.extend(judge.pass(&seen, &clock).records);
-
-        let named = |name: &str| {
-            let found =
-                records.iter().find(|logs| logs.scope_logs[0].log_records[0].event_name.ends_with(name));
-            found.unwrap_or_else(|| panic!("no {name}"))
-        };
-        for name in ["leak.suspected", "leak.detected", "oom.risk"] {
-            let logs = named(name);
-            let resource = &logs.resource.as_ref().unwrap().attributes;
-            assert!(text(resource, "container.id").contains(ID), "{name}");
-            assert!(text(resource, "memory_leak_hunter.uts_node_name").contains("api-7"), "{name}");
-            assert!(text(resource, "process.executable.name").contains("worker"), "{name}");
-            let attributes = &logs.scope_logs[0].log_records[0].attributes;
-            assert!(text(attributes, "memory_leak_hunter.scope").contains("container"), "{name}");
-        }
-        let kill = &named("oom.kill").scope_logs[0].log_records[0];
-        assert!(text(&kill.attributes, "memory_leak_hunter.pid").contains("124"));
-        assert!(text(&kill.attributes, "memory_leak_hunter.stage").contains("leaking"));
-        assert!(!text(&kill.attributes, "memory_leak_hunter.velocity_bytes_per_second").contains("None"));
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! The thread that looks at one target more closely: as configured, or as somebody at the desk orders.
 
+mod entering;
+mod profiling;
 mod wanted;
 
 use std::sync::Arc;
@@ -8,11 +10,13 @@ use std::time::{Duration, Instant, SystemTime};
 use mlh_pipeline::component::{Loss, Telemetry};
 use mlh_pipeline::data::Signal;
 use mlh_targets::host::HostClock;
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
 pub(super) use self::wanted::Wanted;
+use super::known::KnownStacks;
 use super::scope::Scope;
 use crate::investigate::bell::Bell;
 use crate::investigate::desk::{Desk, Order, OrderError, Request, Seat, Status};
@@ -20,7 +24,7 @@ use crate::investigate::investigation::{Investigation, Meters, OpenError};
 use crate::investigate::plan::{End, Mode, Origin, Plan, Rung};
 use crate::investigate::report::Report;
 use crate::investigate::told::{ModeChange, Told};
-use crate::metrics::{Look, Metrics, Unfreed as UnfreedMemory, stage};
+use crate::metrics::{Look, Metrics, stage};
 use crate::records::{Clock, DEBUG_PRICE, Encoder, HostIdentity};
 
 /// Stock is taken this often,
@@ -51,7 +55,11 @@ struct Current {
     /// What has been entered into the metrics.
     entered: Meters,
     stepped: Instant,
-    /// Something has happened since.
+    /// When profiles were sent; at first when the look began.
+    profiled: Instant,
+    /// When its stacks were noted for verdicts; at first the same.
+    noted: Instant,
+    /// Something has happened since the step.
     rung: bool,
 }
 
@@ -95,12 +103,17 @@ pub(super) struct Pursuer {
     pursuit: Pursuit,
     metrics: Arc<Metrics>,
     out: Sender<ResourceLogs>,
+    /// Where a pipeline takes them.
+    profiles: Option<Sender<ExportProfilesServiceRequest>>,
+    /// What verdicts are told of the look.
+    known: Arc<KnownStacks>,
     open: Open,
 }
 
 impl Pursuer {
     pub(super) fn new(pursuit: Pursuit, metrics: Arc<Metrics>, out: Sender<ResourceLogs>) -> Self {
-        Self { pursuit, metrics, out, open: Box::new(Investigation::open_ringing) }
+        let (open, known): (Open, _) = (Box::new(Investigation::open_ringing), Arc::default());
+        Self { pursuit, metrics, out, profiles: None, known, open }
     }
 
     /// Goes on under another configuration: with the look that goes on, where nothing has changed for targets, else with
@@ -181,8 +194,9 @@ impl Pursuer {
         let step = current.investigation.step(now);
         self.tell(step.told);
         self.enter();
-        if let Some(end) = step.ended {
-            self.end(end);
+        match step.ended {
+            Some(end) => self.end(end),
+            None => self.profile(),
         }
     }
 
@@ -256,8 +270,15 @@ impl Pursuer {
             budget: None,
         };
         self.record(|encoder, clock| encoder.mode_changed(&change, clock));
-        self.pursuit.current =
-            Some(Current { investigation, entered: Meters::default(), stepped: Instant::now(), rung: false });
+        let (entered, begun) = (Meters::default(), Instant::now());
+        self.pursuit.current = Some(Current {
+            investigation,
+            entered,
+            stepped: begun,
+            profiled: begun,
+            noted: begun,
+            rung: false,
+        });
         self.enter();
         mlh_bpf::memory::give_back();
         Ok(())
@@ -267,11 +288,14 @@ impl Pursuer {
     fn end(&mut self, end: End) {
         self.enter();
         let Some(current) = self.pursuit.current.take() else { return };
+        self.known.clear();
         let now = self.now().unwrap_or_else(|| current.investigation.started());
         let plan = current.investigation.plan().clone();
         let (over, (subject, whole_group)) = (current.investigation.over(), current.investigation.subject());
-        let (told, report) = current.investigation.close(now, 0, end.clone());
+        let subjects = current.investigation.subjects();
+        let (told, report) = current.investigation.close(now, self.profiled_stacks(), end.clone());
         self.tell(told);
+        self.send_profiles(&report, &subjects);
         let Report { lasted, cost, .. } = report;
         let target = plan.target.to_string();
         let cost_percent = format!("{:.2}", cost.target_cpu_share * 100.0);
@@ -361,40 +385,6 @@ impl Pursuer {
 
     fn now(&self) -> Option<Duration> {
         HostClock::now_boot().inspect_err(|_| self.metrics.errors(stage::SWEEP, 1)).ok()
-    }
-
-    /// Enters how the look stands into the metrics.
-    fn enter(&mut self) {
-        let (mode, now) = (self.pursuit.mode(), self.now());
-        let Some((current, now)) = self.pursuit.current.as_mut().zip(now) else {
-            self.metrics.set_look(Look::default());
-            self.metrics.target_buffer_usage(0.0);
-            return;
-        };
-        let meters = current.investigation.meters(now);
-        let before = std::mem::take(&mut current.entered);
-        current.entered = meters.clone();
-        self.metrics.allocations_tracked(meters.tracked.saturating_sub(before.tracked));
-        self.metrics.deallocations_tracked(meters.untracked.saturating_sub(before.untracked));
-        self.metrics.target_time(meters.lasted.saturating_sub(before.lasted));
-        self.metrics.target_buffer_usage(meters.buffer_usage);
-        let lost_before =
-            |stage: &str| before.lost.iter().find(|(of, _)| *of == stage).map_or(0, |(_, count)| *count);
-        for (stage, count) in &meters.lost {
-            self.lost(stage, count.saturating_sub(lost_before(stage)));
-        }
-        let unfreed = meters.unfreed.into_iter().map(|(subject, bytes)| UnfreedMemory {
-            container: subject.container_id.clone(),
-            executable: subject.name().to_owned(),
-            bytes,
-        });
-        self.metrics.set_look(Look {
-            mode,
-            overhead: meters.overhead,
-            kernel_bytes: meters.kernel_bytes,
-            largest: meters.largest,
-            unfreed: unfreed.collect(),
-        });
     }
 }
 

@@ -12,6 +12,7 @@ use mlh_pipeline::component::{
 };
 use mlh_pipeline::config::Settings;
 use mlh_pipeline::data::Signal;
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::estate::{Ears, Estate, Estates, Eyes};
 use super::feed;
 use super::judge::{Bench, Detail};
+use super::known::KnownStacks;
 use super::pursuit::{Pursuer, Pursuit, Wanted};
 use super::replay::Replay;
 use super::scout::{Scout, Wake};
@@ -32,6 +34,8 @@ use crate::records::HostIdentity;
 
 /// Records between the thread that finds and the task that hands on. One is a few KiB.
 const CHANNEL: usize = 1024;
+/// Requests with profiles on the same way. One may be some MiB.
+const PROFILES: usize = 4;
 
 /// Makes the `memory_leak_hunter` receiver.
 pub struct Factory {
@@ -52,7 +56,11 @@ impl ReceiverFactory for Factory {
         Description {
             kind: "memory_leak_hunter",
             aliases: &[],
-            signals: &[(Signal::Logs, Stability::Beta), (Signal::Metrics, Stability::Beta)],
+            signals: &[
+                (Signal::Logs, Stability::Beta),
+                (Signal::Metrics, Stability::Beta),
+                (Signal::Profiles, Stability::Development),
+            ],
         }
     }
 
@@ -127,8 +135,11 @@ impl Component for Hunter {
         }
         let (out, records) = mpsc::channel(CHANNEL);
         let hurry = CancellationToken::new();
-        let pursuing = self.pursue(&out)?;
-        let (wake, thread) = self.thread(out)?;
+        let (profiles, profiled) = mpsc::channel(PROFILES);
+        let known = Arc::<KnownStacks>::default();
+        let pursuing =
+            self.pursue(&out, Arc::clone(&known), self.next.profiles.as_ref().map(|_| profiles))?;
+        let (wake, thread) = self.thread(out, known)?;
         let metrics = &self.blueprint.metrics;
         let mut tasks = vec![tokio::spawn(feed::logs(
             records,
@@ -140,6 +151,11 @@ impl Component for Hunter {
         if let Some(next) = &self.next.metrics {
             let interval = self.blueprint.settings.collection_interval;
             let task = feed::metrics(interval, Arc::clone(next), Arc::clone(metrics), hurry.clone());
+            tasks.push(tokio::spawn(task));
+        }
+        if let Some(next) = &self.next.profiles {
+            metrics.carries_profiles();
+            let task = feed::profiles(profiled, Arc::clone(next), Arc::clone(metrics), hurry.clone());
             tasks.push(tokio::spawn(task));
         }
         self.running = Some(Running { wake, hurry, thread, pursuing, tasks });
@@ -183,17 +199,23 @@ impl Hunter {
     fn thread(
         &self,
         out: mpsc::Sender<ResourceLogs>,
+        known: Arc<KnownStacks>,
     ) -> Result<(SyncSender<Wake>, thread::JoinHandle<Option<Estate>>), ComponentError> {
         let (wake, work) = match &self.blueprint.settings.replay {
             Some(path) => self.replay(path.clone(), out)?,
-            None => self.scout(out),
+            None => self.scout(out, known),
         };
         let thread = thread::Builder::new().name("mlh-hunt".to_owned()).spawn(work);
         Ok((wake, thread.map_err(|error| self.error(error.to_string()))?))
     }
 
     /// Looks at targets, from where the receiver before this one left off.
-    fn pursue(&self, out: &mpsc::Sender<ResourceLogs>) -> Result<Option<Pursuing>, ComponentError> {
+    fn pursue(
+        &self,
+        out: &mpsc::Sender<ResourceLogs>,
+        known_stacks: Arc<KnownStacks>,
+        profiles: Option<mpsc::Sender<ExportProfilesServiceRequest>>,
+    ) -> Result<Option<Pursuing>, ComponentError> {
         let Blueprint { settings, metrics, host, estates, desk, .. } = &self.blueprint;
         if settings.replay.is_some() {
             return Ok(None);
@@ -204,6 +226,7 @@ impl Hunter {
         let pursuit = known.unwrap_or_else(|| Pursuit::new(wanted.clone(), Arc::clone(host)));
         let (seat, desk) = (pursuit.seat(), Arc::clone(desk));
         let mut pursuer = Pursuer::new(pursuit, Arc::clone(metrics), out.clone());
+        pursuer = pursuer.profiling(profiles, known_stacks);
         let work = move || {
             if !is_new {
                 pursuer.adapt(wanted);
@@ -216,16 +239,17 @@ impl Hunter {
 
     /// Watches this host, from where the receiver before this one left off. Loading the probes takes a while, so that is
     /// done in the thread, unless it decides what may be kept.
-    fn scout(&self, out: mpsc::Sender<ResourceLogs>) -> (SyncSender<Wake>, Work) {
+    fn scout(&self, out: mpsc::Sender<ResourceLogs>, known: Arc<KnownStacks>) -> (SyncSender<Wake>, Work) {
         let (context, metrics) = (self.context.clone(), Arc::clone(&self.blueprint.metrics));
         let options = Options { btf_path: self.blueprint.settings.btf_path.clone(), ..Options::default() };
         let interval = self.blueprint.settings.rss_check_interval;
         let listen = self.listen();
         let bench = self.bench(mlh_targets::host::HostIdentity::read().page_size, Detail::Live);
-        let Estate { judge, ears, eyes } = match self.blueprint.estates.take(&self.context.id) {
+        let Estate { mut judge, ears, eyes } = match self.blueprint.estates.take(&self.context.id) {
             Some(estate) => estate.adapt(&bench, &options),
             None => Estate::new(&bench),
         };
+        judge.consult(known);
         let wake = ears.wake.clone();
         let work = move || {
             let Eyes { observer, listening, .. } = match eyes.map_or_else(|| Eyes::open(&options), Ok) {
@@ -305,88 +329,4 @@ impl Hunter {
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]
-mod tests {
-    use std::sync::Mutex;
-    use std::sync::mpsc::channel;
-    use std::time::Duration;
-
-    use mlh_pipeline::component::{ComponentId, Host};
-
-    use super::super::estate::tests::{Did, estate};
-    use super::*;
-
-    /// How long to wait for a thread; nothing passes or fails by it on a machine that works.
-    const PATIENCE: Duration = Duration::from_secs(60);
-
-    #[derive(Default)]
-    struct Reports(Mutex<Vec<Status>>);
-
-    impl Host for Reports {
-        fn report(&self, _: &ComponentId, status: Status, _: Option<String>) {
-            self.0.lock().unwrap().push(status);
-        }
-
-        fn statuses(&self) -> Vec<(ComponentId, Status, Option<String>)> {
-            Vec::new()
-        }
-    }
-
-    fn id() -> ComponentId {
-        ComponentId::parse("memory_leak_hunter").unwrap()
-    }
-
-    /// Runs a receiver until `wait` is over.
-    async fn run(factory: &Factory, yaml: &str, wait: impl FnOnce()) -> Vec<Status> {
-        let (blueprint, _) = Settings::of_text(yaml, |settings| factory.configure(settings)).unwrap();
-        let host: Arc<Reports> = Arc::default();
-        let telemetry = Arc::<Metrics>::clone(&factory.metrics);
-        let context = BuildContext { id: id(), telemetry, host: host.clone() };
-        let mut hunter = blueprint.build(context, Outputs::default()).unwrap();
-        hunter.start().await.unwrap();
-        wait();
-        hunter.shutdown().await.unwrap();
-        hunter.shutdown().await.unwrap();
-        host.0.lock().unwrap().clone()
-    }
-
-    /// Guarantees: a receiver takes over what the one before it left, looks through the same observer, has it tell
-    /// something else only where that was asked for, and leaves it again; with another `btf_path` it opens an observer
-    /// of its own; a replay touches nothing of it.
-    #[tokio::test]
-    async fn estates_are_handed_on() {
-        let host = Arc::<HostIdentity>::default();
-        let (metrics, estates) = (Arc::new(Metrics::new(&host)), Arc::<Estates>::default());
-        let findings = Arc::default();
-        let desk = Arc::default();
-        let factory = Factory { metrics, host, estates: Arc::clone(&estates), findings, desk };
-        let (sender, did) = channel();
-        estates.leave(&id(), estate(sender));
-        // the first sweep is made at once
-        let pass = || {
-            let mut before = Vec::new();
-            loop {
-                match did.recv_timeout(PATIENCE).unwrap() {
-                    Did::Pass => return before,
-                    Did::Listen(wish) => before.push(wish),
-                }
-            }
-        };
-        let tracepoint = "rss_source: tracepoint\nrss_growth_threshold: 7";
-        let crossings = Some(Crossings { threshold: 7, watched_only: false });
-        let suspects = "rss_source: tracepoint\nrss_tracepoint_scope: suspects";
-        for (yaml, asked) in [
-            ("rss_check_interval: 1h", vec![Listen { crossings: None }]),
-            ("collection_interval: 5s", Vec::new()),
-            (tracepoint, vec![Listen { crossings }]),
-            (tracepoint, Vec::new()),
-            (suspects, vec![Listen { crossings: Some(Crossings { threshold: 256, watched_only: true }) }]),
-        ] {
-            let statuses = run(&factory, yaml, || assert_eq!(pass(), asked, "{yaml}")).await;
-            assert_eq!(statuses, [Status::Ok], "{yaml}");
-        }
-        run(&factory, "replay: /dev/null", || ()).await;
-        run(&factory, "btf_path: /absent", || while did.recv_timeout(PATIENCE).is_ok() {}).await;
-        let estate = estates.take(&id()).unwrap();
-        assert_eq!(estate.eyes.unwrap().options.btf_path, Some("/absent".into()));
-    }
-}
+mod tests;

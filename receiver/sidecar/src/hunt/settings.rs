@@ -9,6 +9,7 @@ use super::scope::Scope;
 use crate::investigate::plan::{Filters, Mode, Origin, Plan, Rung};
 
 mod allocations;
+mod stacks;
 pub(crate) mod target;
 
 pub use allocations::Budget;
@@ -252,7 +253,7 @@ mod tests {
     #[test]
     fn refusals() {
         let text = "mode: targeted\nsampling_rate: 0\nrss_check_interval: 10ms\nmax_events_per_second: 0\n\
-                    target_duration: 0s\nescalation: {}\nstacks: {unwind: auto}\n";
+                    target_duration: 0s\nescalation: {}\nstacks: {unwind: guess}\n";
         let problems = read(text).expect_err("seven faults");
         let keys = [
             "mode",

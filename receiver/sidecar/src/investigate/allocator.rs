@@ -1,35 +1,7 @@
 //! Whether an allocator is at work on a stack, for whomever.
 
-use mlh_stacks::trace::{Frame, Trace};
-
-/// Functions of C allocators, without what C libraries put before their names.
-const FUNCTIONS: [&str; 22] = [
-    "malloc",
-    "calloc",
-    "realloc",
-    "reallocarray",
-    "free",
-    "cfree",
-    "memalign",
-    "aligned_alloc",
-    "posix_memalign",
-    "valloc",
-    "pvalloc",
-    "malloc_trim",
-    "sysmalloc",
-    "sysmalloc_mmap",
-    "systrim",
-    "morecore",
-    "int_malloc",
-    "int_realloc",
-    "int_free",
-    "int_memalign",
-    "mid_memalign",
-    "heap_trim",
-];
-/// Beginnings of the names of others' functions.
-const FAMILIES: [&str; 8] = ["je_", "_rjem_", "jemalloc_", "mi_", "_mi_", "tc_", "tcmalloc::", "arena_get"];
-const LIBRARIES: [&str; 3] = ["libjemalloc", "libtcmalloc", "libmimalloc"];
+use mlh_stacks::blame::allocates;
+use mlh_stacks::trace::Trace;
 
 /// What is mapped from such a stack serves allocations; the filters may have kept those from being told, so that the
 /// kernel's side knows nothing of them.
@@ -42,18 +14,10 @@ pub(super) fn is_on(trace: &Trace) -> bool {
     trace.frames.iter().take(inner).any(allocates)
 }
 
-fn allocates(frame: &Frame) -> bool {
-    let library = frame.module.rsplit('/').next().unwrap_or_default();
-    let name = frame.function.as_deref().unwrap_or_default();
-    let plain =
-        ["__GI_", "__libc_", "__glibc_"].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
-    LIBRARIES.iter().any(|known| library.starts_with(known))
-        || FAMILIES.iter().any(|family| name.starts_with(family))
-        || FUNCTIONS.contains(&plain.trim_start_matches('_'))
-}
-
 #[cfg(test)]
 mod tests {
+    use mlh_stacks::trace::Frame;
+
     use super::*;
 
     fn trace(frames: &[&str], culprit: Option<usize>, incomplete: bool) -> Trace {

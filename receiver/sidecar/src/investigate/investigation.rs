@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mlh_detect::alloc::{Brake, HitCosts, Spent, Verdict};
+use mlh_stacks::unwind::Library;
 use mlh_targets::host::{HostClock, own_cpu_time};
 
 use super::bell::Bell;
@@ -19,7 +20,7 @@ use super::told::Told;
 use super::tracer::{self, Sink, Tracer};
 use crate::hunt::scope::Scope;
 use crate::metrics::stage;
-use crate::records::Subject;
+use crate::records::{KnownSubjects, Subject};
 
 /// What has come of the time since the step before.
 #[derive(Debug, Default)]
@@ -166,10 +167,15 @@ impl Investigation {
             self.look.members.release(self.tracer.as_mut(), true);
             return Ok(Step { told: self.look.listening.lock().take_told(), ended: Some(End::OverBudget) });
         }
-        let (events, losses) = {
+        let (events, losses, apart) = {
             let mut ledger = self.look.listening.lock();
-            (ledger.take_events(), ledger.losses())
+            (ledger.take_events(), ledger.losses(), ledger.take_apart())
         };
+        for (slot, frames) in apart {
+            if let Err(reason) = self.tracer.tell_apart(slot, &frames) {
+                tracing::debug!(reason, "stacks that share a call site are not told apart");
+            }
+        }
         let lost = losses.ring > self.look.losses.ring;
         self.look.losses = losses;
         let is_gone = self.with_members(now, |members, means| members.follow(means, events, lost));
@@ -216,6 +222,18 @@ impl Investigation {
     #[must_use]
     pub fn subject(&self) -> (Subject, bool) {
         (self.look.members.subject(), self.look.members.is_group())
+    }
+
+    /// The processes that are looked at now, as records are about them.
+    #[must_use]
+    pub fn subjects(&self) -> KnownSubjects {
+        self.look.members.known()
+    }
+
+    /// The files that are open for the names of its stacks: who looks at the same processes may use them too.
+    #[must_use]
+    pub fn library(&self) -> Library {
+        self.look.members.library()
     }
 
     /// The share of the target's CPU time that was over the budget, where it was.
@@ -282,7 +300,7 @@ impl Investigation {
         if let Ok(tables) = &tables {
             evidence::want(tables, &mut look.listening.lock());
         }
-        look.listening.finish_names();
+        look.listening.finish_names(&end);
         look.take(now, tables);
         let told = look.listening.lock().take_told();
         (told, Report { ended: Some(end), ..look.report(now, top) })

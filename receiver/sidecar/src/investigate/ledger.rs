@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mlh_bpf::alloc::heard::{Block, CallSite, Change, Heard, Mapping, ProcessEvent, Slot};
-use mlh_bpf::alloc::point;
+use mlh_bpf::alloc::point::{self, FrameSize};
 use mlh_stacks::trace::Trace;
 use mlh_stacks::unwind::Stack;
 
@@ -31,6 +31,8 @@ pub(super) struct Ledger {
     events: Vec<ProcessEvent>,
     pending: Pending,
     unnamed: VecDeque<Job>,
+    /// What tells stacks apart, by address space. As many as there are stacks, at most.
+    apart: Vec<(Slot, Vec<FrameSize>)>,
     /// One has been taken out to be named.
     in_hand: bool,
     /// Nobody names any more.
@@ -69,6 +71,7 @@ impl Ledger {
             events: Vec::new(),
             pending: Pending::default(),
             unnamed: VecDeque::new(),
+            apart: Vec::new(),
             in_hand: false,
             over: false,
             emit: plan.emits(),
@@ -102,6 +105,11 @@ impl Ledger {
     /// What has happened to processes since this was asked last.
     pub(super) fn take_events(&mut self) -> Vec<ProcessEvent> {
         std::mem::take(&mut self.events)
+    }
+
+    /// What tells stacks apart that share a call site, since this was asked last.
+    pub(super) fn take_apart(&mut self) -> Vec<(Slot, Vec<FrameSize>)> {
+        std::mem::take(&mut self.apart)
     }
 
     /// What is to be told since this was asked last, as far as it has names.
@@ -167,8 +175,11 @@ impl Ledger {
                 let room = sites < MAX_SITES && traces + unnamed < MAX_TRACES && unnamed < MAX_UNNAMED;
                 let CallSite { slot, ip, depth } = copy.call_site;
                 match self.spaces.get_mut(&slot).map(|space| space.stack(copy, room)) {
-                    Some(Taken::New(identity)) => {
+                    Some(Taken::New(identity, apart)) => {
                         self.unnamed.push_back(Job { slot, place: (ip, depth), identity });
+                        let is_news = !apart.is_empty();
+                        self.apart.extend(is_news.then_some((slot, apart)));
+                        return is_news;
                     }
                     Some(Taken::NoRoom) => self.losses.stacks += 1,
                     Some(Taken::Known) | None => {}

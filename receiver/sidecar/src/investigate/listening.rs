@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use super::bell::Bell;
 use super::inbox::Inbox;
 use super::ledger::Ledger;
-use super::plan::Plan;
+use super::plan::{End, Plan};
 use super::tracer::Sink;
 
 /// At the end of a look its last stacks get so long to be named.
 const LAST_NAMES: Duration = Duration::from_secs(30);
+/// Where the sidecar itself is to end, somebody waits for that.
+const LAST_NAMES_OF_ALL: Duration = Duration::from_secs(2);
 
 /// The ledger and the threads that fill it.
 pub(super) struct Listening {
@@ -99,8 +101,8 @@ impl Listening {
     }
 
     /// Waits until what has been heard is named, as far as there is time for it.
-    pub(super) fn finish_names(&self) {
-        self.settle_names(LAST_NAMES);
+    pub(super) fn finish_names(&self, end: &End) {
+        self.settle_names(if *end == End::Shutdown { LAST_NAMES_OF_ALL } else { LAST_NAMES });
     }
 }
 

@@ -1,5 +1,6 @@
 //! The processes of a target: who they are, what they map, and the probes in them.
 
+mod capturing;
 mod intake;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -14,19 +15,20 @@ use mlh_targets::points::{Finder, Wish};
 use mlh_targets::process::ProcessReading;
 use mlh_targets::sweep::{ProcSweep, ProcView};
 
+use self::capturing::Capturing;
 use self::intake::{Executed, Mapped};
 use super::evidence::Evidence;
 use super::investigation::OpenError;
 use super::listening::Listening;
 use super::placing;
-use super::plan::Plan;
+use super::plan::{Plan, Rung};
 use super::quarry::Quarry;
 use super::report::Member;
 use super::space::Shared;
 use super::tables::Tables;
 use super::tracer::Tracer;
 use crate::hunt::scope::Scope;
-use crate::records::Subject;
+use crate::records::{KnownSubjects, Subject};
 
 /// Processes that are looked at, at once.
 pub(super) const MAX_MEMBERS: usize = 256;
@@ -37,7 +39,7 @@ const MAX_NOTES: usize = 64;
 /// What a process has loaded is looked at again this often at most: its maps cost it, and its files cost the agent.
 const SETTLED: Duration = Duration::from_secs(1);
 /// For the names of what an ended process has done everybody else waits no longer.
-const NAMES: Duration = Duration::from_millis(500);
+const NAMES: Duration = Duration::from_millis(100);
 /// A process that could not be admitted is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -51,6 +53,8 @@ struct Living {
     /// Files that have had their probes.
     files: HashSet<FileId>,
     cpu_ns: u64,
+    /// How its stacks are captured.
+    capture: Capturing,
     /// It has loaded code since it was looked at.
     stale: bool,
     looked: Instant,
@@ -72,6 +76,8 @@ pub(super) struct Members {
     finder: Finder,
     shared: Shared,
     page_size: u64,
+    /// No probes.
+    unprobed: bool,
     sweep: ProcSweep,
     living: BTreeMap<Slot, Living>,
     /// Who came last, for when nobody is left.
@@ -108,9 +114,10 @@ impl Members {
             shared: Shared {
                 max_frames: plan.filters.max_frames,
                 unwind: plan.filters.unwind,
-                library: Library::default(),
+                library: plan.filters.library(),
             },
             page_size: mlh_targets::host::HostIdentity::read().page_size,
+            unprobed: plan.rung == Rung::GrowthStacks,
             sweep,
             living: BTreeMap::new(),
             newest: None,
@@ -201,6 +208,16 @@ impl Members {
     pub(super) fn subjects(&self, of: &HashMap<Slot, u64>) -> Vec<(Arc<Subject>, u64)> {
         let living = self.living.iter().filter_map(|(slot, living)| Some((living, of.get(slot)?)));
         living.map(|(living, bytes)| (Arc::clone(&living.subject), *bytes)).collect()
+    }
+
+    /// All of them that are there, by pid.
+    pub(super) fn known(&self) -> KnownSubjects {
+        self.living.values().map(|living| (living.member.pid, Arc::clone(&living.subject))).collect()
+    }
+
+    /// The files that are open for the names of its stacks.
+    pub(super) fn library(&self) -> Library {
+        self.shared.library.clone()
     }
 
     /// The target as records are about it.

@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mlh_stacks::unwind::Unwind;
+use mlh_stacks::debuginfod::{Debuginfod, Options};
+use mlh_stacks::unwind::{Library, Unwind};
 
 /// Whom to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,20 @@ pub enum Rung {
     Targeted,
     /// Every allocation, each told.
     Debug,
+    /// No allocation: who touches memory that stays, with no probe in the target. See [`growth_stacks`](crate::growth_stacks).
+    GrowthStacks,
+}
+
+impl Rung {
+    /// What is seen, in words.
+    #[must_use]
+    pub fn sees(self) -> &'static str {
+        match self {
+            Self::Targeted => "what the filters let through",
+            Self::Debug => "every allocation",
+            Self::GrowthStacks => "who touches memory that stays",
+        }
+    }
 }
 
 /// What the sidecar is doing.
@@ -58,6 +73,7 @@ impl Mode {
             Self::GrowthDetection => "growth_detection",
             Self::Investigating(Rung::Targeted) => "targeted",
             Self::Investigating(Rung::Debug) => "debug",
+            Self::Investigating(Rung::GrowthStacks) => "growth_stacks",
         }
     }
 }
@@ -111,6 +127,8 @@ pub struct Filters {
     pub max_frames: usize,
     /// How they are unwound.
     pub unwind: Unwind,
+    /// Who is asked for debug information that is not here. `None`: nobody.
+    pub debuginfod: Option<Debuginfod>,
     /// Type information of the running kernel.
     pub btf_path: Option<PathBuf>,
 }
@@ -129,8 +147,28 @@ impl Default for Filters {
             overhead_budget: Some(0.001),
             max_frames: 64,
             unwind: Unwind::Auto,
+            debuginfod: None,
             btf_path: None,
         }
+    }
+}
+
+impl Filters {
+    /// How servers of debug information are asked, where some are named; it names none.
+    #[must_use]
+    pub fn debuginfod() -> Debuginfod {
+        Debuginfod {
+            servers: Vec::new(),
+            cache_dir: PathBuf::from("/var/cache/memory-leak-hunter/debuginfod"),
+            max_bytes: 1 << 30,
+            timeout: Duration::from_secs(30),
+        }
+    }
+
+    /// For one look: what its stacks get their names from.
+    #[must_use]
+    pub fn library(&self) -> Library {
+        Library::with(Options { debuginfod: self.debuginfod.clone() })
     }
 }
 

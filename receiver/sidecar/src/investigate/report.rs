@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mlh_detect::growth_stacks::Pattern;
 use mlh_stacks::trace::Trace;
 use mlh_targets::points::{BlindSpot, Runtime};
 
@@ -129,6 +130,33 @@ pub struct GrowthStack {
     pub cohorts: Vec<u64>,
     /// Bytes a second of `bytes`, over the cohorts old enough to be judged.
     pub velocity: f64,
+    /// How `cohorts` lie.
+    pub pattern: Pattern,
+    /// Of `bytes`, what both halves of the look have alike.
+    pub steady_bytes: u64,
+}
+
+impl GrowthStack {
+    /// Adds the same stack of elsewhere. The pattern stays that of the one that came first.
+    pub fn add(&mut self, other: &Self) {
+        let counts = [
+            (&mut self.bytes, other.bytes),
+            // wider than that of independent samples, never narrower
+            (&mut self.error_bytes, other.error_bytes),
+            (&mut self.touched_bytes, other.touched_bytes),
+            (&mut self.samples, other.samples),
+            (&mut self.survivors, other.survivors),
+            (&mut self.steady_bytes, other.steady_bytes),
+        ];
+        for (sum, other) in counts {
+            *sum = sum.saturating_add(other);
+        }
+        for (sum, other) in self.cohorts.iter_mut().zip(&other.cohorts) {
+            *sum = sum.saturating_add(*other);
+        }
+        self.share += other.share;
+        self.velocity += other.velocity;
+    }
 }
 
 /// Sums over everything, requested bytes.

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mlh_bpf::alloc::heard::{CallSite, Change, Mapping, StackCopy};
-use mlh_bpf::alloc::point::Operation;
+use mlh_bpf::alloc::point::{FrameSize, Operation};
 use mlh_bpf::capture::{self, Capture};
 use mlh_detect::alloc::{MapChange, Mappings};
 use mlh_stacks::modules::Modules;
-use mlh_stacks::python::PythonFrame;
+use mlh_stacks::python::{CodeLayout, PythonFrame};
 use mlh_stacks::trace::Trace;
 use mlh_stacks::unwind::{Captured, Library, Stack, Unwind, Unwinder};
 
 use super::allocator;
+use super::apart::Shape;
 use crate::records::Subject;
 
 /// What the process maps is not read anew sooner than this: reading holds up the target's own mapping.
@@ -73,6 +74,7 @@ struct Variant {
     known_as: u64,
     /// How often it was seen.
     seen: u32,
+    shape: Shape,
     naming: Naming,
 }
 
@@ -115,12 +117,12 @@ impl Site {
 }
 
 /// What became of a stack that was handed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Taken {
     /// It is known.
     Known,
-    /// It is to be named.
-    New(u64),
+    /// It is to be named, by its identity; and where the call site has another one, what tells them apart.
+    New(u64, Vec<FrameSize>),
     /// There was no room for it.
     NoRoom,
 }
@@ -154,6 +156,16 @@ impl Space {
         self.mapped = Some((since, mappings));
     }
 
+    /// The kernel may follow the frame pointers of its stacks.
+    pub(super) fn keeps_frame_pointers(&self) -> bool {
+        self.unwinder.keeps_frame_pointers()
+    }
+
+    /// Where its Python interpreter keeps the names of what it runs.
+    pub(super) fn set_python(&mut self, layout: CodeLayout) {
+        self.unwinder.set_python(Some(layout));
+    }
+
     /// Code has been loaded or unloaded.
     pub(super) fn code_changed(&mut self) {
         self.stale = true;
@@ -185,9 +197,10 @@ impl Space {
         if !room && !self.sites.contains_key(&place) {
             return Taken::NoRoom;
         }
-        let Capture { ip, sp, bp, ref stack, truncated, ref chain, ref python } = copy.capture;
+        let Capture { ip, sp, bp, ref stack, truncated, ref chain, ref returns, ref python } = copy.capture;
         let python: Vec<_> = python.iter().map(python_frame).collect();
-        let captured = Captured { ip, interrupted: false, sp, bp, stack, truncated, chain, python: &python };
+        let captured =
+            Captured { ip, interrupted: false, sp, bp, stack, truncated, chain, returns, python: &python };
         let mut unwound = self.unwinder.unwind(&captured);
         if self.unwinder.is_stale() && self.read_modules(STRANGE) {
             unwound = self.unwinder.unwind(&captured);
@@ -205,13 +218,12 @@ impl Space {
         if stacks >= VARIANTS || (!room && stacks > 0) {
             return Taken::Known;
         }
-        site.variants.push(Variant {
-            identity,
-            known_as: identity,
-            seen: 1,
-            naming: Naming::Waits(Box::new(unwound)),
-        });
-        Taken::New(identity)
+        let shape = Shape::of(&unwound);
+        let others = site.variants.iter().filter(|variant| variant.seen > 0);
+        let apart = others.map(|other| shape.apart(&other.shape, place.0)).find(|frames| !frames.is_empty());
+        let naming = Naming::Waits(Box::new(unwound));
+        site.variants.push(Variant { identity, known_as: identity, seen: 1, shape, naming });
+        Taken::New(identity, apart.unwrap_or_default())
     }
 
     /// Has a call site of which no stack has come named by its address. `None`: it has something already.
@@ -221,8 +233,8 @@ impl Space {
         }
         let stack = self.unwinder.unwind(&Captured { ip, truncated: true, ..Captured::default() });
         let identity = stack.identity();
-        let variant =
-            Variant { identity, known_as: identity, seen: 0, naming: Naming::Waits(Box::new(stack)) };
+        let (shape, naming) = (Shape::of(&stack), Naming::Waits(Box::new(stack)));
+        let variant = Variant { identity, known_as: identity, seen: 0, shape, naming };
         self.sites.insert((ip, depth), Site { variants: vec![variant], ..Site::default() });
         Some(identity)
     }
@@ -287,7 +299,7 @@ impl Space {
     }
 }
 
-fn python_frame(frame: &capture::PythonFrame) -> PythonFrame {
+pub(crate) fn python_frame(frame: &capture::PythonFrame) -> PythonFrame {
     let capture::PythonFrame { code, instruction, is_entry } = *frame;
     PythonFrame { code, instruction, is_entry }
 }

@@ -1,12 +1,14 @@
 //! For tests: a kernel's side that does as it is told, and processes to look at.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mlh_bpf::alloc::heard::{AllocCounters, CallSite, Heard, HitCosts, LiveBlock, Slot, Sums, Totals};
-use mlh_bpf::alloc::point::{Operation, Point, Wrapper};
+use mlh_bpf::alloc::point::{FrameSize, Operation, Point, Wrapper};
+use mlh_bpf::python::PythonLayout;
 
 use super::bell::Bell;
 use super::investigation::{Investigation, OpenError};
@@ -23,6 +25,9 @@ pub(crate) struct Fake {
     pub(crate) sink: Option<Sink>,
     pub(crate) admitted: Vec<u32>,
     pub(crate) attached: Vec<Point>,
+    pub(crate) walks: Vec<(Slot, bool)>,
+    pub(crate) pythons: Vec<Slot>,
+    pub(crate) apart: Vec<(Slot, Vec<FrameSize>)>,
     pub(crate) released: Vec<Slot>,
     pub(crate) forgotten: Vec<Slot>,
     pub(crate) call_sites: Vec<(CallSite, Totals)>,
@@ -96,6 +101,21 @@ impl Tracer for Kernel {
         Ok(())
     }
 
+    fn walk(&mut self, slot: Slot, by_kernel: bool) -> Result<(), String> {
+        self.with(|fake| fake.walks.push((slot, by_kernel)));
+        Ok(())
+    }
+
+    fn tell_apart(&mut self, slot: Slot, frames: &[FrameSize]) -> Result<(), String> {
+        self.with(|fake| fake.apart.push((slot, frames.to_vec())));
+        Ok(())
+    }
+
+    fn set_python(&mut self, slot: Slot, _: &PythonLayout) -> Result<(), String> {
+        self.with(|fake| fake.pythons.push(slot));
+        Ok(())
+    }
+
     fn release(&mut self, slot: Slot) {
         self.with(|fake| fake.released.push(slot));
     }
@@ -136,6 +156,16 @@ impl Waiting {
     pub(crate) fn start() -> Self {
         let mut command = Command::new("cat");
         Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    /// A Python interpreter, once it runs a program.
+    pub(crate) fn python() -> Self {
+        let mut command = Command::new("python3");
+        command.args(["-c", "import sys\nprint(1, flush=True)\nsys.stdin.read()"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = [0; 2];
+        child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+        Self(child)
     }
 
     pub(crate) fn pid(&self) -> u32 {

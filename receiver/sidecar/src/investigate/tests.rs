@@ -6,6 +6,7 @@ use mlh_bpf::alloc::heard::{CallSite, Change, Heard, Mapping, ProcessEvent, Slot
 use mlh_bpf::alloc::point::Operation;
 use mlh_bpf::capture::Capture;
 use mlh_pipeline::config::Settings;
+use mlh_stacks::unwind::Unwind;
 
 use super::investigation::{Investigation, OpenError};
 use super::plan::{End, Plan, Rung};
@@ -49,6 +50,36 @@ fn a_process() {
     let report = close(look, &kernel, started + seconds(21), End::Elapsed);
     assert_eq!((report.ended, report.stacks.len()), (Some(End::Elapsed), 1));
     assert_eq!(kernel.with(|fake| fake.released.clone()), [SLOT]);
+}
+
+/// Guarantees: the kernel follows frame pointers where that was asked for, and copies stacks where it was not and the C library
+/// keeps none.
+#[test]
+fn stacks_are_captured_as_asked() {
+    for (unwind, walks) in [(Unwind::FramePointers, vec![(SLOT, true)]), (Unwind::Dwarf, vec![])] {
+        let (process, kernel) = (Waiting::start(), Kernel::default());
+        let mut asked = plan(process.pid(), Rung::Debug);
+        asked.filters.unwind = unwind;
+        let look = open(&asked, &kernel);
+        assert_eq!(kernel.with(|fake| fake.walks.clone()), walks, "{unwind:?}");
+        close(look, &kernel, seconds(1), End::Elapsed);
+    }
+}
+
+/// Guarantees: what a Python interpreter runs is asked for, and of other programs it is not.
+///
+/// Needs: python3, 3.8 to 3.14.
+#[test]
+fn python_is_found() {
+    for (process, pythons) in [(Waiting::python(), vec![SLOT]), (Waiting::start(), Vec::new())] {
+        let kernel = Kernel::default();
+        let mut look = open(&plan(process.pid(), Rung::Debug), &kernel);
+        assert_eq!(kernel.with(|fake| fake.pythons.clone()), pythons);
+        let report = look.report(seconds(1), 0);
+        let hidden = report.members[0].blind_spots.iter().any(|blind| blind.what.contains("of Python"));
+        assert!(!hidden, "{:?}", report.members[0].blind_spots);
+        close(look, &kernel, seconds(1), End::Elapsed);
+    }
 }
 
 /// Guarantees: what is older than `min_unfreed_age` is told, once in `stack_dedup_window`, with its oldest block and how

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use mlh_bpf::alloc::heard::{AllocCounters, CallSite, Heard, HitCosts, LiveBlock, Slot, Totals};
-use mlh_bpf::alloc::point::{Point, Wrapper};
+use mlh_bpf::alloc::point::{FrameSize, Point, Wrapper};
+use mlh_bpf::python::PythonLayout;
 
 use super::investigation::OpenError;
-use super::plan::Plan;
+use super::plan::{Plan, Rung};
 
 #[cfg(all(target_os = "linux", feature = "ebpf"))]
 mod kernel;
@@ -20,6 +21,11 @@ mod kernel {
         Err(OpenError::Host(reason.to_owned()))
     }
 }
+
+mod nothing;
+
+#[cfg(all(target_os = "linux", feature = "ebpf"))]
+pub(crate) use kernel::allow_open_files;
 
 /// Where what the kernel tells is handed to, on a thread of its own.
 pub(super) type Sink = Box<dyn FnMut(Heard) + Send>;
@@ -46,6 +52,12 @@ pub(super) trait Tracer: Send {
     fn wrappers(&mut self, slot: Slot, wrappers: &[Wrapper]) -> Result<(), String>;
     /// Does not track its smaller allocations: the probes do not see all of their frees.
     fn least(&mut self, slot: Slot, bytes: u64) -> Result<(), String>;
+    /// The kernel follows the frame pointers of its stacks instead of copying them.
+    fn walk(&mut self, slot: Slot, by_kernel: bool) -> Result<(), String>;
+    /// Call sites are told apart by their callers, over these frames.
+    fn tell_apart(&mut self, slot: Slot, frames: &[FrameSize]) -> Result<(), String>;
+    /// Its stacks tell what Python was running.
+    fn set_python(&mut self, slot: Slot, layout: &PythonLayout) -> Result<(), String>;
     /// Takes its probes out; what is known of it stays.
     fn release(&mut self, slot: Slot);
     /// Removes what is known of it.
@@ -64,5 +76,5 @@ pub(super) trait Tracer: Send {
 
 /// Loads the programs for a look; nothing is attached yet.
 pub(super) fn open(plan: &Plan, sink: Sink) -> Result<Box<dyn Tracer>, OpenError> {
-    kernel::open(plan, sink)
+    if plan.rung == Rung::GrowthStacks { Ok(nothing::open(sink)) } else { kernel::open(plan, sink) }
 }

@@ -147,7 +147,7 @@ impl Instruments {
                 &meter,
                 "memory_leak_hunter_dropped_events",
                 "{event}",
-                "Log records and metric points that were lost, by stage and signal",
+                "Log records, metric points and samples of profiles that were lost, by stage and signal",
             ),
             rss_growth_detected: counter(
                 &meter,
@@ -172,7 +172,7 @@ impl Instruments {
                 &meter,
                 "memory_leak_hunter_exported_items",
                 "{item}",
-                "Log records and metric points that an exporter delivered",
+                "Log records, metric points and samples of profiles that an exporter delivered",
             ),
             allocations_tracked: counter(
                 &meter,
@@ -209,10 +209,18 @@ impl Instruments {
         }
         let receiver = RECEIVER_STAGES.map(|stage| (stage, Signal::Logs));
         let pipeline = pipeline_stages().flat_map(|stage| [(stage, Signal::Logs), (stage, Signal::Metrics)]);
-        for (stage, signal) in receiver.into_iter().chain(pipeline) {
-            let labels = [KeyValue::new("stage", stage), KeyValue::new("signal", signal.name())];
-            self.dropped_events.add(0, &labels);
-        }
+        receiver.into_iter().chain(pipeline).for_each(|(stage, signal)| self.none_dropped(stage, signal));
+    }
+
+    /// Few have a pipeline for profiles: its series are there where it is.
+    pub(super) fn start_profiles_at_zero(&self) {
+        let stages = std::iter::once(stage::CHANNEL).chain(pipeline_stages());
+        stages.for_each(|stage| self.none_dropped(stage, Signal::Profiles));
+    }
+
+    fn none_dropped(&self, stage: &'static str, signal: Signal) {
+        let labels = [KeyValue::new("stage", stage), KeyValue::new("signal", signal.name())];
+        self.dropped_events.add(0, &labels);
     }
 }
 

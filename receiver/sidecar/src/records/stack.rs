@@ -2,40 +2,68 @@
 
 use mlh_stacks::trace::{Frame, Trace};
 
-use super::words::printable;
+use super::words::{last, printable};
 
-/// Instances of templates have names without end.
+/// Characters of a name or a path: instances of templates have names without end.
 const LONGEST_NAME: usize = 400;
-/// A stack is one attribute, and collectors cut long ones.
+/// Frames of a stack that are told.
+pub(super) const MOST_FRAMES: usize = 64;
+/// A stack is one attribute, and log stores cut or refuse long ones. Bytes, with what is said of the rest.
 const LONGEST_STACK: usize = 16 * 1024;
+/// Bytes of these, for what is said of the rest.
+const LONGEST_END: usize = 256;
+/// The last line begins with it.
+const ELLIPSIS: &str = "... ";
 
-/// One frame a line, innermost first: `function (file:line) [module+0xoffset]`.
+/// One frame a line, innermost first: `function (file:line) [module+0xoffset]`. The last line says how many frames are left out, and
+/// why the stack ends early.
 pub(super) fn lines(trace: &Trace) -> String {
     let mut text = String::new();
-    for (index, frame) in trace.frames.iter().enumerate() {
-        let line = format!("{} [{}]", named(frame), place(frame));
-        if text.len() + line.len() > LONGEST_STACK {
-            text.push_str(&format!("... and {} more", trace.frames.len() - index));
-            return text;
-        }
-        if index > 0 {
-            text.push('\n');
+    let mut told = 0;
+    for frame in trace.frames.iter().take(MOST_FRAMES) {
+        let line = format!("{} [{}]\n", named(frame), place(frame));
+        if text.len() + line.len() > LONGEST_STACK - LONGEST_END {
+            break;
         }
         text.push_str(&line);
+        told += 1;
     }
-    if let Some(reason) = &trace.incomplete {
-        text.push_str(&format!("\n... {}", printable(reason)));
+    let left = trace.frames.len() - told;
+    match rest((left > 0).then(|| format!("and {left} more")), trace) {
+        Some(rest) => text.extend([ELLIPSIS, &rest]),
+        None => text.truncate(text.trim_end().len()),
     }
     text
+}
+
+/// What is said of a stack behind its frames: those that are `left` out, and why it ends early. Of bounded length and on one line.
+pub(super) fn rest(left: Option<String>, trace: &Trace) -> Option<String> {
+    let rest: Vec<_> = left.into_iter().chain(trace.incomplete.as_deref().map(printable)).collect();
+    (!rest.is_empty()).then(|| short(rest.join("; "), LONGEST_END - ELLIPSIS.len()))
+}
+
+/// The same for the same stack everywhere, as reports write it.
+pub(super) fn hash(trace: &Trace) -> String {
+    format!("{:016x}", trace.hash)
+}
+
+/// A function's name, of bounded length and on one line.
+pub(super) fn name(function: &str) -> String {
+    first(&printable(function), LONGEST_NAME)
+}
+
+/// The path of a source file, of bounded length and on one line: its end says more than its beginning.
+pub(super) fn file(path: &str) -> String {
+    last(&printable(path), LONGEST_NAME)
 }
 
 /// `function (file:line)`, as far as it is known.
 pub(super) fn named(frame: &Frame) -> String {
     let Some(function) = &frame.function else { return place(frame) };
-    let function = shortened(&printable(function));
-    match (&frame.file, frame.line) {
-        (Some(file), Some(line)) => format!("{function} ({}:{line})", printable(file)),
-        (Some(file), None) => format!("{function} ({})", printable(file)),
+    let function = name(function);
+    match (frame.file.as_deref().map(file), frame.line) {
+        (Some(file), Some(line)) => format!("{function} ({file}:{line})"),
+        (Some(file), None) => format!("{function} ({file})"),
         (None, _) => function,
     }
 }
@@ -43,14 +71,29 @@ pub(super) fn named(frame: &Frame) -> String {
 /// `module+0xoffset`, the module by its base name.
 fn place(frame: &Frame) -> String {
     let module = frame.module.rsplit('/').next().unwrap_or_default();
-    format!("{}+{:#x}", printable(module), frame.offset)
+    format!("{}+{:#x}", name(module), frame.offset)
 }
 
-fn shortened(name: &str) -> String {
-    if name.chars().count() <= LONGEST_NAME {
-        return name.to_owned();
+/// At most so many characters.
+fn first(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
     }
-    name.chars().take(LONGEST_NAME - 1).chain(['…']).collect()
+    text.chars().take(most - 1).chain(['…']).collect()
+}
+
+/// At most so many bytes, with what stands for the rest.
+fn short(mut text: String, most: usize) -> String {
+    const REST: char = '…';
+    if text.len() <= most {
+        return text;
+    }
+    let most = most.saturating_sub(REST.len_utf8());
+    let end =
+        text.char_indices().map(|(at, char)| at + char.len_utf8()).take_while(|end| *end <= most).last();
+    text.truncate(end.unwrap_or(0));
+    text.push(REST);
+    text
 }
 
 #[cfg(test)]
@@ -80,11 +123,43 @@ mod tests {
         assert_eq!(lines(&trace), expected);
     }
 
-    /// Guarantees: neither a long name nor a long stack makes a record of any size.
+    /// Guarantees: neither long names nor many frames nor a long reason make a stack of any size: at most 64 frames and
+    /// 16 KiB are told, in whole lines, and how many frames are missing; the reason for a stack's end stands there also then,
+    /// whole up to 250 bytes.
     #[test]
     fn bounds() {
-        let frames = vec![frame(Some(&"x".repeat(10_000)), None); 1000];
-        let text = lines(&Trace { frames, ..Trace::default() });
-        assert!(text.len() <= LONGEST_STACK + 100 && text.ends_with(" more"), "{}", text.len());
+        let told = |name: &str, count: usize, incomplete: Option<String>| {
+            let trace =
+                Trace { frames: vec![frame(Some(name), Some(7)); count], incomplete, ..Trace::default() };
+            let text = lines(&trace);
+            assert!(text.len() <= LONGEST_STACK, "{}", text.len());
+            text
+        };
+        let deep = told("f", 200, None);
+        assert_eq!((deep.lines().count(), deep.lines().last()), (65, Some("... and 136 more")));
+        assert_eq!(told("f", 64, None).lines().count(), 64);
+        let wide = told(&"é".repeat(10_000), 64, None);
+        let frames = wide.lines().count() - 1;
+        assert_eq!(wide.lines().last().unwrap(), format!("... and {} more", 64 - frames));
+        assert!(wide.lines().take(frames).all(|line| line.ends_with("[api+0x1a2b]")) && frames > 15);
+        let reason = "é".repeat(125);
+        let end = |count, reason: &str| {
+            told("f", count, Some(reason.to_owned())).lines().last().map(str::to_owned).unwrap()
+        };
+        assert_eq!(end(3, &reason), format!("... {reason}"));
+        assert_eq!(end(200, &reason[..200]), format!("... and 136 more; {}", &reason[..200]));
+        let longer = end(200, &"é".repeat(1000));
+        assert!(longer.starts_with("... and 136 more; éé") && longer.ends_with("é…"), "{longer}");
+        assert!((LONGEST_END - 3..=LONGEST_END).contains(&longer.len()), "{}", longer.len());
+    }
+
+    /// Guarantees: of a path of any length at most 400 characters are told, its end.
+    #[test]
+    fn long_paths() {
+        let deep =
+            Frame { file: Some(format!("{}/session.cc", "/é".repeat(5000))), ..frame(Some("f"), Some(7)) };
+        let told = named(&deep);
+        assert!(told.starts_with("f (…") && told.ends_with("/é/session.cc:7)"), "{told}");
+        assert_eq!(told.chars().count(), "f (".len() + LONGEST_NAME + ":7)".len());
     }
 }

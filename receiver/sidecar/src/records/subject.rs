@@ -1,5 +1,6 @@
 //! The process or container a finding is about, and the Resource it becomes.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use mlh_targets::cgroup_reading::is_made_up;
@@ -34,6 +35,9 @@ pub struct Subject {
     /// Path of the cgroup whose limit the finding speaks of.
     pub limit_path: Option<String>,
 }
+
+/// Processes that are looked at, by pid.
+pub type KnownSubjects = Vec<(u32, Arc<Subject>)>;
 
 impl Subject {
     /// The name people know the program by: its executable's base name, else its command, else `unknown`.

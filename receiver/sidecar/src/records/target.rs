@@ -94,10 +94,17 @@ impl Encoder {
     }
 }
 
-fn traced(attributes: &mut Attributes, trace: &Trace) {
-    attributes.text_if(semconv::CALLER, trace.culprit_frame().map(stack::named).as_deref());
-    attributes.text(semconv::STACK, stack::lines(trace));
-    attributes.text(semconv::STACK_HASH, format!("{:016x}", trace.hash));
+/// The stack, and of the frame to blame what is known, each in an attribute of its own as well.
+pub(super) fn traced(attributes: &mut Attributes, trace: &Trace) {
+    let culprit = trace.culprit_frame();
+    attributes.text_if(semconv::CALLER, culprit.map(stack::named).as_deref());
+    let function = culprit.and_then(|frame| frame.function.as_deref());
+    attributes.text_if(semconv::CODE_FUNCTION_NAME, function.map(stack::name).as_deref());
+    let file = culprit.and_then(|frame| frame.file.as_deref());
+    attributes.text_if(semconv::CODE_FILE_PATH, file.map(stack::file).as_deref());
+    attributes.integer_if(semconv::CODE_LINE_NUMBER, culprit.and_then(|frame| frame.line).map(u64::from));
+    attributes.text(semconv::CODE_STACKTRACE, stack::lines(trace));
+    attributes.text(semconv::STACK_HASH, stack::hash(trace));
 }
 
 fn hex(address: u64) -> String {
@@ -149,6 +156,7 @@ fn mode_sentence(change: &ModeChange) -> String {
             let what = match rung {
                 Rung::Targeted => "the allocations that the filters let through",
                 Rung::Debug => "every allocation",
+                Rung::GrowthStacks => "who touches memory that stays",
             };
             let length = change
                 .duration

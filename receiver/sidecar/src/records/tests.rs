@@ -9,6 +9,7 @@ use super::*;
 
 mod containers;
 mod oom;
+mod profiles;
 mod target;
 
 const CONTAINER: &str = "4f1e5c9ab012d3e4f5061728394a5b6c7d8e9f00112233445566778899aabbcc";
@@ -97,7 +98,7 @@ fn detected(end: Option<Exhaustion>) -> Finding {
 }
 
 fn encoded(finding: &Finding, subject: &Subject) -> (Vec<KeyValue>, LogRecord) {
-    let mut logs = Encoder::new(Arc::new(host()), 4096).encode(finding, subject, &clock());
+    let mut logs = Encoder::new(Arc::new(host()), 4096).encode(finding, subject, None, &clock());
     let mut scope = logs.scope_logs.remove(0);
     (logs.resource.unwrap().attributes, scope.log_records.remove(0))
 }
@@ -352,7 +353,8 @@ fn growth_suspicion_and_clearance() {
 #[test]
 fn pages_follow_the_kernel() {
     for (page_size, pages) in [(65_536, "747"), (0, "11962")] {
-        let logs = Encoder::new(Arc::new(host()), page_size).encode(&detected(None), &subject(), &clock());
+        let logs =
+            Encoder::new(Arc::new(host()), page_size).encode(&detected(None), &subject(), None, &clock());
         let attributes = shown(&logs.scope_logs[0].log_records[0].attributes);
         assert!(
             attributes.contains(&("memory_leak_hunter.rss_pages", pages.to_owned())),
@@ -364,7 +366,7 @@ fn pages_follow_the_kernel() {
 /// Guarantees: scope and schema are named on every record.
 #[test]
 fn the_scope() {
-    let logs = Encoder::new(Arc::new(host()), 4096).encode(&detected(None), &subject(), &clock());
+    let logs = Encoder::new(Arc::new(host()), 4096).encode(&detected(None), &subject(), None, &clock());
     let scope = logs.scope_logs[0].scope.as_ref().unwrap();
     assert_eq!(
         (scope.name.as_str(), scope.version.as_str()),

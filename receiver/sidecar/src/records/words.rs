@@ -12,12 +12,16 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// The end of a long path: its beginning is the same for all pods.
 pub(crate) fn tail(path: &str) -> String {
-    const LONGEST: usize = 80;
-    let length = path.chars().count();
-    if length <= LONGEST {
-        return path.to_owned();
+    last(path, 80)
+}
+
+/// At most so many characters, from the end.
+pub(crate) fn last(text: &str, most: usize) -> String {
+    let length = text.chars().count();
+    if length <= most {
+        return text.to_owned();
     }
-    std::iter::once('…').chain(path.chars().skip(length - LONGEST + 1)).collect()
+    std::iter::once('…').chain(text.chars().skip(length - most + 1)).collect()
 }
 
 pub(crate) fn size(bytes: u64) -> String {

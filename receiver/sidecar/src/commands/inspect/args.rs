@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{ArgGroup, ValueEnum};
+use mlh_stacks::debuginfod::Debuginfod;
+use mlh_stacks::unwind::Unwind;
 
 use crate::investigate::plan::{Filters, Origin, Plan, Rung, Target};
 
@@ -13,11 +15,17 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// More than that of a sidecar's own look: somebody waits for this one, and it is over soon.
 const BUDGET: f64 = 0.01;
 
+/// Stacks in a flame graph or a profile. What they leave out is too small to be seen.
+const DRAWN: usize = 1000;
+
 const EXAMPLES: &str = "\
 Examples:
   memory-leak-hunter inspect --pid 4711
   memory-leak-hunter inspect --container 4f1e --duration 5m --min-allocation-size 1KiB
   memory-leak-hunter inspect --pid 4711 --mode debug -o json > report.json
+  memory-leak-hunter inspect --pid 4711 -o html > report.html
+  memory-leak-hunter inspect --pid 4711 -o svg > flames.svg
+  memory-leak-hunter inspect --pid 4711 -o pprof > heap.pb.gz && go tool pprof -top heap.pb.gz
 
 SIGINT (Ctrl-C) or SIGTERM ends the look early, with the report of what was seen; a second one ends it at once.
 
@@ -43,7 +51,8 @@ pub struct Args {
     /// How long to look, 1s to 1h. What grows steadily shows from 36s on; from 3m on the verdict has a confidence
     #[arg(long, default_value = "60s", value_parser = duration)]
     duration: Duration,
-    /// How closely. `debug` sees every allocation, and costs the target microseconds for each
+    /// How closely. `debug` sees every allocation, and costs the target microseconds for each; `growth_stacks` sees none, and
+    /// with no probe in the target whoever touches memory that stays, in any language, as all modes do beside their probes
     #[arg(long, value_enum, default_value_t = Mode::Targeted)]
     mode: Mode,
     /// In targeted mode smaller allocations are passed over, such as 512, 10KiB or 1MiB
@@ -52,13 +61,19 @@ pub struct Args {
     /// In targeted mode one in N is tracked of the allocations below 1 MiB
     #[arg(long, value_name = "N", default_value_t = Filters::default().sampling_rate, value_parser = clap::value_parser!(u32).range(1..))]
     sampling_rate: u32,
-    /// Of the target's CPU time, or of one CPU where it uses less; a look that costs more for a second loses its probes [default: 1% in targeted mode, none in debug mode]
+    /// What the probes may cost of the target's CPU time, or of one CPU where it uses less; a look of which they cost more for a second ends. Not in `growth_stacks` mode, which has none [default: 1% in targeted mode, none in debug mode]
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     overhead_budget: Option<f64>,
-    /// So many stacks in the report, those that hold the most; 0 for all
+    /// How stacks are unwound
+    #[arg(long, value_enum, default_value_t = Way::Auto)]
+    unwind: Way,
+    /// A server that is asked, by build id, for debug information that is not here; more than once for several. Nobody is asked otherwise
+    #[arg(long, value_name = "URL", value_parser = server)]
+    debuginfod: Vec<String>,
+    /// So many stacks in the report, those that hold the most; 0 for all. Flame graphs and profiles hold 1000 at least
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
-    /// A report for people, or one JSON object
+    /// A report for people, one JSON object, a flame graph, a profile for `go tool pprof`, or a page for a browser
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
     /// BTF to load the probes by, where the kernel has none of its own
@@ -73,6 +88,31 @@ enum Mode {
     Targeted,
     /// Every allocation
     Debug,
+    /// No allocation: who touches memory that stays
+    #[value(name = "growth_stacks")]
+    GrowthStacks,
+}
+
+/// How stacks are unwound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Way {
+    /// By unwind information, and by frame pointers where code keeps them and nothing else
+    Auto,
+    /// By frame pointers alone, in the kernel: the cheapest, and short or wrong where code keeps none
+    #[value(name = "frame_pointers")]
+    FramePointers,
+    /// By unwind information alone
+    Dwarf,
+}
+
+impl From<Way> for Unwind {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Auto => Self::Auto,
+            Way::FramePointers => Self::FramePointers,
+            Way::Dwarf => Self::Dwarf,
+        }
+    }
 }
 
 /// How the report is written.
@@ -82,20 +122,39 @@ pub(super) enum Output {
     Text,
     /// One JSON object.
     Json,
+    /// A flame graph, for a browser.
+    Svg,
+    /// A gzipped profile, for `go tool pprof` and whatever else opens its files.
+    Pprof,
+    /// A page with everything, for a browser.
+    Html,
+}
+
+impl Output {
+    /// Nothing for a terminal.
+    pub(super) fn is_binary(self) -> bool {
+        self == Self::Pprof
+    }
 }
 
 impl Args {
-    /// The order. `None` without a target, which the command line does not let through.
-    pub(super) fn plan(&self) -> Option<Plan> {
+    /// The order. Errors are sentences on what does not go together.
+    pub(super) fn plan(&self) -> Result<Plan, &'static str> {
         let target = match (self.pid, &self.cgroup, &self.container) {
             (Some(pid), _, _) => Target::Pid(pid),
             (_, Some(path), _) => Target::Cgroup(path.clone()),
             (_, _, Some(id)) => Target::Container(id.clone()),
-            (None, None, None) => return None,
+            (None, None, None) => return Err("no target: give --pid, --cgroup or --container"),
         };
+        if self.mode == Mode::GrowthStacks && self.overhead_budget.is_some() {
+            return Err(
+                "--overhead-budget ends probes, and --mode growth_stacks places none: leave one of them out",
+            );
+        }
         let (rung, budget) = match self.mode {
             Mode::Targeted => (Rung::Targeted, Some(BUDGET)),
             Mode::Debug => (Rung::Debug, None),
+            Mode::GrowthStacks => (Rung::GrowthStacks, None),
         };
         let default = Filters::default();
         let filters = Filters {
@@ -103,10 +162,17 @@ impl Args {
             large_allocation_size: default.large_allocation_size.max(self.min_allocation_size),
             sampling_rate: self.sampling_rate,
             overhead_budget: self.overhead_budget.or(budget),
+            unwind: self.unwind.into(),
+            debuginfod: self.debuginfod(),
             btf_path: self.btf_path.clone(),
             ..default
         };
-        Some(Plan { target, rung, duration: Some(self.duration), filters, origin: Origin::Command })
+        Ok(Plan { target, rung, duration: Some(self.duration), filters, origin: Origin::Command })
+    }
+
+    fn debuginfod(&self) -> Option<Debuginfod> {
+        let servers = self.debuginfod.clone();
+        (!servers.is_empty()).then(|| Debuginfod { servers, ..Filters::debuginfod() })
     }
 
     pub(super) fn duration(&self) -> Duration {
@@ -116,6 +182,14 @@ impl Args {
     /// Stacks in the report.
     pub(super) fn top(&self) -> usize {
         if self.top == 0 { usize::MAX } else { self.top }
+    }
+
+    /// Stacks that must have names: a flame graph and a profile have room for many more than a table.
+    pub(super) fn named(&self) -> usize {
+        match self.output {
+            Output::Text | Output::Json => self.top(),
+            Output::Svg | Output::Pprof | Output::Html => self.top().max(DRAWN),
+        }
     }
 
     pub(super) fn output(&self) -> Output {
@@ -142,6 +216,11 @@ fn percent(text: &str) -> Result<f64, String> {
         .filter(|share| *share > 0.0 && *share <= 100.0)
         .map(|share| share / 100.0)
         .ok_or_else(|| "expected a percentage above 0% and up to 100%, such as 0.1%".to_owned())
+}
+
+fn server(text: &str) -> Result<String, String> {
+    let asked = Debuginfod { servers: vec![text.to_owned()], ..Filters::debuginfod() };
+    asked.check().map(|()| text.to_owned())
 }
 
 #[cfg(test)]
@@ -177,7 +256,7 @@ mod tests {
     fn every_option() {
         let args = parse(
             "--container 4f1e --duration 2m --mode debug --min-allocation-size 2MiB --sampling-rate 3 \
-             --overhead-budget 5% --top 0 -o json --btf-path /b",
+             --overhead-budget 5% --unwind frame_pointers --debuginfod http://a --top 0 -o json --btf-path /b",
         );
         let args = args.unwrap();
         let plan = args.plan().unwrap();
@@ -188,11 +267,15 @@ mod tests {
             large_allocation_size: 2 << 20,
             sampling_rate: 3,
             overhead_budget: Some(0.05),
+            unwind: Unwind::FramePointers,
+            debuginfod: Some(Debuginfod { servers: vec!["http://a".to_owned()], ..Filters::debuginfod() }),
             btf_path: Some("/b".into()),
             ..Filters::default()
         };
         assert_eq!(plan.filters, expected);
         assert_eq!((args.top(), args.output()), (usize::MAX, Output::Json));
+        let unprobed = parse("--pid 7 --mode growth_stacks").unwrap().plan().unwrap();
+        assert_eq!((unprobed.rung, unprobed.filters.overhead_budget), (Rung::GrowthStacks, None));
         let path = parse("--cgroup /a/b --mode debug").unwrap().plan().unwrap();
         assert_eq!((path.target, path.filters.overhead_budget), (Target::Cgroup("/a/b".into()), None));
     }
@@ -213,10 +296,14 @@ mod tests {
             ("--pid 7 --overhead-budget 1", "percentage"),
             ("--pid 7 --overhead-budget 0%", "percentage"),
             ("--pid 7 --overhead-budget NaN%", "percentage"),
-            ("--pid 7 -o svg", "[possible values: text, json]"),
+            ("--pid 7 --unwind guess", "[possible values: auto, frame_pointers, dwarf]"),
+            ("--pid 7 --debuginfod ftp://a", "http://"),
+            ("--pid 7 -o pdf", "[possible values: text, json, svg, pprof, html]"),
         ] {
             let error = parse(line).expect_err(line);
             assert!(error.contains(said), "{line}: {error}");
         }
+        let unlimited = parse("--pid 7 --mode growth_stacks --overhead-budget 1%").unwrap();
+        assert!(unlimited.plan().is_err_and(|reason| reason.contains("places none")));
     }
 }

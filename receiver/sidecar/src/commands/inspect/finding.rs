@@ -2,14 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use mlh_stacks::trace::Frame;
+use mlh_stacks::trace::{Frame, Trace};
 use mlh_targets::host::HostClock;
 
+use super::by_page;
 use super::growth::Grown;
 use super::merged::{Merged, merge};
 use super::survival::Survival;
 use super::verdict::{Kind, Verdict};
-use crate::investigate::plan::{End, Target};
+use crate::investigate::plan::{End, Rung, Target};
 use crate::investigate::report::{Member, Report, StackEvidence};
 use crate::records::words::{about, moment, printable, rate, size, span, tail};
 
@@ -35,21 +36,32 @@ impl Finding<'_> {
         members.iter().find(holds).or_else(|| members.iter().find(|m| !m.gone)).or(members.first())
     }
 
-    /// Of all that is live; where its process has ended, of all that was live at the end of such.
+    /// Of all that is live; where its process has ended, of all that was live at the end of such. What is known by pages and what is
+    /// known by probes is the same memory: it has a share of its own kind.
     pub(super) fn share(&self, stack: &StackEvidence) -> f64 {
         let totals = &self.report.totals;
-        let known = if stack.gone {
+        let by_page = by_page::is_by_page(stack);
+        let known = if by_page {
+            0
+        } else if stack.gone {
             totals.gone_bytes
         } else {
             totals.live_bytes.saturating_add(totals.mapped_anonymous_bytes)
         };
-        let alike = self.report.stacks.iter().filter(|other| other.gone == stack.gone);
+        let alike = self
+            .report
+            .stacks
+            .iter()
+            .filter(|other| other.gone == stack.gone && by_page::is_by_page(other) == by_page);
         let listed = alike.fold(0_u64, |sum, other| sum.saturating_add(other.live_bytes));
         stack.live_bytes as f64 / known.max(listed).max(1) as f64
     }
 
     /// It has kept what it allocated.
     pub(super) fn survives(&self, stack: &StackEvidence) -> bool {
+        if by_page::is_by_page(stack) {
+            return by_page::is_steady(self.report, stack);
+        }
         self.survival.survives(stack, self.report.lasted)
     }
 
@@ -106,6 +118,27 @@ impl Finding<'_> {
         format!("{said}{}.", end.unwrap_or_default())
     }
 
+    /// What belongs to the sentence: how sure it is, and what would say more.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        let verdict = self.verdict;
+        let mut remarks = Vec::new();
+        if verdict.kind == Kind::Leak && verdict.confidence.is_none() {
+            remarks.push(
+                "A cache that is still being filled looks the same for so long; a look of 3 min or more gives a confidence."
+                    .to_owned(),
+            );
+        }
+        if verdict.trend.is_some() && verdict.keepers == 0 && self.report.rung == Rung::Targeted {
+            remarks.push(
+                "What the filters passed over is not among the stacks: a smaller --min-allocation-size or --mode debug shows it."
+                    .to_owned(),
+            );
+        }
+        remarks
+            .extend(verdict.confidence.map(|confidence| format!("Confidence {:.0} %.", confidence * 100.0)));
+        remarks
+    }
+
     /// The stacks, each once.
     pub(super) fn merged(&self) -> Vec<Merged> {
         merge(&self.report.stacks, |stack| self.survives(stack))
@@ -113,13 +146,18 @@ impl Finding<'_> {
 
     /// The first of the stacks, where they explain the growth.
     fn by_whom(&self) -> String {
-        let Some(keeper) = self.merged().into_iter().find(|merged| merged.survives) else {
-            return String::new();
-        };
-        let Merged { stack, processes, .. } = keeper;
+        let keeper = self.merged().into_iter().find(|merged| merged.survives);
+        let keeper = keeper.filter(|keeper| !self.verdict.by_page || by_page::is_by_page(&keeper.stack));
+        let by_page = by_page::first(self.report).filter(|_| self.verdict.by_page);
+        let by_page = by_page.map(|stack| Merged { stack, processes: 1, survives: true });
+        let Some(Merged { stack, processes, .. }) = keeper.or(by_page) else { return String::new() };
         let culprit = culprit(&stack).map_or_else(|| "a stack without a name".to_owned(), place);
-        let held = format!("{} in {} {}", size(stack.live_bytes), number(stack.live_count), things(&stack));
         let of = if processes > 1 { format!(" of {processes} processes") } else { String::new() };
+        if by_page::is_by_page(&stack) {
+            let (held, error) = (size(stack.live_bytes), size(stack.error_bytes));
+            return format!("; {culprit} touched {held} (+-{error}){of} that stay");
+        }
+        let held = format!("{} in {} {}", size(stack.live_bytes), number(stack.live_count), things(&stack));
         format!("; {culprit} holds {held}{of} and frees next to nothing")
     }
 
@@ -164,8 +202,12 @@ pub(super) fn short(id: &str) -> String {
 
 /// The frame to blame: the culprit, or else the innermost.
 pub(super) fn culprit(stack: &StackEvidence) -> Option<&Frame> {
-    let frames = &stack.trace.frames;
-    stack.trace.culprit.and_then(|index| frames.get(index)).or(frames.first())
+    blamed(&stack.trace)
+}
+
+/// The same of any stack.
+pub(super) fn blamed(trace: &Trace) -> Option<&Frame> {
+    trace.culprit_frame().or(trace.frames.first())
 }
 
 /// `function (file:line)`, or where the function has no name `module+0x1a2b`.
@@ -215,6 +257,7 @@ pub(super) fn base_name(path: &str) -> &str {
 /// What a stack has allocated, in a word.
 pub(super) fn things(stack: &StackEvidence) -> &'static str {
     match (stack.mapped, stack.live_count) {
+        _ if by_page::is_by_page(stack) => "sampled pages",
         (true, 1) => "mapping",
         (true, _) => "mappings",
         (false, 1) => "block",

@@ -17,6 +17,8 @@ use crate::observe::{self, Observation, ObserveError, Observer, Options, Watched
 
 /// Limits of the cgroups around may change.
 const FULL_PASS: Duration = Duration::from_secs(30);
+/// Readings that are kept: one a second of the longest look, and some.
+const MOST_READINGS: usize = 4096;
 /// The cgroup of a target that no memory controller counts for.
 const SUMMED: ContainerKey = ContainerKey(0);
 
@@ -30,6 +32,8 @@ pub(super) struct Grown {
     pub(super) after: u64,
     /// The most in between.
     pub(super) peak: u64,
+    /// Each of them, since boot, as far as there is room.
+    pub(super) readings: Vec<(Duration, u64)>,
     /// From the first reading to the last.
     pub(super) seen_for: Duration,
     /// How old the oldest process was at the last one.
@@ -191,6 +195,9 @@ impl Judge {
         grown.before = if first { charged } else { grown.before };
         grown.after = charged;
         grown.peak = grown.peak.max(charged);
+        if grown.readings.len() < MOST_READINGS {
+            grown.readings.push((seen.at, charged));
+        }
         grown.seen_for = seen.at.saturating_sub(began);
         grown.age = seen.at.saturating_sub(Duration::from_nanos(born));
         grown.upper_bound = seen.whole && container.is_some_and(|container| container.upper_bound);

@@ -1,18 +1,26 @@
 //! The report as one JSON object. `otel-config/inspect.schema.json` says what readers may rely on.
 
+mod growth;
+mod member;
+
 use mlh_stacks::trace::Frame;
 use serde::Serialize;
 
+use self::growth::GrowthObject;
+use self::member::MemberObject;
+use super::by_page;
 use super::finding::{Finding, base_name, culprit, ending};
 use crate::investigate::plan::{Mode, Target};
 use crate::investigate::report::{Cost, Member, Report, StackEvidence, Totals};
 
+/// Evidence of pages that stay.
+const PAGES: &str = "growth_pages";
 /// Of this layout. Members may be added to it.
 const SCHEMA: u32 = 1;
 
 /// The whole report, and a line's end.
 pub(super) fn render(finding: &Finding<'_>, top: usize) -> serde_json::Result<String> {
-    let Report { rung, started, lasted, members, stacks, growth: _, totals, cost, not_seen, ended } =
+    let Report { rung, started, lasted, members, stacks, growth, totals, cost, not_seen, ended } =
         finding.report;
     let ended = ended.as_ref().map(ending);
     let object = Object {
@@ -32,6 +40,7 @@ pub(super) fn render(finding: &Finding<'_>, top: usize) -> serde_json::Result<St
             upper_bound: finding.grown.upper_bound,
         },
         culprits: stacks.iter().take(top).map(|stack| Culprit::of(finding, stack)).collect(),
+        growth: growth.iter().take(top).map(GrowthObject::of).collect(),
         totals: totals.into(),
         members: members.iter().map(MemberObject::of).collect(),
         cost: cost.into(),
@@ -53,6 +62,7 @@ struct Object<'a> {
     verdict: VerdictObject<'a>,
     memory: MemoryObject,
     culprits: Vec<Culprit<'a>>,
+    growth: Vec<GrowthObject<'a>>,
     totals: TotalsObject,
     members: Vec<MemberObject<'a>>,
     cost: CostObject,
@@ -171,8 +181,14 @@ struct Culprit<'a> {
 impl<'a> Culprit<'a> {
     fn of(finding: &Finding<'_>, stack: &'a StackEvidence) -> Self {
         let frame = culprit(stack);
-        let seen = if stack.mapped { "mappings" } else { "allocations" };
+        let by_page = by_page::is_by_page(stack);
+        let seen = match (by_page, stack.mapped) {
+            (true, _) => PAGES,
+            (false, true) => "mappings",
+            (false, false) => "allocations",
+        };
         let survival = finding.survives(stack).then_some("survival");
+        let pages = (!by_page && by_page::grows(finding.report, stack)).then_some(PAGES);
         Self {
             function: frame.and_then(|frame| frame.function.as_deref()),
             file: frame.and_then(|frame| frame.file.as_deref()),
@@ -184,7 +200,7 @@ impl<'a> Culprit<'a> {
             stack_hash: format!("{:016x}", stack.trace.hash),
             stack: stack.trace.frames.iter().map(FrameObject::of).collect(),
             incomplete: stack.trace.incomplete.as_deref(),
-            evidence: std::iter::once(seen).chain(survival).collect(),
+            evidence: std::iter::once(seen).chain(survival).chain(pages).collect(),
             pid: stack.pid,
             operation: stack.operation,
             mapped: stack.mapped,
@@ -236,6 +252,8 @@ impl From<[u64; 6]> for Ages {
 struct FrameObject<'a> {
     function: Option<&'a str>,
     module: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    build_id: Option<&'a str>,
     offset: String,
     file: Option<&'a str>,
     line: Option<u32>,
@@ -247,6 +265,7 @@ impl<'a> FrameObject<'a> {
         Self {
             function: frame.function.as_deref(),
             module: &frame.module,
+            build_id: frame.build_id.as_deref(),
             offset: format!("{:#x}", frame.offset),
             file: frame.file.as_deref(),
             line: frame.line,
@@ -304,50 +323,6 @@ impl From<&Totals> for TotalsObject {
             rate_limited: totals.rate_limited,
         }
     }
-}
-
-#[derive(Serialize)]
-struct MemberObject<'a> {
-    pid: u32,
-    command: &'a str,
-    executable: Option<&'a str>,
-    runtime: &'static str,
-    container_id: Option<&'a str>,
-    cgroup_id: Option<u64>,
-    probes: usize,
-    allocators: &'a [String],
-    placements: &'a [String],
-    blind_spots: Vec<BlindSpotObject<'a>>,
-    gone: bool,
-    braked: bool,
-}
-
-impl<'a> MemberObject<'a> {
-    fn of(member: &'a Member) -> Self {
-        let blind = member.blind_spots.iter();
-        Self {
-            pid: member.pid,
-            command: &member.command,
-            executable: member.executable.as_deref(),
-            runtime: member.runtime.name(),
-            container_id: member.container_id.as_deref(),
-            cgroup_id: cgroup_id(member),
-            probes: member.probes,
-            allocators: &member.allocators,
-            placements: &member.placements,
-            blind_spots: blind
-                .map(|spot| BlindSpotObject { what: &spot.what, reason: &spot.reason })
-                .collect(),
-            gone: member.gone,
-            braked: member.braked,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct BlindSpotObject<'a> {
-    what: &'a str,
-    reason: &'a str,
 }
 
 #[derive(Serialize)]

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
+use super::by_page::is_by_page;
 use crate::investigate::report::StackEvidence;
 
 /// A stack with all processes that run it.
@@ -17,12 +18,12 @@ pub(super) struct Merged {
 
 /// The stacks by live bytes, those of processes that have ended last.
 pub(super) fn merge(stacks: &[StackEvidence], survives: impl Fn(&StackEvidence) -> bool) -> Vec<Merged> {
-    let mut places: HashMap<(u64, bool, bool), usize> = HashMap::new();
+    let mut places: HashMap<(u64, bool, bool, bool), usize> = HashMap::new();
     let mut merged: Vec<Merged> = Vec::new();
     for stack in stacks {
         let survives = survives(stack);
         // a stack without frames is not known to be the same as another one
-        let key = (stack.trace.hash, stack.mapped, stack.gone);
+        let key = (stack.trace.hash, stack.mapped, stack.gone, is_by_page(stack));
         let known = if stack.trace.frames.is_empty() { None } else { places.get(&key) };
         match known.and_then(|place| merged.get_mut(*place)) {
             Some(merged) => {
@@ -36,7 +37,11 @@ pub(super) fn merge(stacks: &[StackEvidence], survives: impl Fn(&StackEvidence) 
             }
         }
     }
-    merged.sort_by_key(|merged| (merged.stack.gone, Reverse(merged.stack.live_bytes)));
+    // those that are known by their pages lead where there are such, and in their order: what is steady counts more than how much
+    merged.sort_by_key(|Merged { stack, .. }| {
+        let by_page = is_by_page(stack);
+        (stack.gone, !by_page, Reverse(if by_page { 0 } else { stack.live_bytes }))
+    });
     merged
 }
 

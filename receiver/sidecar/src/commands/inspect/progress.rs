@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::finding::number;
-use crate::investigate::plan::Target;
+use crate::investigate::plan::{Rung, Target};
 use crate::investigate::report::Report;
 use crate::records::words::size;
 
@@ -39,9 +39,13 @@ impl Progress {
     }
 
     /// The look begins: whoever waits may let the target do what is to be seen.
-    pub(super) fn placed(&self) {
+    pub(super) fn placed(&self, rung: Rung) {
         if self.bar.is_none() {
-            eprintln!("{}: probes are in place", self.what);
+            let what = match rung {
+                Rung::Targeted | Rung::Debug => "probes are in place",
+                Rung::GrowthStacks => "page faults are sampled",
+            };
+            eprintln!("{}: {what}", self.what);
         }
     }
 
@@ -79,6 +83,9 @@ impl Progress {
 }
 
 fn message(report: &Report) -> String {
+    if report.rung == Rung::GrowthStacks {
+        return "sampling page faults".to_owned();
+    }
     let totals = &report.totals;
     let live = size(totals.live_bytes.saturating_add(totals.mapped_anonymous_bytes));
     format!(

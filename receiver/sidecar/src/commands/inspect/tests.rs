@@ -1,8 +1,12 @@
 //! Reports made from a look that nobody took. With `MLH_BLESS=1` the expected files are written anew.
 
+mod by_page;
+mod files;
+
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
+use mlh_detect::growth_stacks::Pattern;
 use mlh_detect::{About, ProcessKey, Stage, Trend};
 use mlh_stacks::trace::{Frame, Trace};
 use mlh_targets::host::HostClock;
@@ -16,7 +20,7 @@ use super::text::Ink;
 use super::verdict::Verdict;
 use super::{json, text};
 use crate::investigate::plan::{End, Origin, Rung, Target};
-use crate::investigate::report::{Cost, Member, Report, StackEvidence, Totals};
+use crate::investigate::report::{Cost, GrowthStack, Member, Report, StackEvidence, Totals};
 
 const CONTAINER: &str = "4f1e0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab";
 const BOOT: Duration = Duration::from_secs(1_764_032_400);
@@ -31,6 +35,7 @@ fn frame(function: &str, file: Option<(&str, u32)>, offset: u64) -> Frame {
         offset,
         file: file.map(|(file, _)| format!("/build/src/{file}")),
         line: file.map(|(_, line)| line),
+        build_id: Some("b1d0".to_owned()),
         inlined: false,
     }
 }
@@ -92,6 +97,36 @@ fn cache() -> StackEvidence {
     }
 }
 
+/// The same leak, and a cache that is full, by their pages.
+fn growth() -> Vec<GrowthStack> {
+    let leak = GrowthStack {
+        pid: 101,
+        trace: leak().trace,
+        bytes: 1_900_544,
+        error_bytes: 90_000,
+        share: 0.475,
+        touched_bytes: 2_097_152,
+        samples: 480,
+        survivors: 464,
+        cohorts: vec![344_064, 360_448, 327_680, 344_064, 352_256, 172_032],
+        velocity: 34_611.2,
+        pattern: Pattern::Steady,
+        steady_bytes: 1_900_000,
+    };
+    let cache = GrowthStack {
+        trace: cache().trace,
+        bytes: 2_100_000,
+        share: 0.525,
+        touched_bytes: 2_100_000,
+        cohorts: vec![1_700_000, 400_000, 0, 0, 0, 0],
+        velocity: 0.0,
+        pattern: Pattern::Levelled,
+        steady_bytes: 0,
+        ..leak.clone()
+    };
+    vec![leak, cache]
+}
+
 fn member(pid: u32) -> Member {
     Member {
         pid,
@@ -139,6 +174,11 @@ fn report() -> Report {
         not_seen: vec!["Direct system calls are not seen.".to_owned()],
         ended: Some(End::Elapsed),
     }
+}
+
+/// The same beside growth by page.
+fn beside() -> Report {
+    Report { growth: growth(), ..report() }
 }
 
 fn grown(stage: Option<Stage>) -> Grown {
@@ -206,7 +246,7 @@ fn texts() {
     let pid = Target::Pid(101);
     expect(
         "leak.txt",
-        &told(&pid, &report(), &grown(Some(Stage::Leaking)), |f| text::render(f, 10, Ink::Plain)),
+        &told(&pid, &beside(), &grown(Some(Stage::Leaking)), |f| text::render(f, 10, Ink::Plain)),
     );
     let container = Target::Container("4f1e".to_owned());
     let gone = Member { pid: 102, gone: true, probes: 0, allocators: Vec::new(), ..member(102) };
@@ -216,6 +256,7 @@ fn texts() {
         rung: Rung::Targeted,
         members: vec![gone, blind],
         stacks: Vec::new(),
+        growth: Vec::new(),
         totals: Totals::default(),
         not_seen: Vec::new(),
         ended: Some(End::Released(Origin::Command)),
@@ -239,7 +280,7 @@ fn objects() {
         schema.validate(&object).unwrap_or_else(|error| panic!("{error} at {}", error.instance_path()));
         (text, object)
     };
-    let (text, object) = render(&report(), &grown(Some(Stage::Leaking)), 10);
+    let (text, object) = render(&beside(), &grown(Some(Stage::Leaking)), 10);
     expect("leak.json", &text);
     let promised = serde_json::json!({
         "schema": 1,
@@ -254,7 +295,7 @@ fn objects() {
     let culprit = serde_json::json!({
         "function": "Session::remember(std::string const&)", "file": "/build/src/session.cc", "line": 88,
         "module": "api-server", "share": 0.9301, "live_bytes": 2_097_152, "live_count": 2048,
-        "stack_hash": "123456789abcdef0", "evidence": ["allocations", "survival"],
+        "stack_hash": "123456789abcdef0", "evidence": ["allocations", "survival", "growth_pages"],
     });
     assert_holds(&object["culprits"][0], &culprit);
     assert_holds(
@@ -305,7 +346,7 @@ fn sentences() {
     );
     let unexplained = Report { stacks: vec![cache()], ..report() };
     assert_eq!(
-        sentence(&Target::CgroupId(5), &unexplained, &Grown { upper_bound: true, ..suspected }),
+        sentence(&Target::CgroupId(5), &unexplained, &Grown { upper_bound: true, ..suspected.clone() }),
         "Cgroup 5 (most of it api-server, pid 101) grows steadily by at most 2.1 MB/min (1.9 to 2.3), and no stack that \
          was seen keeps what it allocates."
     );
@@ -313,6 +354,12 @@ fn sentences() {
         sentence(&Target::Cgroup("/a\x1b/b".into()), &report(), &calm),
         "Cgroup /a?/b (most of it api-server, pid 101) is calm: 12.3 MB, then 14.4 MB after 60 s, and no sustained \
          growth; one stack keeps what it allocates, 2.1 MB by now."
+    );
+    let paged = Report { growth: growth(), ..unexplained.clone() };
+    assert_eq!(
+        sentence(&pid, &paged, &suspected),
+        "api-server (pid 101, container 4f1e01234567) leaks 2.1 MB/min (1.9 to 2.3), as far as 60 s can tell; \
+         Session::remember (session.cc:88) touched 1.9 MB (+-90.0 kB) that stay."
     );
     let early = Grown { seen_for: Duration::from_secs(12), ..calm };
     assert_eq!(

@@ -1,8 +1,11 @@
 //! The report for people: the verdict first, then who, what was seen, the stacks that hold the most, the cost, and what
 //! was not seen.
 
+pub(super) mod growth;
+
 use mlh_stacks::trace::Frame;
 
+use super::by_page::is_by_page;
 use super::finding::{
     Finding, base_name, culprit, ending, function, name, number, place, short, source, things,
 };
@@ -38,7 +41,17 @@ pub(super) fn render(finding: &Finding<'_>, top: usize, ink: Ink) -> String {
     // of those that hold nothing there is nothing to tell people
     stacks.retain(|merged| merged.stack.live_bytes > 0);
     stacks.truncate(top);
-    page.table(finding, &stacks);
+    let by_page = stacks.iter().filter(|merged| is_by_page(&merged.stack)).count();
+    let leads = by_page > 0 || finding.report.rung == Rung::GrowthStacks;
+    if leads {
+        page.growth(finding, top);
+    }
+    if by_page < stacks.len() || !leads {
+        page.table(finding, &stacks, by_page);
+    }
+    if !leads {
+        page.growth(finding, top);
+    }
     for (rank, merged) in stacks.iter().take(UNFOLDED).enumerate() {
         page.stack(rank + 1, merged);
     }
@@ -83,19 +96,8 @@ impl Page {
         };
         let sentence = self.dyed(colour, &finding.sentence());
         self.line(&sentence);
-        if finding.verdict.kind == Kind::Leak && finding.verdict.confidence.is_none() {
-            self.line(
-                "A cache that is still being filled looks the same for so long; a look of 3 min or more gives a confidence.",
-            );
-        }
-        let unexplained = finding.verdict.trend.is_some() && finding.verdict.keepers == 0;
-        if unexplained && finding.report.rung == Rung::Targeted {
-            self.line(
-                "What the filters passed over is not among the stacks: a smaller --min-allocation-size or --mode debug shows it.",
-            );
-        }
-        if let Some(confidence) = finding.verdict.confidence {
-            self.line(&format!("Confidence {:.0} %.", confidence * 100.0));
+        for remark in finding.remarks() {
+            self.line(&remark);
         }
         self.line("");
     }
@@ -105,10 +107,7 @@ impl Page {
         if let Some(leader) = finding.leader() {
             self.entry("Target", &who(leader));
         }
-        let how = match report.rung {
-            Rung::Targeted => "what the filters let through",
-            Rung::Debug => "every allocation",
-        };
+        let how = report.rung.sees();
         let started = moment(finding.time(report.started), finding.ended());
         let mode = Mode::Investigating(report.rung).name();
         let ended = report.ended.as_ref().and_then(|end| ending(end).1).map(|why| format!(". {why}"));
@@ -126,6 +125,13 @@ impl Page {
                 "Memory",
                 &format!("{before} -> {after} ({change}), at most {}{note}", size(grown.peak)),
             );
+        }
+        let cost = &report.cost;
+        if report.rung == Rung::GrowthStacks {
+            let (share, kernel) = (cost.target_cpu_share * 100.0, size(cost.kernel_bytes));
+            let here = format!("{:.1} s of CPU and {kernel} of kernel memory here", cost.agent_cpu_s);
+            self.entry("Cost", &format!("{share:.2} % of one CPU to the target; {here}"));
+            return;
         }
         let totals = &report.totals;
         let mapped = match (totals.mapped_count, size(totals.mapped_anonymous_bytes)) {
@@ -145,7 +151,6 @@ impl Page {
                 size(totals.live_bytes),
             ),
         );
-        let cost = &report.cost;
         let watched = match cost.watched_share {
             share if share < 0.995 => {
                 format!("; the probes were in place {:.0} % of the time", share * 100.0)
@@ -184,7 +189,8 @@ impl Page {
         }
     }
 
-    fn table(&mut self, finding: &Finding<'_>, stacks: &[Merged]) {
+    /// Those that the probes have seen, without so many that stand above.
+    fn table(&mut self, finding: &Finding<'_>, stacks: &[Merged], above: usize) {
         self.line("");
         if stacks.is_empty() {
             self.line("No allocation was seen that is still live.");
@@ -196,7 +202,7 @@ impl Page {
         );
         let heading = self.bold(&heading);
         self.line(&heading);
-        for (rank, merged) in stacks.iter().enumerate() {
+        for (rank, merged) in stacks.iter().enumerate().skip(above) {
             self.line(&row(finding, rank + 1, &merged.stack));
         }
     }
@@ -215,13 +221,16 @@ impl Page {
             (count, false) => format!("{count} processes, first pid {}", stack.pid),
             (count, true) => format!("{count} processes that have ended, first pid {}", stack.pid),
         };
-        let head = format!(
-            "{rank}. {at_least}{}{doubt} in {} {things} by {} of {whose}, the oldest {} old",
-            size(stack.live_bytes),
-            number(stack.live_count),
-            stack.operation,
-            span(stack.oldest)
-        );
+        let (held, count) = (size(stack.live_bytes), number(stack.live_count));
+        let head = if is_by_page(stack) {
+            format!("{rank}. {held}{doubt} touched by {whose} and still there, from {count} {things}")
+        } else {
+            let oldest = span(stack.oldest);
+            format!(
+                "{rank}. {at_least}{held}{doubt} in {count} {things} by {} of {whose}, the oldest {oldest} old",
+                stack.operation
+            )
+        };
         self.line("");
         let head = self.bold(&head);
         self.line(&head);

@@ -3,7 +3,7 @@
 //! | the detector says | and of the stacks | verdict |
 //! |---|---|---|
 //! | a leak | | `leak`, with the detector's confidence |
-//! | sustained growth | those that keep what they allocate hold half of the growth or more | `leak`, with no confidence: a cache that is still being filled looks the same for so long |
+//! | sustained growth | those that keep what they allocate, or those that grow steadily by pages, hold half of the growth or more | `leak`, with no confidence: a cache that is still being filled looks the same for so long |
 //! | sustained growth | they do not | `growing` |
 //! | nothing, in a look too short, of a process too young, or that it could not see | | `unknown` |
 //! | nothing | | `calm` |
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use mlh_detect::{Rules, Stage, Trend};
 
+use super::by_page::{is_by_page, outweighs, steady};
 use super::growth::{Case, Grown};
 use super::survival::Survival;
 use crate::investigate::report::{Report, StackEvidence};
@@ -58,6 +59,8 @@ pub(super) struct Verdict {
     pub(super) kept: u64,
     /// So many of these stacks.
     pub(super) keepers: usize,
+    /// They are known by their pages.
+    pub(super) by_page: bool,
     /// Why nothing can be said.
     pub(super) reason: Option<String>,
 }
@@ -65,8 +68,14 @@ pub(super) struct Verdict {
 impl Verdict {
     pub(super) fn reach(grown: &Grown, survival: &Survival, report: &Report) -> Self {
         let survives = |stack: &&StackEvidence| survival.survives(stack, report.lasted);
-        let survivors: Vec<&StackEvidence> = report.stacks.iter().filter(survives).collect();
+        let probed = report.stacks.iter().filter(|stack| !is_by_page(stack));
+        let survivors: Vec<&StackEvidence> = probed.filter(survives).collect();
         let kept = survivors.iter().fold(0_u64, |sum, stack| sum.saturating_add(stack.live_bytes));
+        // the same memory seen in two ways
+        let (paged, explained) =
+            (steady(report), |kept| grown.case.as_ref().is_some_and(|case| explains(kept, grown, case)));
+        let by_page = outweighs(paged.0, kept) || (explained(paged.0) && !explained(kept));
+        let (kept, keepers) = if by_page { paged } else { (kept, survivors.len()) };
         let (kind, reason) = match &grown.case {
             Some(case) if case.stage == Stage::Leaking => (Kind::Leak, None),
             Some(case) if explains(kept, grown, case) => (Kind::Leak, None),
@@ -84,7 +93,8 @@ impl Verdict {
             onset: case.map(|case| case.onset),
             time_to_oom_s: case.and_then(|case| case.exhaustion_s),
             kept,
-            keepers: survivors.len(),
+            keepers,
+            by_page,
             reason,
         }
     }
@@ -115,8 +125,11 @@ fn too_little(grown: &Grown) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use mlh_detect::growth_stacks::Pattern;
     use mlh_detect::{About, ProcessKey};
     use mlh_stacks::trace::Trace;
+
+    use crate::investigate::report::GrowthStack;
 
     use super::*;
 
@@ -178,6 +191,27 @@ mod tests {
         assert_eq!(of(Some(Stage::Suspected), 1_500_000), (Kind::Leak, None));
         assert_eq!(of(Some(Stage::Suspected), 1_499_000), (Kind::Growing, None));
         assert_eq!(of(None, 1_500_000), (Kind::Calm, None));
+    }
+
+    /// Guarantees: what grows steadily by pages explains growth as allocations do, once, and what is not steady does not.
+    #[test]
+    fn by_page() {
+        let of = |pattern, bytes| {
+            // what it had touched at the beginning is no growth
+            let growth = GrowthStack {
+                pattern,
+                bytes: bytes + 5_000_000,
+                steady_bytes: bytes,
+                ..GrowthStack::default()
+            };
+            let report = Report { growth: vec![growth], ..Report::default() };
+            let suspected = grown(Some(Stage::Suspected), 60, 600);
+            let verdict = Verdict::reach(&suspected, &Survival::new(seconds(60)), &report);
+            (verdict.kind, verdict.kept, verdict.keepers)
+        };
+        assert_eq!(of(Pattern::Steady, 1_500_000), (Kind::Leak, 1_500_000, 1));
+        assert_eq!(of(Pattern::Steady, 1_499_000), (Kind::Growing, 1_499_000, 1));
+        assert_eq!(of(Pattern::StartUp, 9_000_000), (Kind::Growing, 0, 0));
     }
 
     /// Guarantees: silence of the detector counts only where it could have spoken, and the reason is told.

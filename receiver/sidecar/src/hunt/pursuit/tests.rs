@@ -1,3 +1,5 @@
+mod profiles;
+
 use std::thread::{self, JoinHandle};
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;

@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use mlh_pipeline::config::{Setting, Settings};
 use serde_yaml::Value;
 
+use super::stacks;
 use crate::investigate::plan::{Filters, Rung};
 
 /// `overhead_budget`: a share of the target's CPU time.
@@ -26,7 +27,7 @@ impl Budget {
         match (self, rung) {
             (Self::Share(share), _) => Some(share),
             (Self::Auto, Rung::Targeted) => Filters::default().overhead_budget,
-            (Self::Auto, Rung::Debug) => None,
+            (Self::Auto, Rung::Debug | Rung::GrowthStacks) => None,
         }
     }
 }
@@ -77,8 +78,6 @@ pub(super) fn read(settings: &mut Settings<'_>) -> (Filters, Budget) {
     let max_tracked_allocations =
         settings.get_in("max_tracked_allocations", default.max_tracked_allocations, 1..=1_000_000);
     let budget = settings.get("overhead_budget", Budget::default());
-    let frames = default.max_frames;
-    let max_frames = settings.section("stacks", |stacks| stacks.get_in("max_frames", frames, 1..=512));
     let filters = Filters {
         min_allocation_size: min.0,
         large_allocation_size: large.0,
@@ -88,11 +87,10 @@ pub(super) fn read(settings: &mut Settings<'_>) -> (Filters, Budget) {
         max_tracked_allocations,
         emit_allocations,
         overhead_budget: budget.of(Rung::Targeted),
-        max_frames: max_frames.unwrap_or(frames),
         // what is not the allocations' alone is filled in by who reads the whole block
         ..default
     };
-    (filters, budget)
+    (stacks::read(settings, filters), budget)
 }
 
 fn shown(size: ByteSize) -> String {
@@ -117,7 +115,7 @@ mod tests {
         assert_eq!(filters(""), Ok(Filters::default()));
         let text = "min_allocation_size: 10KiB\nlarge_allocation_size: 2MiB\nsampling_rate: 1\nmin_unfreed_age: 1m\n\
                     emit_allocations: true\nstack_dedup_window: 10s\nmax_tracked_allocations: 7\n\
-                    overhead_budget: 2.5%\nstacks: {max_frames: 9}\n";
+                    overhead_budget: 2.5%\nstacks: {max_frames: 9, unwind: dwarf}\n";
         let expected = Filters {
             min_allocation_size: 10_240,
             large_allocation_size: 2 << 20,
@@ -128,6 +126,7 @@ mod tests {
             max_tracked_allocations: 7,
             overhead_budget: Some(0.025),
             max_frames: 9,
+            unwind: mlh_stacks::unwind::Unwind::Dwarf,
             ..Filters::default()
         };
         assert_eq!(filters(text), Ok(expected));

@@ -10,6 +10,7 @@ use mlh_targets::host::HostClock;
 use mlh_targets::points::BlindSpot;
 use mlh_targets::process::ProcessReading;
 
+use super::capturing::Capturing;
 use super::{AGAIN, Living, MAX_MEMBERS, Means, Members};
 use crate::hunt::subjects::{Detail, learn};
 use crate::investigate::investigation::OpenError;
@@ -114,6 +115,7 @@ impl Members {
             subject,
             files: HashSet::new(),
             cpu_ns: reading.cpu_ns.unwrap_or(0),
+            capture: Capturing::default(),
             stale: false,
             looked: Instant::now(),
         };
@@ -146,8 +148,13 @@ impl Members {
         let pid = living.member.pid;
         let host = |reason: String| OpenError::Host(reason);
         let mut modules = Modules::read(pid).map_err(|error| host(error.to_string()))?;
+        if self.unprobed {
+            living.member.runtime = self.finder.find(pid, &modules, &self.wish).runtime;
+            return Ok(());
+        }
         for _ in 0..ROUNDS {
             let points = self.finder.find(pid, &modules, &self.wish);
+            living.capture.choose(means, slot, pid, &modules);
             let found = placing::place(means.tracer, slot, &points, &mut living.files);
             living.member.blind_spots = points.blind_spots;
             living.member.runtime = points.runtime;
@@ -170,6 +177,7 @@ impl Members {
                 break;
             }
         }
+        living.member.blind_spots.extend(living.capture.blind_spot());
         if living.member.probes == 0 && living.member.blind_spots.is_empty() {
             living.member.blind_spots.push(BlindSpot {
                 what: "all allocations".to_owned(),

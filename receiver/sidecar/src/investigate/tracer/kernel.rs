@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use mlh_bpf::alloc::heard::{AllocCounters, CallSite, HitCosts, LiveBlock, Slot, Totals};
-use mlh_bpf::alloc::point::{Point, Wrapper};
+use mlh_bpf::alloc::point::{FrameSize, Point, Wrapper};
 use mlh_bpf::alloc::probes::{AllocOptions, Probes};
+use mlh_bpf::python::PythonLayout;
 
 use super::{Placed, Sink, Tracer};
 use crate::investigate::investigation::OpenError;
@@ -30,7 +31,7 @@ pub(super) fn open(plan: &Plan, sink: Sink) -> Result<Box<dyn Tracer>, OpenError
 
 /// Many files of a target are open at once, and on older kernels each probe is one. What everybody gets by default (1,024) is
 /// little, and more is there for the asking.
-fn allow_open_files() {
+pub(crate) fn allow_open_files() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
         if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) }
@@ -62,6 +63,18 @@ impl Tracer for KernelTracer {
 
     fn least(&mut self, slot: Slot, bytes: u64) -> Result<(), String> {
         self.0.least(slot, bytes).map_err(|error| error.to_string())
+    }
+
+    fn walk(&mut self, slot: Slot, by_kernel: bool) -> Result<(), String> {
+        self.0.walk(slot, by_kernel).map_err(|error| error.to_string())
+    }
+
+    fn tell_apart(&mut self, slot: Slot, frames: &[FrameSize]) -> Result<(), String> {
+        self.0.tell_apart(slot, frames).map_err(|error| error.to_string())
+    }
+
+    fn set_python(&mut self, slot: Slot, layout: &PythonLayout) -> Result<(), String> {
+        self.0.set_python(slot, Some(layout)).map_err(|error| error.to_string())
     }
 
     fn release(&mut self, slot: Slot) {

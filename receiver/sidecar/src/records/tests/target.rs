@@ -21,7 +21,10 @@ fn encoder() -> Encoder {
 /// Its own attributes, behind those that every record has.
 fn tail(record: &LogRecord) -> Vec<(&str, String)> {
     let known = shown(&record.attributes).into_iter();
-    known.skip(OF_RECORD).map(|(key, value)| (key.strip_prefix(semconv::PREFIX).unwrap(), value)).collect()
+    known
+        .skip(OF_RECORD)
+        .map(|(key, value)| (key.strip_prefix(semconv::PREFIX).unwrap_or(key), value))
+        .collect()
 }
 
 fn trace() -> Trace {
@@ -32,7 +35,7 @@ fn trace() -> Trace {
         offset: address - 0x40_0000,
         file: Some("session.cc".to_owned()),
         line: Some(line),
-        inlined: false,
+        ..Frame::default()
     };
     let frames = vec![frame(0x40_1230, "grow", 12), frame(0x40_1456, "Session::remember", 88)];
     Trace { frames, hash: 0xabc, culprit: Some(1), incomplete: None }
@@ -88,7 +91,10 @@ fn operations() {
             ("rss_pages", "1024"),
             ("rss_growth", "256"),
             ("caller", "\"Session::remember (session.cc:88)\""),
-            ("stack", stack),
+            ("code.function.name", "\"Session::remember\""),
+            ("code.file.path", "\"session.cc\""),
+            ("code.line.number", "88"),
+            ("code.stacktrace", stack),
             ("stack_hash", "\"0000000000000abc\""),
         ])
     );
@@ -102,7 +108,11 @@ fn operations() {
     let record = parts(encoder().operation(&freed, &clock()));
     assert_eq!(record.event_name, "memory_leak_hunter.deallocation");
     assert!(tail(&record).contains(&("weight", "10".to_owned())));
-    assert!(tail(&record).iter().all(|(key, _)| !key.starts_with("stack") && *key != "caller"));
+    assert!(
+        tail(&record)
+            .iter()
+            .all(|(key, _)| !key.starts_with("stack") && !key.starts_with("code.") && *key != "caller")
+    );
     assert!(body(&record).ends_with("gave back 1.0 MB at 0x7f1234567890 (munmap)."), "{}", body(&record));
 }
 
@@ -156,7 +166,15 @@ fn unfreed_stacks() {
             ("overhead", "0.000401"),
         ])
     );
-    assert_eq!(own[12..].iter().map(|(key, _)| *key).collect::<Vec<_>>(), ["caller", "stack", "stack_hash"]);
+    let of_stack = [
+        "caller",
+        "code.function.name",
+        "code.file.path",
+        "code.line.number",
+        "code.stacktrace",
+        "stack_hash",
+    ];
+    assert_eq!(own[12..].iter().map(|(key, _)| *key).collect::<Vec<_>>(), of_stack);
     assert_eq!(
         body(&record),
         "api-server (pid 4242, container 4f1e5c9ab012) has not freed 33.6 MB in 2048 blocks from Session::remember \
@@ -236,4 +254,32 @@ fn changes_of_mode() {
     assert!(tail(&record).contains(&("overhead_budget", "0.001".to_owned())));
     let told = "the probes took 2.0 % where 0.10 % are allowed (a larger overhead_budget";
     assert!(body(&record).contains(told), "{}", body(&record));
+}
+
+/// Guarantees: a verdict on a process that is looked at tells the stack that holds the most, in attributes and in the
+/// sentence; other findings do not.
+#[test]
+fn verdicts_with_a_stack() {
+    let stack = StackEvidence {
+        trace: trace(),
+        live_bytes: 34_000_000,
+        live_count: 2070,
+        ..StackEvidence::default()
+    };
+    let told =
+        |finding: &Finding| parts(encoder().encode(finding, &super::subject(), Some(&stack), &clock()));
+    let record = told(&detected(None));
+    for (key, value) in [
+        ("live_bytes", "34000000"),
+        ("live_count", "2070"),
+        ("code.function.name", "\"Session::remember\""),
+        ("code.line.number", "88"),
+        ("stack_hash", "\"0000000000000abc\""),
+    ] {
+        assert!(tail(&record).contains(&(key, value.to_owned())), "{key}: {:?}", tail(&record));
+    }
+    let sentence = "; of what is tracked of it Session::remember (session.cc:88) holds the most, 34.0 MB.";
+    assert!(body(&record).ends_with(sentence), "{}", body(&record));
+    let growth = finding(FindingKind::Growth { grown: 1 << 20, since: Duration::new(1, 0) });
+    assert!(!tail(&told(&growth)).iter().any(|(key, _)| key.starts_with("code.")));
 }

@@ -1,0 +1,121 @@
+//! Growth by page within the report: beside what the probes have seen, and in its place where they see nothing of it.
+
+use mlh_detect::growth_stacks::Pattern;
+use mlh_stacks::trace::Frame;
+
+use super::finding::blamed;
+use crate::growth_stacks::Outcome;
+use crate::investigate::plan::Rung;
+use crate::investigate::report::{GrowthStack, Report, StackEvidence};
+use crate::records::words::size;
+
+/// The operation of a stack that is known by its pages.
+const OPERATION: &str = "page_fault";
+
+/// Whether a stack is known by its pages, and by no probe.
+pub(super) fn is_by_page(stack: &StackEvidence) -> bool {
+    stack.operation == OPERATION
+}
+
+/// Adds what has come of the sampled page faults. Stacks that are known by them lead where there were no probes, and where
+/// those that grow steadily hold far more than all that the probes have seen: the filters passed over it, or no allocator that
+/// is known is behind it, as with Go, the JVM or V8.
+pub(super) fn add(report: &mut Report, outcome: Result<Outcome, String>) {
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(reason) => {
+            report.not_seen.push(format!("growth by page is not known: {reason}"));
+            return;
+        }
+    };
+    let lasted = report.lasted.as_secs_f64();
+    if lasted > 0.0 {
+        // a target that uses more than one CPU pays a smaller share of its time than this
+        report.cost.target_cpu_share += outcome.cost.as_secs_f64() / lasted;
+    }
+    report.cost.kernel_bytes = report.cost.kernel_bytes.saturating_add(outcome.kernel_bytes);
+    report.not_seen.extend(outcome.not_seen);
+    report.growth = outcome.stacks;
+    let nameless =
+        report.growth.iter().filter(|it| it.trace.culprit.is_none() && it.trace.incomplete.is_some());
+    // for these there was no time
+    let nameless = nameless.filter(|it| !it.trace.frames.is_empty());
+    let hidden = nameless.fold(0_u64, |sum, growth| sum.saturating_add(growth.bytes));
+    if hidden > 0 && report.rung != Rung::GrowthStacks {
+        report.not_seen.push(format!(
+            "who is behind {} of growth by page: where a probe catches the returns of an allocator its caller cannot be told; \
+             --mode growth_stacks places none",
+            size(hidden)
+        ));
+    }
+    let unprobed = report.rung == Rung::GrowthStacks;
+    let seen = report.stacks.iter().fold(0_u64, |sum, stack| sum.saturating_add(stack.live_bytes));
+    if unprobed || outweighs(steady(report).0, seen) {
+        let leads = report.growth.iter().filter(|growth| unprobed || growth.pattern == Pattern::Steady);
+        let mut stacks: Vec<StackEvidence> = leads.map(|growth| evidence(report, growth)).collect();
+        stacks.append(&mut report.stacks);
+        report.stacks = stacks;
+    }
+}
+
+/// Whether growth by page is more than the same memory seen by probes: twice as much, as what an allocator adds to each block is in
+/// its pages and not in what was asked of it.
+pub(super) fn outweighs(by_page: u64, probed: u64) -> bool {
+    by_page / 2 > probed
+}
+
+/// By how much stacks grow steadily by pages, and how many do: without what they touched at the beginning.
+pub(super) fn steady(report: &Report) -> (u64, usize) {
+    let steady = report.growth.iter().filter(|growth| growth.pattern == Pattern::Steady);
+    steady.fold((0, 0), |(bytes, count), growth| (growth.steady_bytes.saturating_add(bytes), count + 1))
+}
+
+/// The stack that grows the most of those that grow steadily by pages.
+pub(super) fn first(report: &Report) -> Option<StackEvidence> {
+    let growth = report.growth.iter().find(|growth| growth.pattern == Pattern::Steady)?;
+    Some(evidence(report, growth))
+}
+
+/// Whether a stack that is known by its pages grows steadily.
+pub(super) fn is_steady(report: &Report, stack: &StackEvidence) -> bool {
+    let is_it = |growth: &&GrowthStack| growth.pid == stack.pid && growth.trace.hash == stack.trace.hash;
+    report.growth.iter().find(is_it).is_some_and(|growth| growth.pattern == Pattern::Steady)
+}
+
+/// Whether the function that is to blame for a stack grows steadily by pages as well, in the same process.
+pub(super) fn grows(report: &Report, stack: &StackEvidence) -> bool {
+    let Some(frame) = blamed(&stack.trace) else { return false };
+    let steady = report.growth.iter().filter(|growth| growth.pattern == Pattern::Steady);
+    steady
+        .filter(|growth| growth.pid == stack.pid)
+        .filter_map(|growth| blamed(&growth.trace))
+        .any(|other| is_same(frame, other))
+}
+
+/// One function, wherever in it.
+fn is_same(one: &Frame, other: &Frame) -> bool {
+    one.module == other.module
+        && match (&one.function, &other.function) {
+            (Some(one), Some(other)) => one == other,
+            _ => one.offset == other.offset,
+        }
+}
+
+fn evidence(report: &Report, growth: &GrowthStack) -> StackEvidence {
+    let lives = report.members.iter().any(|member| member.pid == growth.pid && !member.gone);
+    StackEvidence {
+        pid: growth.pid,
+        trace: growth.trace.clone(),
+        operation: OPERATION,
+        live_bytes: growth.bytes,
+        live_count: growth.survivors,
+        error_bytes: growth.error_bytes,
+        allocated_bytes: growth.touched_bytes,
+        allocated_count: growth.samples,
+        freed_bytes: growth.touched_bytes.saturating_sub(growth.bytes),
+        freed_count: growth.samples.saturating_sub(growth.survivors),
+        allocation_rate: growth.velocity,
+        gone: !lives && !report.members.is_empty(),
+        ..StackEvidence::default()
+    }
+}

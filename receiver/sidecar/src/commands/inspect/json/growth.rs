@@ -1,0 +1,58 @@
+//! Growth by page.
+
+use serde::Serialize;
+
+use super::{FrameObject, round};
+use crate::commands::inspect::finding::{base_name, blamed};
+use crate::investigate::report::GrowthStack;
+
+/// A stack that touched memory that is still there: those that grow steadily first, by how much.
+#[derive(Serialize)]
+pub(super) struct GrowthObject<'a> {
+    function: Option<&'a str>,
+    file: Option<&'a str>,
+    line: Option<u32>,
+    module: Option<&'a str>,
+    share: f64,
+    bytes: u64,
+    error_bytes: u64,
+    steady_bytes: u64,
+    touched_bytes: u64,
+    samples: u64,
+    survivors: u64,
+    cohorts: &'a [u64],
+    pattern: &'static str,
+    velocity_bytes_per_second: f64,
+    stack_hash: String,
+    stack: Vec<FrameObject<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incomplete: Option<&'a str>,
+    pid: u32,
+}
+
+impl<'a> GrowthObject<'a> {
+    pub(super) fn of(growth: &'a GrowthStack) -> Self {
+        let trace = &growth.trace;
+        let frame = blamed(trace);
+        Self {
+            function: frame.and_then(|frame| frame.function.as_deref()),
+            file: frame.and_then(|frame| frame.file.as_deref()),
+            line: frame.and_then(|frame| frame.line),
+            module: frame.map(|frame| base_name(&frame.module)),
+            share: round(growth.share, 4),
+            bytes: growth.bytes,
+            error_bytes: growth.error_bytes,
+            steady_bytes: growth.steady_bytes,
+            touched_bytes: growth.touched_bytes,
+            samples: growth.samples,
+            survivors: growth.survivors,
+            cohorts: &growth.cohorts,
+            pattern: growth.pattern.name(),
+            velocity_bytes_per_second: round(growth.velocity, 1),
+            stack_hash: format!("{:016x}", trace.hash),
+            stack: trace.frames.iter().map(FrameObject::of).collect(),
+            incomplete: trace.incomplete.as_deref(),
+            pid: growth.pid,
+        }
+    }
+}

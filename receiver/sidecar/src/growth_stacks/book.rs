@@ -1,0 +1,252 @@
+//! What is known of all processes of a look.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use mlh_bpf::faults::{Heard, Touch as Fault};
+use mlh_detect::growth_stacks::{Figures, Page, PageSizes, PageSurvival, Sums, Touch};
+use mlh_stacks::unwind::Stack;
+use mlh_targets::pagemap::PagemapError;
+
+use super::process::{Capturing, Process, Shared};
+
+/// Sentences on what could not be looked at.
+pub(super) const MAX_NOTES: usize = 16;
+/// Processes that are looked at at once, and programs that they have run since the last look.
+const MAX_PROCESSES: usize = 256;
+
+/// A stack of an address space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key {
+    space: u32,
+    identity: u64,
+}
+
+/// A stack, whose it is, and what has come of it.
+pub(super) struct Found {
+    pub(super) pid: u32,
+    pub(super) stack: Stack,
+    pub(super) figures: Figures<Key>,
+}
+
+/// What the kernel has told, taken in or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Toll {
+    /// Samples.
+    pub(super) samples: u64,
+    /// Faults that they stand for.
+    pub(super) faults: u64,
+}
+
+/// What was not taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Losses {
+    /// Samples that the kernel had no room for.
+    pub(super) ring: u64,
+    /// Samples of processes that could not be looked at.
+    pub(super) unread: u64,
+    /// Samples of children that do not belong to the target.
+    pub(super) children: u64,
+}
+
+/// See the module.
+pub(super) struct Book {
+    shared: Shared,
+    /// Whoever is told of belongs to the target.
+    is_group: bool,
+    /// By address space: one for each program that a process runs.
+    processes: BTreeMap<u32, Process>,
+    living: HashMap<u32, u32>,
+    members: BTreeSet<u32>,
+    spaces: u32,
+    survival: PageSurvival<Key>,
+    toll: Toll,
+    losses: Losses,
+    notes: BTreeSet<String>,
+}
+
+impl Book {
+    pub(super) fn new(began: Duration, sizes: PageSizes, shared: Shared, is_group: bool) -> Self {
+        Self {
+            shared,
+            is_group,
+            processes: BTreeMap::new(),
+            living: HashMap::new(),
+            members: BTreeSet::new(),
+            spaces: 0,
+            survival: PageSurvival::new(began, sizes, fastrand::u64(..)),
+            toll: Toll::default(),
+            losses: Losses::default(),
+            notes: BTreeSet::new(),
+        }
+    }
+
+    /// Takes a process in. False: it could not be looked at.
+    pub(super) fn admit(&mut self, pid: u32) -> bool {
+        if self.living.contains_key(&pid) {
+            return true;
+        }
+        if self.processes.len() >= MAX_PROCESSES {
+            self.note(format!(
+                "growth by page is known of {MAX_PROCESSES} processes of the target, and of no more"
+            ));
+            return false;
+        }
+        match Process::open(pid, &self.shared) {
+            Ok(process) => {
+                if let Some(reason) = process.hidden_python() {
+                    self.note(format!("growth by page: functions and lines of Python in process {pid} are not seen: {reason}"));
+                }
+                self.spaces = self.spaces.wrapping_add(1);
+                self.processes.insert(self.spaces, process);
+                self.living.insert(pid, self.spaces);
+                true
+            }
+            Err(reason) => {
+                self.note(format!("the growth of process {pid} could not be looked at: {reason}"));
+                false
+            }
+        }
+    }
+
+    /// It has been taken in.
+    pub(super) fn knows(&self, pid: u32) -> bool {
+        self.living.contains_key(&pid)
+    }
+
+    /// Whom the target consists of now. Those who belonged to it before have ended, or left it. Of a group there may be others
+    /// already, whom whoever lists them has not met yet.
+    pub(super) fn set_members(&mut self, pids: BTreeSet<u32>) {
+        let before = std::mem::replace(&mut self.members, pids);
+        for pid in before.difference(&self.members).copied().collect::<Vec<_>>() {
+            self.end(pid);
+        }
+    }
+
+    /// A process has ended, or runs another program.
+    fn end(&mut self, pid: u32) {
+        let space = self.living.remove(&pid);
+        if let Some(process) = space.and_then(|space| self.processes.get_mut(&space)) {
+            process.ended = true;
+        }
+    }
+
+    /// Takes in what the kernel has told.
+    pub(super) fn hear(&mut self, heard: &Heard) {
+        match heard {
+            Heard::Touch(fault) => self.touch(fault),
+            Heard::Lost(count) => self.losses.ring = self.losses.ring.saturating_add(*count),
+        }
+    }
+
+    fn touch(&mut self, fault: &Fault) {
+        self.toll.samples += 1;
+        self.toll.faults = self.toll.faults.saturating_add(fault.weight);
+        if !self.living.contains_key(&fault.pid) {
+            let joins = self.is_group && fault.pid != std::process::id();
+            let belongs = joins || self.members.contains(&fault.pid);
+            let lost = match (belongs, belongs && self.admit(fault.pid)) {
+                (true, true) => None,
+                (true, false) => Some(&mut self.losses.unread),
+                (false, _) => Some(&mut self.losses.children),
+            };
+            if let Some(count) = lost {
+                *count += 1;
+                return;
+            }
+        }
+        let Some(space) = self.living.get(&fault.pid).copied() else { return };
+        let Some(process) = self.processes.get_mut(&space) else { return };
+        // what it reads and writes of files is not its memory
+        if process.is_of_file(fault.address) {
+            return;
+        }
+        let stack = process.unwind(&fault.capture);
+        let key = Key { space, identity: stack.identity() };
+        let page = Page { space, address: fault.address };
+        if self.survival.touch(&Touch { at: fault.at, page, key, weight: u64::from(fault.one_of) }) {
+            process.stacks.entry(key.identity).or_insert(stack);
+        }
+    }
+
+    /// Looks which pages are there, at any moment.
+    pub(super) fn look(&mut self, now: Duration) {
+        // of those without pages as well: they may have ended
+        let mut asked: BTreeMap<u32, Vec<(u64, bool)>> =
+            self.processes.keys().map(|space| (*space, Vec::new())).collect();
+        for (page, is_first) in self.survival.pages() {
+            asked.entry(page.space).or_default().push((page.address, is_first));
+        }
+        let mut ended = Vec::new();
+        for (space, pages) in asked {
+            let Some(process) = self.processes.get_mut(&space).filter(|process| !process.ended) else {
+                continue;
+            };
+            match process.look(&pages) {
+                Ok(answers) => {
+                    for ((address, _), answer) in pages.into_iter().zip(answers) {
+                        self.survival.answer(Page { space, address }, answer);
+                    }
+                }
+                Err(PagemapError::Ended) => ended.push(process.pid),
+                Err(error) => self.note(format!("which pages are still there could not be seen: {error}")),
+            }
+        }
+        self.survival.looked(now);
+        ended.into_iter().for_each(|pid| self.end(pid));
+        self.tidy();
+    }
+
+    /// What an ended process held is no growth of the others. Of the last one it is what it held at its end.
+    fn tidy(&mut self) {
+        if !self.living.is_empty() {
+            let ended = self.processes.iter().filter(|(_, process)| process.ended);
+            for space in ended.map(|(space, _)| *space).collect::<Vec<_>>() {
+                self.processes.remove(&space);
+                self.survival.forget(space);
+            }
+        }
+        let held = self.survival.held();
+        for (space, process) in &mut self.processes {
+            process.stacks.retain(|identity, _| held.contains(&Key { space: *space, identity: *identity }));
+        }
+    }
+
+    /// The `top` stacks that grow the most.
+    pub(super) fn found(&self, now: Duration, top: usize) -> Vec<Found> {
+        let figures = self.survival.figures(now).into_iter().filter_map(|figures| {
+            let process = self.processes.get(&figures.key.space)?;
+            let stack = process.stacks.get(&figures.key.identity)?.clone();
+            Some(Found { pid: process.pid, stack, figures })
+        });
+        figures.take(top).collect()
+    }
+
+    /// How the stacks of those that live are to be captured.
+    pub(super) fn capturing(&self) -> Vec<Capturing> {
+        self.processes.values().filter(|process| !process.ended).map(Process::capturing).collect()
+    }
+
+    pub(super) fn sums(&self) -> Sums {
+        self.survival.sums()
+    }
+
+    pub(super) fn toll(&self) -> Toll {
+        self.toll
+    }
+
+    pub(super) fn losses(&self) -> Losses {
+        self.losses
+    }
+
+    pub(super) fn notes(&self) -> &BTreeSet<String> {
+        &self.notes
+    }
+
+    /// A sentence for the report.
+    pub(super) fn note(&mut self, sentence: String) {
+        if self.notes.len() < MAX_NOTES {
+            self.notes.insert(sentence);
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! One look.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mlh_bpf::faults::{DEFAULT_FREQUENCY, FAULT_COST, Heard, Options, SAMPLE_COST, Whom};
+use mlh_detect::growth_stacks::{LOOKS, PageSizes};
+use mlh_stacks::unwind::Library;
+use mlh_targets::groups::Group;
+use mlh_targets::host::{HostClock, HostIdentity};
+use mlh_targets::pagemap::huge_page_size;
+
+use super::book::{Book, MAX_NOTES, Toll};
+use super::names::Ended;
+use super::process::{Capturing, Shared};
+use super::sampler::{self, Sampler, Sink};
+use crate::investigate::plan::{Plan, Target};
+use crate::investigate::report::GrowthStack;
+use crate::records::words::size;
+
+/// Samples that may wait, 16 KiB each: while there are as many, the kernel's ring fills and it counts what finds no room.
+const WAITING: usize = 512;
+/// Looks at the pages, on average, over the length that was asked for. The more there are, the less of what comes and goes
+/// is there at all of them.
+const LOOKS_AT_PAGES: u32 = 40;
+/// Between two of them, on average: no less and no more.
+const SPACING: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// The same where nobody has said for how long.
+const UNBOUNDED: Duration = Duration::from_secs(2);
+/// Whoever steps asks so often for the book, and waits so long in between.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_micros(500);
+
+/// What has come of a look.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Outcome {
+    /// Those that grow steadily first, by how much.
+    pub stacks: Vec<GrowthStack>,
+    /// What was not seen, in sentences.
+    pub not_seen: Vec<String>,
+    /// Sampled faults of its memory.
+    pub samples: u64,
+    /// CPU time that counting and sampling faults have cost the target.
+    pub cost: Duration,
+    /// Kernel memory, bytes.
+    pub kernel_bytes: u64,
+}
+
+/// Samples the page faults of a target, and follows what becomes of the pages. Dropping it takes everything out of the kernel.
+pub struct GrowthLook {
+    // goes before the thread that listens to it
+    sampler: Option<Box<dyn Sampler>>,
+    thread: Option<JoinHandle<()>>,
+    book: Arc<Mutex<Book>>,
+    /// Whoever is sampled by pid.
+    followed: BTreeSet<u32>,
+    /// Why others are not.
+    refused: BTreeSet<String>,
+    /// Everybody of the target is sampled, whatever the pid.
+    by_cgroup: bool,
+    captured: HashMap<u32, Capturing>,
+    kernel_bytes: u64,
+}
+
+impl GrowthLook {
+    /// Begins with these processes, all that the target consists of now. `library`: files that may be open already.
+    ///
+    /// # Errors
+    /// Why page faults cannot be sampled here, a sentence.
+    pub fn begin(plan: &Plan, pids: &[u32], library: Library) -> Result<Self, String> {
+        Self::begin_with(plan, pids, library, sampler::open)
+    }
+
+    pub(super) fn begin_with(
+        plan: &Plan,
+        pids: &[u32],
+        library: Library,
+        mut open: impl FnMut(&Options, Sink) -> Result<Box<dyn Sampler>, String>,
+    ) -> Result<Self, String> {
+        let began = HostClock::now_boot().map_err(|error| error.to_string())?;
+        let sizes = PageSizes { base: HostIdentity::read().page_size, huge: huge_page_size() };
+        let shared = Shared { max_frames: plan.filters.max_frames, unwind: plan.filters.unwind, library };
+        let is_group = !matches!(plan.target, Target::Pid(_));
+        let mut book = Book::new(began, sizes, shared, is_group);
+        let admitted: Vec<u32> = pids.iter().copied().filter(|pid| book.admit(*pid)).collect();
+        if admitted.is_empty() && !is_group {
+            return Err(book.notes().iter().cloned().collect::<Vec<_>>().join("; "));
+        }
+        book.set_members(admitted.iter().copied().collect());
+        let book = Arc::new(Mutex::new(book));
+        let (put, take) = sync_channel(WAITING);
+        let mut options = Options {
+            btf_path: plan.filters.btf_path.clone(),
+            frequency: DEFAULT_FREQUENCY,
+            whom: Whom::Processes(admitted.clone()),
+        };
+        let opened = open(&options, sink(&put));
+        // too many threads, or one of them has just ended
+        let (sampler, by_cgroup) = match (opened, cgroup(&plan.target)) {
+            (Ok(sampler), _) => (sampler, false),
+            (Err(_), Some(directory)) => {
+                options.whom = Whom::Cgroup(directory);
+                (open(&options, sink(&put))?, true)
+            }
+            (Err(reason), None) => return Err(reason),
+        };
+        drop(put);
+        let spacing = plan.duration.map_or(UNBOUNDED, |length| length / LOOKS_AT_PAGES);
+        let spacing = spacing.clamp(SPACING.0, SPACING.1);
+        let listening = Arc::clone(&book);
+        let thread = std::thread::Builder::new()
+            .name("mlh-growth".to_owned())
+            .spawn(move || listen(&take, &listening, spacing))
+            .map_err(|error| format!("no thread to listen: {error}"))?;
+        let kernel_bytes = sampler.kernel_bytes();
+        let mut new = Self {
+            sampler: Some(sampler),
+            thread: Some(thread),
+            book,
+            followed: admitted.into_iter().collect(),
+            refused: BTreeSet::new(),
+            by_cgroup,
+            captured: HashMap::new(),
+            kernel_bytes,
+        };
+        let wanted = lock(&new.book).capturing();
+        new.capture(wanted, &pids.iter().copied().collect());
+        Ok(new)
+    }
+
+    /// Follows who belongs to the target. To be called once a second. It waits for nothing: where stacks are being unwound or pages
+    /// looked at just then, it is left for the next time.
+    pub fn step(&mut self, pids: &[u32]) {
+        let now: BTreeSet<u32> = pids.iter().copied().collect();
+        let (known, wanted) = {
+            let Some(mut book) = briefly(&self.book) else { return };
+            book.set_members(now.clone());
+            // a child of one that is followed is sampled from its first page on
+            let known: BTreeSet<u32> = now.iter().copied().filter(|pid| book.knows(*pid)).collect();
+            (known, book.capturing())
+        };
+        self.follow(&now, &known);
+        self.capture(wanted, &now);
+    }
+
+    /// Samples whoever has come, and nobody who has gone. A process is taken in when the first of its faults is told.
+    fn follow(&mut self, now: &BTreeSet<u32>, known: &BTreeSet<u32>) {
+        let Some(sampler) = &mut self.sampler else { return };
+        for pid in self.followed.difference(now) {
+            sampler.release(*pid);
+            self.captured.remove(pid);
+        }
+        self.followed.retain(|pid| now.contains(pid));
+        for pid in now.difference(&self.followed.clone()) {
+            if self.by_cgroup || known.contains(pid) {
+                self.followed.insert(*pid);
+                continue;
+            }
+            match sampler.follow(*pid) {
+                Ok(()) => drop(self.followed.insert(*pid)),
+                Err(reason) if self.refused.len() < MAX_NOTES => {
+                    self.refused.insert(format!("the growth of process {pid} was not sampled: {reason}"));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Has stacks captured as what the processes map by now allows. `now`: who belongs to the target.
+    pub(super) fn capture(&mut self, wanted: Vec<Capturing>, now: &BTreeSet<u32>) {
+        let Some(sampler) = &mut self.sampler else { return };
+        let living: BTreeSet<u32> = wanted.iter().map(|process| process.pid).collect();
+        self.captured.retain(|pid, _| {
+            let stays = living.contains(pid) || now.contains(pid);
+            if !stays {
+                sampler.release(*pid);
+            }
+            stays
+        });
+        for now in wanted {
+            let before = self.captured.insert(now.pid, now).unwrap_or_default();
+            let walking =
+                if before.by_kernel == now.by_kernel { Ok(()) } else { sampler.walk(now.pid, now.by_kernel) };
+            let telling = if before.python == now.python {
+                Ok(())
+            } else {
+                sampler.set_python(now.pid, now.python.as_ref())
+            };
+            if let Err(reason) = walking.and(telling) {
+                tracing::debug!(
+                    pid = now.pid,
+                    reason,
+                    "how stacks of page faults are captured could not be changed"
+                );
+            }
+        }
+    }
+
+    /// Ends it: nothing is sampled any more. Of what was found the `top` stacks that grow the most are kept, to be named.
+    #[must_use]
+    pub fn close(mut self, now: Duration, top: usize) -> Ended {
+        self.stop();
+        let book = lock(&self.book);
+        let (found, sums, losses, toll) = (book.found(now, top), book.sums(), book.losses(), book.toll());
+        let mut not_seen: Vec<String> = book.notes().iter().chain(&self.refused).cloned().collect();
+        drop(book);
+        let mut tell = |count: u64, what: &str| {
+            if count > 0 {
+                not_seen.push(format!("{count} {what}"));
+            }
+        };
+        tell(
+            losses.ring,
+            "sampled page faults were lost between the kernel and here: growth by page is at least what is told",
+        );
+        tell(
+            losses.unread,
+            "sampled page faults are of processes that had ended before they could be looked at",
+        );
+        tell(losses.children, "sampled page faults are of children of the target, which are not looked at");
+        tell(sums.not_fitted, "sampled page faults found no room; their stacks are not told");
+        if sums.looks < u64::from(LOOKS) {
+            not_seen.push(format!(
+                "growth by page: the look was over after {} looks at the pages, and it takes {LOOKS} to judge one",
+                sums.looks
+            ));
+        } else {
+            not_seen.push(format!(
+                "growth by page is known by the page and from {} sampled faults ({} touched, {} still there): what a heap keeps for \
+                 itself after it was freed counts as held",
+                sums.samples,
+                size(sums.touched_bytes),
+                size(sums.bytes)
+            ));
+        }
+        let outcome = Outcome {
+            stacks: Vec::new(),
+            not_seen,
+            samples: sums.samples,
+            cost: cost(toll),
+            kernel_bytes: self.kernel_bytes,
+        };
+        Ended { found, outcome }
+    }
+
+    /// Waits until all that was told has been taken in.
+    fn stop(&mut self) {
+        self.sampler = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that follows growth by page has failed");
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+impl GrowthLook {
+    pub(super) fn book(&self) -> Arc<Mutex<Book>> {
+        Arc::clone(&self.book)
+    }
+}
+
+impl Drop for GrowthLook {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn sink(put: &SyncSender<Heard>) -> Sink {
+    let put = put.clone();
+    Box::new(move |heard| {
+        // whoever took it out has gone
+        let _ = put.send(heard);
+    })
+}
+
+/// Where a group's processes are sampled together.
+fn cgroup(target: &Target) -> Option<PathBuf> {
+    let group = match target {
+        Target::Pid(_) => return None,
+        Target::CgroupId(id) => Group::by_id(*id),
+        Target::Cgroup(path) => Group::by_path(path),
+        Target::Container(id) => Group::by_container(id),
+    };
+    group.ok()?.unified_directory()
+}
+
+/// Takes in what is told, and looks at the pages at random moments, until nothing more will be told.
+fn listen(take: &Receiver<Heard>, book: &Mutex<Book>, spacing: Duration) {
+    let mut next = Duration::ZERO;
+    loop {
+        let now = HostClock::now_boot().unwrap_or(next);
+        if now >= next {
+            // the first time there is nothing to see
+            if !next.is_zero() {
+                lock(book).look(now);
+            }
+            // whatever comes and goes in step with something, this does not
+            next = now + spacing.mul_f64(2.0 * fastrand::f64());
+        }
+        match take.recv_timeout(next.saturating_sub(now)) {
+            Ok(heard) => lock(book).hear(&heard),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn cost(toll: Toll) -> Duration {
+    let times = |cost: Duration, count: u64| {
+        Duration::from_nanos(u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX).saturating_mul(count))
+    };
+    times(SAMPLE_COST, toll.samples).saturating_add(times(FAULT_COST, toll.faults))
+}
+
+/// `None`: somebody else has it, and will for longer than a moment.
+fn briefly(book: &Mutex<Book>) -> Option<MutexGuard<'_, Book>> {
+    for _ in 0..TRIES {
+        match book.try_lock() {
+            Ok(book) => return Some(book),
+            Err(TryLockError::Poisoned(book)) => return Some(book.into_inner()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+        }
+    }
+    None
+}
+
+fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
+}

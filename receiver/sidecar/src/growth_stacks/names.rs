@@ -1,0 +1,107 @@
+//! Names for the stacks of a look that is over. A large file takes seconds, a server that is asked as well: there is an end to it.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use mlh_stacks::trace::Trace;
+use mlh_stacks::unwind::Stack;
+
+use super::book::Found;
+use super::look::Outcome;
+use crate::investigate::report::GrowthStack;
+
+/// A look that is over and has left the target. What it has found has no names yet.
+pub struct Ended {
+    pub(super) found: Vec<Found>,
+    pub(super) outcome: Outcome,
+}
+
+impl Ended {
+    /// Names what was found, in its order, and takes no longer than `patience`. What there was no time for is told without frames.
+    #[must_use]
+    pub fn named(self, patience: Duration) -> Outcome {
+        let Self { found, mut outcome } = self;
+        let traces = traced(found.iter().map(|found| found.stack.clone()).collect(), patience);
+        let unnamed = found.len() - traces.len();
+        if unnamed > 0 {
+            outcome.not_seen.push(format!(
+                "{unnamed} stacks of growth by page have no names: it would have taken longer than {} s",
+                patience.as_secs()
+            ));
+        }
+        let mut traces = traces.into_iter();
+        let named = found.into_iter().map(|found| {
+            let trace = traces.next().unwrap_or_else(|| Trace {
+                hash: found.stack.identity(),
+                incomplete: Some("there was no time to name it".to_owned()),
+                ..Trace::default()
+            });
+            told(&found, trace)
+        });
+        outcome.stacks = merged(named);
+        outcome
+    }
+}
+
+/// Of as many as there is time for.
+fn traced(stacks: Vec<Stack>, patience: Duration) -> Vec<Trace> {
+    let until = Instant::now() + patience;
+    let (put, take) = channel();
+    // one that is reading a large file when the time is over may take a while: nobody waits for it
+    let naming = std::thread::Builder::new().name("mlh-names".to_owned()).spawn(move || {
+        for stack in stacks {
+            if put.send(stack.trace()).is_err() {
+                return;
+            }
+        }
+    });
+    if let Err(error) = naming {
+        tracing::error!(%error, "no thread to name stacks");
+    }
+    let mut traces = Vec::new();
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return traces;
+        }
+        match take.recv_timeout(left) {
+            Ok(trace) => traces.push(trace),
+            Err(_) => return traces,
+        }
+    }
+}
+
+fn told(found: &Found, trace: Trace) -> GrowthStack {
+    let figures = &found.figures;
+    GrowthStack {
+        pid: found.pid,
+        trace,
+        bytes: figures.bytes,
+        error_bytes: figures.error_bytes,
+        share: figures.share,
+        touched_bytes: figures.touched_bytes,
+        samples: figures.samples,
+        survivors: figures.survivors,
+        cohorts: figures.cohorts.clone(),
+        velocity: figures.velocity,
+        pattern: figures.pattern,
+        steady_bytes: figures.steady_bytes,
+    }
+}
+
+/// The same stack at several places of a process is one.
+fn merged(named: impl Iterator<Item = GrowthStack>) -> Vec<GrowthStack> {
+    let mut places: BTreeMap<(u32, u64), usize> = BTreeMap::new();
+    let mut stacks: Vec<GrowthStack> = Vec::new();
+    for new in named {
+        match places.get(&(new.pid, new.trace.hash)).and_then(|place| stacks.get_mut(*place)) {
+            Some(known) => known.add(&new),
+            None => {
+                places.insert((new.pid, new.trace.hash), stacks.len());
+                stacks.push(new);
+            }
+        }
+    }
+    stacks
+}
