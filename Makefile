@@ -1,7 +1,7 @@
 # The ways into this repository. What takes more than a line stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run test lint bench bench-allocations clean
+.PHONY: help setup setup-test build run test lint bench bench-allocations bench-stacks matrix fuzz pictures clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,18 @@ bench: build ## the overhead against its goals, as root; PARTS="pass cgroups sta
 
 bench-allocations: setup ## what probes cost their target, and what the ring bears, as root; PARTS="pairs ungated peer redis python java ring"
 	@cargo bench --quiet --locked -p mlh-integration --bench allocations -- $(PARTS)
+
+bench-stacks: build ## what a sampled stack costs, and naming one of half a gigabyte, as root; PARTS="kernel python agent large"
+	@cargo bench --quiet --locked -p mlh-integration --bench stacks -- $(PARTS)
+
+matrix: setup-test ## whom stacks blame, by compiler and runtime, as root; RIVALS=1 with memleak and perf beside, ROWS="gcc python" for some
+	@RIVALS=$(RIVALS) ROWS="$(ROWS)" scripts/matrix
+
+fuzz: setup-test ## every parser of foreign bytes; SECONDS=60 for each, TARGETS="symbols trace" for some, KEEP=1 keeps what is new
+	@PATH=$${XDG_CACHE_HOME:-$$HOME/.cache}/memory-leak-hunter/cargo-fuzz/bin:$$PATH scripts/fuzz $(or $(SECONDS),60) $(TARGETS)
+
+pictures: setup-test ## make the pictures of README and docs anew, from real runs, as root
+	@scripts/pictures
 
 clean: ## remove what was built; the cache of test servers stays
 	@cargo clean

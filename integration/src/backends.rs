@@ -30,6 +30,9 @@ pub fn folder() -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
+/// Where `collector.yaml` takes its addresses from.
+const VARIABLES: [&str; 3] = ["E2E_OTLP", "E2E_HEALTH", "E2E_PROMETHEUS_EXPORTER"];
+
 /// A running OpenTelemetry Collector.
 pub struct Collector {
     /// Where it takes OTLP over gRPC, `host:port` without TLS.
@@ -60,7 +63,30 @@ impl Collector {
         Self::with(world, prometheus_otlp, Some(logs))
     }
 
+    /// The same as [`start`](Self::start), with a pipeline for profiles into `profiles`.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_with_profiles(world: &World, prometheus_otlp: u16, profiles: &Path) -> anyhow::Result<Self> {
+        let mut command = Self::command(world, prometheus_otlp)?;
+        command
+            .arg("--config")
+            .arg(repository().join("integration/backends/collector-profiles.yaml"))
+            .arg("--feature-gates=service.profilesSupport")
+            .env("E2E_PROFILES", profiles);
+        Self::run(world, command, VARIABLES)
+    }
+
     fn with(world: &World, prometheus_otlp: u16, logs: Option<&VictoriaLogs>) -> anyhow::Result<Self> {
+        let mut command = Self::command(world, prometheus_otlp)?;
+        if let Some(logs) = logs {
+            let config = repository().join("integration/backends/collector-logs.yaml");
+            command.arg("--config").arg(config).env("E2E_LOGS", logs.address());
+        }
+        Self::run(world, command, VARIABLES)
+    }
+
+    fn command(world: &World, prometheus_otlp: u16) -> anyhow::Result<Command> {
         let configs = repository().join("integration/backends");
         let mut command = Command::new(folder()?.join("otelcol-e2e"));
         command
@@ -68,10 +94,7 @@ impl Collector {
             .arg(configs.join("collector.yaml"))
             .env("E2E_FILE", world.path("collector.jsonl"))
             .env("E2E_PROMETHEUS", format!("127.0.0.1:{prometheus_otlp}"));
-        if let Some(logs) = logs {
-            command.arg("--config").arg(configs.join("collector-logs.yaml")).env("E2E_LOGS", logs.address());
-        }
-        Self::run(world, command, ["E2E_OTLP", "E2E_HEALTH", "E2E_PROMETHEUS_EXPORTER"])
+        Ok(command)
     }
 
     /// Starts it on the `collector.yaml` that users are given, with a log store at `logs` (`host:port`), which need

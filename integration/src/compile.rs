@@ -51,6 +51,20 @@ pub fn rust(world: &World, name: &str, from: &str) -> anyhow::Result<PathBuf> {
     by("rustc", world, name, &["--edition", "2024", "-O", "-g"], from, &[])
 }
 
+/// A program by any compiler that takes flags, what to write by `-o`, and a source: without flags that are not given.
+///
+/// # Errors
+/// As [`c`].
+pub fn plain(
+    world: &World,
+    compiler: &str,
+    name: &str,
+    from: &str,
+    flags: &[&str],
+) -> anyhow::Result<PathBuf> {
+    by(compiler, world, name, &[], from, flags)
+}
+
 fn by(
     compiler: &str,
     world: &World,
@@ -72,10 +86,18 @@ fn by(
 /// # Errors
 /// As [`c`].
 pub fn go(world: &World, name: &str, from: &str) -> anyhow::Result<PathBuf> {
+    go_with(world, name, from, &[])
+}
+
+/// The same with flags of `go build`.
+///
+/// # Errors
+/// As [`c`].
+pub fn go_with(world: &World, name: &str, from: &str, flags: &[&str]) -> anyhow::Result<PathBuf> {
     let out = world.path(name);
     let mut command = Command::new(need::program("go")?);
     // nothing is fetched, and no version control is asked
-    command.args(["build", "-buildvcs=false", "-o"]).arg(&out).arg(".");
+    command.args(["build", "-buildvcs=false"]).args(flags).arg("-o").arg(&out).arg(".");
     command.current_dir(source(from)).env("GOFLAGS", "-mod=mod").env("GOTOOLCHAIN", "local");
     command.env("GOPROXY", "off").env("CGO_ENABLED", "1");
     done(&mut command)?;

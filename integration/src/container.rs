@@ -80,14 +80,31 @@ impl Rootfs {
         limit: &str,
         program: &[&str],
     ) -> anyhow::Result<Container> {
+        self.start_with(world, name, limit, &[], program)
+    }
+
+    /// The same with flags of `podman run`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(
+        &self,
+        world: &World,
+        name: &str,
+        limit: &str,
+        flags: &[&str],
+        program: &[&str],
+    ) -> anyhow::Result<Container> {
         let (id_file, pid_file) = (world.path(&format!("{name}.id")), world.path(&format!("{name}.pid")));
-        let mut command = self.run(&[
-            &format!("--cidfile={}", id_file.display()),
-            &format!("--pidfile={}", pid_file.display()),
+        let own = [
+            format!("--cidfile={}", id_file.display()),
+            format!("--pidfile={}", pid_file.display()),
             // no swap: the limit is the end
-            &format!("--memory={limit}"),
-            &format!("--memory-swap={limit}"),
-        ]);
+            format!("--memory={limit}"),
+            format!("--memory-swap={limit}"),
+        ];
+        let flags: Vec<&str> = own.iter().map(String::as_str).chain(flags.iter().copied()).collect();
+        let mut command = self.run(&flags);
         let mut process = world.spawn(name, command.args(program))?;
         let what = format!("the container of {name}");
         let (id, pid) = until(&what, Duration::from_secs(60), || {
@@ -135,15 +152,19 @@ impl Drop for Container {
     }
 }
 
-/// The shared libraries of a program, its loader included.
+/// The shared libraries of a program, its loader included: its own loader is asked, be it glibc's or musl's.
 fn libraries(program: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let ldd = need::program("ldd")?;
-    let output = Command::new(ldd).arg(program).output()?;
-    let text = String::from_utf8(output.stdout)?;
-    if text.contains("not found") {
+    let headers = Command::new(need::program("readelf")?).args(["-lW"]).arg(program).output()?;
+    let headers = String::from_utf8(headers.stdout)?;
+    // `[Requesting program interpreter: /path]`
+    let loader = headers.split_once("interpreter: ").and_then(|(_, rest)| rest.split_once(']'));
+    let Some((loader, _)) = loader else { return Ok(Vec::new()) };
+    let output = Command::new(loader).arg("--list").arg(program).output()?;
+    let text = String::from_utf8(output.stdout)? + &String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() || text.contains("not found") {
         return Err(Skip::because(format!("{} lacks a library: {text}", program.display())).into());
     }
     // `name => /path (address)`, or `/path (address)`
     let paths = text.split_whitespace().filter(|word| word.starts_with('/'));
-    Ok(paths.map(PathBuf::from).collect())
+    Ok(paths.chain([loader]).map(PathBuf::from).collect())
 }

@@ -27,12 +27,25 @@ impl Inspection {
     /// # Errors
     /// When the look cannot begin.
     pub fn start(world: &World, name: &str, pid: u32, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::of(world, name, &["--pid", &pid.to_string()], arguments)
+    }
+
+    /// The same of any target, such as `["--container", "4f1e"]`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn of(world: &World, name: &str, target: &[&str], arguments: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(sidecar::executable()?);
-        command.args(["inspect", "--duration", "10m", "--output", "json", "--pid", &pid.to_string()]);
-        let mut process = world.spawn(name, command.args(arguments))?;
-        until("probes in place", PATIENCE, || {
+        command.args(["inspect", "--output", "json"]).args(target).args(arguments);
+        if !arguments.contains(&"--duration") {
+            command.args(["--duration", "10m"]);
+        }
+        let mut process = world.spawn(name, &mut command)?;
+        until("the look beginning", PATIENCE, || {
             process.lives()?;
-            Ok(process.stderr().contains("probes are in place").then_some(()))
+            let said = process.stderr();
+            let begun = ["probes are in place", "page faults are sampled"];
+            Ok(begun.iter().any(|words| said.contains(words)).then_some(()))
         })?;
         Ok(Self { process })
     }

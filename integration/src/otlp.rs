@@ -85,16 +85,16 @@ pub fn records(path: &std::path::Path) -> anyhow::Result<Vec<Record>> {
     Ok(records)
 }
 
-fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+pub(crate) fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value[key].as_array().into_iter().flatten()
 }
 
-fn word(value: &Value) -> String {
+pub(crate) fn word(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
 /// OTLP's JSON writes 64-bit integers as text.
-fn number(value: &Value) -> u64 {
+pub(crate) fn number(value: &Value) -> u64 {
     value.as_str().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
@@ -102,7 +102,7 @@ fn attributes(of: &Value) -> Map<String, Value> {
     items(of, "attributes").map(|pair| (word(&pair["key"]), plain(&pair["value"]))).collect()
 }
 
-fn plain(any: &Value) -> Value {
+pub(crate) fn plain(any: &Value) -> Value {
     match any.as_object().and_then(|object| object.iter().next()) {
         Some((kind, value)) if kind == "intValue" => {
             match value.as_str().and_then(|text| text.parse::<i64>().ok()) {

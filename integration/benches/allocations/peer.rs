@@ -1,14 +1,12 @@
-//! What a pair of malloc and free costs under another tool that pairs them, beside debug mode and beside neither, in turns: bcc's
-//! `memleak`, from `MLH_MEMLEAK`, else as it is installed.
+//! What a pair of malloc and free costs under another tool that pairs them, beside debug mode and beside neither, in turns.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use mlh_integration::code::Code;
-use mlh_integration::need::{self, Skip};
+use mlh_integration::memleak;
 use mlh_integration::pairs::{Kind, Pairs};
-use mlh_integration::process::Process;
 use mlh_integration::scenario::World;
 use mlh_integration::statistics::paired_ratio;
 use mlh_integration::table::{Table, Verdict};
@@ -34,7 +32,7 @@ impl Peer<'_> {
         let before = Code::of(pid)?;
         let mut command = Command::new(&self.program);
         let mut peer = self.world.spawn("memleak", command.args(["-p", &pid.to_string(), "3600"]))?;
-        attached(&mut peer, pid, &before)?;
+        memleak::attached(&mut peer, pid, &before, PATIENCE)?;
         slices.cost()?;
         let cost = slices.cost()?;
         // as by hand: it takes its probes out and ends
@@ -47,28 +45,9 @@ impl Peer<'_> {
     }
 }
 
-/// All of its probes are in place. It places them one after the other: when for a second none has been added, these are all.
-fn attached(peer: &mut Process, pid: u32, before: &Code) -> anyhow::Result<()> {
-    let mut known = 0;
-    until("the peer's probes", PATIENCE, || {
-        if peer.lives().is_err() {
-            let said = peer.stdout() + &peer.stderr();
-            let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-            return Err(Skip::because(format!("bcc's memleak does not run here: {last}")).into());
-        }
-        std::thread::sleep(Duration::from_secs(1));
-        let placed = Code::of(pid)?.differences(before).len();
-        Ok((placed > 0 && std::mem::replace(&mut known, placed) == placed).then_some(()))
-    })
-}
-
 /// Neither, debug mode, the peer; and again.
 pub(crate) fn measure(world: &World, table: &mut Table) -> anyhow::Result<()> {
-    let program = match std::env::var_os("MLH_MEMLEAK") {
-        Some(path) => PathBuf::from(path),
-        None => need::program("memleak-bpfcc")?,
-    };
-    let peer = Peer { world, program };
+    let peer = Peer { world, program: memleak::program()? };
     let mut slices = Slices::new(Pairs::start(world, "pairs")?, Kind::Malloc, 64);
     let mut look = Look::prepare(slices.pid(), &DEBUG)?;
     let mut costs = Vec::new();

@@ -16,8 +16,10 @@ use crate::look::{DEBUG, Look};
 use crate::subject::alone;
 
 const ROUNDS: usize = 9;
-/// A stack is copied at a call site's first hit, and at every 64th.
+/// A stack of a call site is copied at every 64th hit.
 const COPY_EVERY: u64 = 64;
+/// And at its first ones.
+const COPY_FIRST: u64 = 8;
 /// With their records, and the stacks among these, a half of the ring's 8 MiB.
 const FITTING: u64 = 20_000;
 const STORM_MS: u32 = 2000;
@@ -84,7 +86,7 @@ impl<'a> Storm<'a> {
     /// What so many pairs have the kernel tell, once all of it is accounted for; else what is, after a while.
     fn settled(&self, pairs: u64) -> (u64, u64, u64) {
         // allocated, freed, and the stacks
-        let produced = 2 * pairs + pairs / COPY_EVERY + 1;
+        let produced = 2 * pairs + pairs / COPY_EVERY + COPY_FIRST;
         let accounted = || (self.taken.delivered(), self.taken.dropped());
         let all = || Ok((accounted().0 + accounted().1 == produced).then_some(()));
         // if it never is, the numbers say so

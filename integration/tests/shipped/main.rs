@@ -6,6 +6,7 @@ mod collector;
 mod dashboard;
 mod host;
 mod names;
+mod pictures;
 mod queries;
 mod rules;
 

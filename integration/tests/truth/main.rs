@@ -10,6 +10,7 @@ mod allocators;
 mod cplusplus;
 mod estimates;
 mod filters;
+mod growth;
 mod harm;
 mod processes;
 mod runtimes;

@@ -69,7 +69,11 @@ service:
         ensure!(status["mode"] == "targeted", "{status}");
         let unfreed = told("allocation.unfreed", 1)?;
         ensure!(unfreed.severity == 13, "severity {}", unfreed.severity);
-        ensure!(unfreed.ours("stack")?.to_string().contains("touched"), "{:?}", unfreed.attributes);
+        ensure!(
+            unfreed.attributes["code.stacktrace"].to_string().contains("touched"),
+            "{:?}",
+            unfreed.attributes
+        );
         ensure!(unfreed.ours("caller_ip")?.as_str().is_some_and(|ip| ip.starts_with("0x")));
         ensure!(
             unfreed.number("size_bytes")? == told_bytes(&status, 100_000) as f64,

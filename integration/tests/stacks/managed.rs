@@ -1,0 +1,46 @@
+//! Programs that another program runs: CPython in the versions that are here, Node and the JVM with and without perf maps.
+
+use crate::row::{Goal, Row, rows};
+
+const NO_NAMES: &str = "without a perf map, code made at run time has no names";
+const NO_NODE_MAP: Goal = Goal::Nameless("--perf-basic-prof --interpreted-frames-native-stack", NO_NAMES);
+const NO_JAVA_MAP: Goal = Goal::Nameless("jcmd PID Compiler.perfmap", NO_NAMES);
+const GARBAGE: Goal =
+    Goal::Least(0.75, "garbage is there until it is collected, and so are the collector's own tables");
+const V8_HEAP: Goal = Goal::Unseen("V8 allocates within memory of its own");
+const JVM_HEAP: Goal = Goal::Unseen("the JVM allocates within memory of its own");
+
+const INLINED: Goal = Goal::Least(0.6, "a perf map has no names for what V8 has inlined");
+const INTERPRETED: Goal =
+    Goal::Least(0.3, "a function has no name while V8 interprets it, nor once it has inlined it");
+
+/// The second one gives a name to what is interpreted, too.
+const MAP: [&str; 2] = ["--perf-basic-prof", "--interpreted-frames-native-stack"];
+/// Headers of objects that are kept share pages with those of objects that are not.
+const SHARED: Goal =
+    Goal::Least(0.97, "small objects that are kept lie in pages that others have touched first");
+
+const COMPILED: [&str; 3] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+PreserveFramePointer"];
+
+/// Large arrays lie in regions of their own, and are never moved.
+const HUGE: [&str; 3] = ["-XX:+UseG1GC", "-XX:TieredStopAtLevel=1", "-XX:+PreserveFramePointer"];
+
+rows! {
+    python_3_8 => Row::python("CPython 3.8", "3.8").growth(SHARED),
+    python_3_9 => Row::python("CPython 3.9", "3.9").growth(SHARED),
+    python_3_10 => Row::python("CPython 3.10", "3.10").growth(SHARED),
+    python_3_11 => Row::python("CPython 3.11", "3.11").growth(SHARED),
+    python_3_12 => Row::python("CPython 3.12", "3.12").growth(SHARED),
+    python_3_13 => Row::python("CPython 3.13", "3.13").growth(SHARED),
+    python_of_the_system => Row::python("CPython of the system, stripped", "/usr/bin/python3").growth(SHARED),
+    python_container => Row::python("CPython 3.12", "3.12").in_container().growth(SHARED),
+
+    node_buffers => Row::node(&MAP, &[]).named(", buffers").allocations(INLINED).growth(GARBAGE),
+    node_objects => Row::node(&MAP, &["objects"]).named(", objects").allocations(V8_HEAP).growth(GARBAGE),
+    node_half_a_map => Row::node(&MAP[..1], &[]).named(", buffers").allocations(INTERPRETED).growth(INTERPRETED),
+    node_without_a_map => Row::node(&[], &[]).named(", buffers").allocations(NO_NODE_MAP).growth(NO_NODE_MAP),
+
+    java_buffers => Row::java(&COMPILED, &[], true).named(", perf map, buffers").growth(GARBAGE),
+    java_objects => Row::java(&HUGE, &["objects"], true).named(", perf map, objects").allocations(JVM_HEAP).growth(GARBAGE),
+    java_without_a_map => Row::java(&COMPILED, &[], false).named(", buffers").allocations(NO_JAVA_MAP).growth(NO_JAVA_MAP),
+}
