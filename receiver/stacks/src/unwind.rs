@@ -14,7 +14,7 @@ pub enum Unwind {
     /// that a process maps keeps frame pointers.
     #[default]
     Auto,
-    /// By frame pointers alone, in the kernel: the cheapest, and wrong or short wherever code keeps none.
+    /// By frame pointers alone, in the kernel: the least work afterwards, and wrong or short wherever code keeps none.
     FramePointers,
     /// By unwind information alone.
     Dwarf,

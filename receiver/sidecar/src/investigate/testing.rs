@@ -1,6 +1,6 @@
 //! For tests: a kernel's side that does as it is told, and processes to look at.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -155,7 +155,11 @@ pub(crate) struct Waiting(Child);
 impl Waiting {
     pub(crate) fn start() -> Self {
         let mut command = Command::new("cat");
-        Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // once it answers it has loaded what it needs
+        child.stdin.as_mut().unwrap().write_all(b"x\n").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 2]).unwrap();
+        Self(child)
     }
 
     /// A Python interpreter, once it runs a program.

@@ -98,7 +98,7 @@ enum Mode {
 enum Way {
     /// By unwind information, and by frame pointers where code keeps them and nothing else
     Auto,
-    /// By frame pointers alone, in the kernel: the cheapest, and short or wrong where code keeps none
+    /// By frame pointers alone, in the kernel: the least work afterwards, and short or wrong where code keeps none
     #[value(name = "frame_pointers")]
     FramePointers,
     /// By unwind information alone
