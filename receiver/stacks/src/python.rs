@@ -85,7 +85,7 @@ fn is_library_source(file: &str) -> bool {
     file.starts_with("<frozen ") || (library && !installed)
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 pub(crate) mod testing {
     use std::path::PathBuf;
 
