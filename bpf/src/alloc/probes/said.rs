@@ -54,7 +54,7 @@ impl Probes {
     }
 
     /// From now on call sites are told apart by their callers, as far as the sizes of the frames are known: a call site's
-    /// [`depth`](super::heard::CallSite::depth) takes them in. `frames` are in addition to those of before; the table is bounded, and
+    /// [`depth`](crate::alloc::heard::CallSite::depth) takes them in. `frames` are in addition to those of before; the table is bounded, and
     /// what does not fit is not told apart.
     ///
     /// # Errors

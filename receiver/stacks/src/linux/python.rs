@@ -1,6 +1,6 @@
 //! What Python was running, as the kernel's side tells it by addresses, to functions, files and lines.
 //!
-//! [`lines`] reads the tables that say which instruction is of which line, [`text`] texts, [`code`] code objects, [`merge`] puts what
+//! [`lines`] reads the tables that say which instruction is of which line, [`text`] texts, [`code`] code objects, [`mod@merge`] puts what
 //! was running in the place of the interpreter's own functions. All of them are pure: the process's memory is handed to them.
 
 mod lines;

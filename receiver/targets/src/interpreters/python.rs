@@ -1,6 +1,6 @@
 //! CPython, 3.8 to 3.14: which version runs in a process, and where it keeps its threads, frames and code objects.
 //!
-//! From 3.13 on the interpreter says so itself ([`debug_offsets`]); of those before there are [`tables`], which [`symbols`] and the
+//! From 3.13 on the interpreter says so itself (`debug_offsets`); of those before there are `tables`, which `symbols` and the
 //! interpreter's own version choose from. What was found is tried out on the process: a version that is mistaken for another one leads
 //! to a reason, not to nonsense.
 
