@@ -82,7 +82,7 @@ fn names_wherever_installed() {
     for (file, name) in [
         ("/usr/lib/python3.11/json/decoder.py", "json/decoder.py"),
         ("/usr/lib64/python3.9/json/decoder.py", "json/decoder.py"),
-        ("/root/.pyenv/versions/3.13.0/lib/python3.13t/json/decoder.py", "json/decoder.py"),
+        ("/opt/python/3.13t/lib/python3.13t/json/decoder.py", "json/decoder.py"),
         ("/venv/lib/python3.11/site-packages/numpy/core/numeric.py", "numpy/core/numeric.py"),
         ("/usr/lib/python3/dist-packages/requests/api.py", "requests/api.py"),
         ("/srv/releases/7/app/main.py", "main.py"),
