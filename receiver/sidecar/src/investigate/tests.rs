@@ -1,15 +1,19 @@
 //! A whole look, at real processes, with a kernel's side that does as it is told.
 
-use std::time::Duration;
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use mlh_bpf::alloc::heard::{CallSite, Change, Heard, Mapping, ProcessEvent, Slot, StackCopy, Sums, Totals};
 use mlh_bpf::alloc::point::Operation;
 use mlh_bpf::capture::Capture;
 use mlh_pipeline::config::Settings;
+use mlh_stacks::debuginfod::Debuginfod;
+use mlh_stacks::modules::{Module, Modules};
 use mlh_stacks::unwind::Unwind;
 
 use super::investigation::{Investigation, OpenError};
-use super::plan::{End, Plan, Rung};
+use super::plan::{End, Filters, Plan, Rung};
 use super::testing::{Kernel, SITE, Waiting, open, plan, try_open};
 use super::told::Told;
 use crate::hunt::scope::Scope;
@@ -63,6 +67,47 @@ fn stacks_are_captured_as_asked() {
         let look = open(&asked, &kernel);
         assert_eq!(kernel.with(|fake| fake.walks.clone()), walks, "{unwind:?}");
         close(look, &kernel, seconds(1), End::Elapsed);
+    }
+}
+
+/// Guarantees: servers of debug information are asked, by build id, for the files on a stack where the settings name some; without
+/// them nobody is.
+#[test]
+fn debug_information_is_asked_for_where_servers_are_named() {
+    for named in [true, false] {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", server.local_addr().unwrap());
+        let cache = tempfile::tempdir().unwrap();
+        let (process, kernel) = (Waiting::start(), Kernel::default());
+        let mut asked = plan(process.pid(), Rung::Debug);
+        let cache_dir = cache.path().to_owned();
+        let servers = Debuginfod { servers: vec![address], cache_dir, ..Filters::debuginfod() };
+        asked.filters.debuginfod = named.then_some(servers);
+        let mut look = open(&asked, &kernel);
+        let maps = Modules::read(process.pid()).unwrap();
+        let code = |module: &&Module| module.path.ends_with("cat") && module.has_code();
+        let code = maps.modules.iter().find(code).unwrap().parts.iter().find(|part| part.executable).unwrap();
+        let call_site = CallSite { slot: SLOT, ip: code.start + 64, depth: 16 };
+        kernel.with(|fake| fake.call_sites.push((call_site, Totals::default())));
+        look.step(look.started() + seconds(1));
+        look.listened();
+        server.set_nonblocking(true).unwrap();
+        let until = Instant::now() + seconds(if named { 60 } else { 0 });
+        let peer = loop {
+            match server.accept() {
+                Ok((peer, _)) => break Some(peer),
+                Err(_) if Instant::now() >= until => break None,
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        assert_eq!(peer.is_some(), named);
+        if let Some(mut peer) = peer {
+            peer.set_nonblocking(false).unwrap();
+            let mut request = [0; 13];
+            peer.read_exact(&mut request).unwrap();
+            assert_eq!(request, *b"GET /buildid/", "{:?}", request.escape_ascii());
+        }
+        close(look, &kernel, seconds(2), End::Elapsed);
     }
 }
 
