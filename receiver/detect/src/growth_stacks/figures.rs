@@ -44,10 +44,8 @@ impl Pattern {
 }
 
 /// What one stack has touched, and what is left of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Figures<K> {
-    /// The stack.
-    pub key: K,
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Figures {
     /// What survives: an estimate. Pages too young to be judged are not in it.
     pub bytes: u64,
     /// Half of the width of the 95 % interval around `bytes`.
@@ -68,6 +66,29 @@ pub struct Figures<K> {
     pub pattern: Pattern,
     /// Of `bytes`, what both halves of the look have alike: twice what the poorer one has.
     pub steady_bytes: u64,
+}
+
+impl Figures {
+    /// Adds the same stack of elsewhere. The pattern stays that of the one that came first.
+    pub fn add(&mut self, other: &Self) {
+        let counts = [
+            (&mut self.bytes, other.bytes),
+            // wider than that of independent samples, never narrower
+            (&mut self.error_bytes, other.error_bytes),
+            (&mut self.touched_bytes, other.touched_bytes),
+            (&mut self.samples, other.samples),
+            (&mut self.survivors, other.survivors),
+            (&mut self.steady_bytes, other.steady_bytes),
+        ];
+        for (sum, other) in counts {
+            *sum = sum.saturating_add(other);
+        }
+        for (sum, other) in self.cohorts.iter_mut().zip(&other.cohorts) {
+            *sum = sum.saturating_add(*other);
+        }
+        self.share += other.share;
+        self.velocity += other.velocity;
+    }
 }
 
 /// The parts of a look.

@@ -186,7 +186,7 @@ impl<K: Copy + Eq + Hash + Ord> PageSurvival<K> {
 
     /// By stack; those that grow steadily first, by how much. Stacks of which nothing survives are not among them.
     #[must_use]
-    pub fn figures(&self, now: Duration) -> Vec<Figures<K>> {
+    pub fn figures(&self, now: Duration) -> Vec<(K, Figures)> {
         // what was touched before the look that is as many looks back as it takes has been at all of them
         let settled = if self.looks.len() < LOOKS as usize { None } else { self.looks.front().copied() };
         let parts = Parts::new(self.began, now, settled.unwrap_or(self.began));
@@ -208,8 +208,7 @@ impl<K: Copy + Eq + Hash + Ord> PageSurvival<K> {
             // where not all pages are followed, each that is stands for more than when it was sampled
             let mean =
                 (known.spread / known.samples.max(1) as f64).max(survived.spread / survived.count as f64);
-            Figures {
-                key,
+            let figures = Figures {
                 bytes: survived.bytes,
                 error_bytes: half_width(survived.spread, mean),
                 share: survived.bytes as f64 / all.max(1) as f64,
@@ -220,11 +219,12 @@ impl<K: Copy + Eq + Hash + Ord> PageSurvival<K> {
                 cohorts: survived.cohorts.to_vec(),
                 pattern,
                 steady_bytes,
-            }
+            };
+            (key, figures)
         });
         let mut figures: Vec<_> = figures.collect();
-        figures.sort_by_key(|it| {
-            (it.pattern != Pattern::Steady, Reverse(it.steady_bytes), Reverse(it.bytes), it.key)
+        figures.sort_by_key(|(key, it)| {
+            (it.pattern != Pattern::Steady, Reverse(it.steady_bytes), Reverse(it.bytes), *key)
         });
         figures
     }

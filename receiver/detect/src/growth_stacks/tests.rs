@@ -103,8 +103,8 @@ fn a_leak_beside_a_sawtooth() {
     for (seed, period) in [(1, 1), (2, 4), (3, 16)] {
         let world = beside_a_sawtooth(seed, period, |_| ());
         let figures = world.survival.figures(ms(world.now));
-        let leak = &figures[0];
-        assert_eq!((leak.key, leak.pattern), (LEAK, Pattern::Steady), "{figures:#?}");
+        let (key, leak) = &figures[0];
+        assert_eq!((*key, leak.pattern), (LEAK, Pattern::Steady), "{figures:#?}");
         let (truth, off) = (world.held(LEAK), leak.bytes.abs_diff(world.held(LEAK)));
         // the youngest pages are not judged yet
         let young = 8 * 102_400;
@@ -112,8 +112,8 @@ fn a_leak_beside_a_sawtooth() {
         assert!((leak.velocity - 102_400.0).abs() < 0.5 * 102_400.0, "{}", leak.velocity);
         assert_eq!(leak.cohorts.iter().sum::<u64>(), leak.bytes);
         assert!(leak.touched_bytes >= leak.bytes && leak.samples >= leak.survivors);
-        let sawtooth = figures.iter().find(|it| it.key == SAWTOOTH);
-        let tooth = sawtooth.map_or(0, |it| it.steady_bytes);
+        let sawtooth = figures.iter().find(|(key, _)| *key == SAWTOOTH);
+        let tooth = sawtooth.map_or(0, |(_, it)| it.steady_bytes);
         assert!(leak.steady_bytes > 3 * tooth, "{figures:#?}");
         assert!(world.survival.sums().touched_bytes > 200 << 20, "the sawtooth faults");
         if period == 1 {
@@ -135,8 +135,8 @@ fn start_up_and_caches() {
         }
     });
     let figures = world.survival.figures(ms(world.now));
-    let of = |key| figures.iter().find(|it| it.key == key).unwrap();
-    assert_eq!(figures[0].key, LEAK, "{figures:#?}");
+    let of = |key| &figures.iter().find(|it| it.0 == key).unwrap().1;
+    assert_eq!(figures[0].0, LEAK, "{figures:#?}");
     assert_eq!((of(START_UP).pattern, of(CACHE).pattern), (Pattern::StartUp, Pattern::Levelled));
     assert!(of(CACHE).bytes > 2 * of(LEAK).bytes, "{figures:#?}");
     assert!(of(START_UP).velocity < 1.0);
@@ -158,7 +158,7 @@ fn intervals() {
             }
             let figures = world.survival.figures(ms(world.now));
             // nothing at all was sampled: nothing is said
-            let Some(leak) = figures.first() else { continue };
+            let Some((_, leak)) = figures.first() else { continue };
             told += 1;
             right += u32::from(leak.bytes.abs_diff(pages * 4096) <= leak.error_bytes);
         }
@@ -189,7 +189,10 @@ fn the_newest_counts() {
     touch(&mut survival, 15, 0x5010, 3);
     look(&mut survival, 30, Answer::There);
     let figures = survival.figures(ms(100));
-    assert_eq!(figures.iter().map(|it| (it.key, it.bytes, it.samples)).collect::<Vec<_>>(), [(2, 8192, 1)]);
+    assert_eq!(
+        figures.iter().map(|(key, it)| (*key, it.bytes, it.samples)).collect::<Vec<_>>(),
+        [(2, 8192, 1)]
+    );
     assert_eq!(survival.sums().samples, 3);
     survival.answer(Page { space: 0, address: 0x5000 }, Answer::Gone);
     assert!(survival.figures(ms(100)).is_empty());
@@ -206,7 +209,7 @@ fn huge_pages() {
     touch(&mut survival, 10, 9 * huge + 0x4000, 2);
     look(&mut survival, 30, Answer::Huge);
     let figures = survival.figures(ms(100));
-    let told: Vec<_> = figures.iter().map(|it| (it.key, it.bytes, it.touched_bytes)).collect();
+    let told: Vec<_> = figures.iter().map(|(key, it)| (*key, it.bytes, it.touched_bytes)).collect();
     assert_eq!(told, [(1, 2 * huge, 2 * huge), (2, 16_384, 16_384)]);
     assert_eq!(survival.sums().bytes, 2 * huge + 16_384);
     touch(&mut survival, 50, 8 * huge + 0x9000, 3);
@@ -230,8 +233,8 @@ fn few_of_many_pages() {
         let figures = survival.figures(ms(6000));
         right += figures
             .iter()
-            .filter(|it| {
-                let truth = if it.key == 1 { 1000 } else { 3000 } * 8192;
+            .filter(|(key, it)| {
+                let truth = if *key == 1 { 1000 } else { 3000 } * 8192;
                 it.bytes.abs_diff(truth) <= it.error_bytes
             })
             .count();

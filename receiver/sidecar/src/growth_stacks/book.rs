@@ -26,7 +26,7 @@ pub(super) struct Key {
 pub(super) struct Found {
     pub(super) pid: u32,
     pub(super) stack: Stack,
-    pub(super) figures: Figures<Key>,
+    pub(super) figures: Figures,
 }
 
 /// What the kernel has told, taken in or not.
@@ -214,9 +214,9 @@ impl Book {
 
     /// The `top` stacks that grow the most.
     pub(super) fn found(&self, now: Duration, top: usize) -> Vec<Found> {
-        let figures = self.survival.figures(now).into_iter().filter_map(|figures| {
-            let process = self.processes.get(&figures.key.space)?;
-            let stack = process.stacks.get(&figures.key.identity)?.clone();
+        let figures = self.survival.figures(now).into_iter().filter_map(|(key, figures)| {
+            let process = self.processes.get(&key.space)?;
+            let stack = process.stacks.get(&key.identity)?.clone();
             Some(Found { pid: process.pid, stack, figures })
         });
         figures.take(top).collect()

@@ -73,21 +73,7 @@ fn traced(stacks: Vec<Stack>, patience: Duration) -> Vec<Trace> {
 }
 
 fn told(found: &Found, trace: Trace) -> GrowthStack {
-    let figures = &found.figures;
-    GrowthStack {
-        pid: found.pid,
-        trace,
-        bytes: figures.bytes,
-        error_bytes: figures.error_bytes,
-        share: figures.share,
-        touched_bytes: figures.touched_bytes,
-        samples: figures.samples,
-        survivors: figures.survivors,
-        cohorts: figures.cohorts.clone(),
-        velocity: figures.velocity,
-        pattern: figures.pattern,
-        steady_bytes: figures.steady_bytes,
-    }
+    GrowthStack { pid: found.pid, trace, figures: found.figures.clone() }
 }
 
 /// The same stack at several places of a process is one.
@@ -96,7 +82,7 @@ fn merged(named: impl Iterator<Item = GrowthStack>) -> Vec<GrowthStack> {
     let mut stacks: Vec<GrowthStack> = Vec::new();
     for new in named {
         match places.get(&(new.pid, new.trace.hash)).and_then(|place| stacks.get_mut(*place)) {
-            Some(known) => known.add(&new),
+            Some(known) => known.figures.add(&new.figures),
             None => {
                 places.insert((new.pid, new.trace.hash), stacks.len());
                 stacks.push(new);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mlh_detect::growth_stacks::Pattern;
+use mlh_detect::growth_stacks::Figures;
 use mlh_stacks::trace::Trace;
 use mlh_targets::points::{BlindSpot, Runtime};
 
@@ -114,49 +114,8 @@ pub struct GrowthStack {
     pub pid: u32,
     /// Named, as far as it could be.
     pub trace: Trace,
-    /// What is still there of what it touched since the look began: an estimate.
-    pub bytes: u64,
-    /// Half of the width of the 95 % interval around `bytes`.
-    pub error_bytes: u64,
-    /// Of all that is still there: 0..=1.
-    pub share: f64,
-    /// All that it touched since then: an estimate.
-    pub touched_bytes: u64,
-    /// Sampled faults.
-    pub samples: u64,
-    /// Of these, with pages that are still there.
-    pub survivors: u64,
-    /// `bytes` by when they were touched: equal parts of the look, the first first.
-    pub cohorts: Vec<u64>,
-    /// Bytes a second of `bytes`, over the cohorts old enough to be judged.
-    pub velocity: f64,
-    /// How `cohorts` lie.
-    pub pattern: Pattern,
-    /// Of `bytes`, what both halves of the look have alike.
-    pub steady_bytes: u64,
-}
-
-impl GrowthStack {
-    /// Adds the same stack of elsewhere. The pattern stays that of the one that came first.
-    pub fn add(&mut self, other: &Self) {
-        let counts = [
-            (&mut self.bytes, other.bytes),
-            // wider than that of independent samples, never narrower
-            (&mut self.error_bytes, other.error_bytes),
-            (&mut self.touched_bytes, other.touched_bytes),
-            (&mut self.samples, other.samples),
-            (&mut self.survivors, other.survivors),
-            (&mut self.steady_bytes, other.steady_bytes),
-        ];
-        for (sum, other) in counts {
-            *sum = sum.saturating_add(other);
-        }
-        for (sum, other) in self.cohorts.iter_mut().zip(&other.cohorts) {
-            *sum = sum.saturating_add(*other);
-        }
-        self.share += other.share;
-        self.velocity += other.velocity;
-    }
+    /// What it has touched since the look began, and what is left of that.
+    pub figures: Figures,
 }
 
 /// Sums over everything, requested bytes.

@@ -40,7 +40,7 @@ pub(super) fn add(report: &mut Report, outcome: Result<Outcome, String>) {
         report.growth.iter().filter(|it| it.trace.culprit.is_none() && it.trace.incomplete.is_some());
     // for these there was no time
     let nameless = nameless.filter(|it| !it.trace.frames.is_empty());
-    let hidden = nameless.fold(0_u64, |sum, growth| sum.saturating_add(growth.bytes));
+    let hidden = nameless.fold(0_u64, |sum, growth| sum.saturating_add(growth.figures.bytes));
     if hidden > 0 && report.rung != Rung::GrowthStacks {
         report.not_seen.push(format!(
             "who is behind {} of growth by page: where a probe catches the returns of an allocator its caller cannot be told; \
@@ -51,7 +51,8 @@ pub(super) fn add(report: &mut Report, outcome: Result<Outcome, String>) {
     let unprobed = report.rung == Rung::GrowthStacks;
     let seen = report.stacks.iter().fold(0_u64, |sum, stack| sum.saturating_add(stack.live_bytes));
     if unprobed || outweighs(steady(report).0, seen) {
-        let leads = report.growth.iter().filter(|growth| unprobed || growth.pattern == Pattern::Steady);
+        let leads =
+            report.growth.iter().filter(|growth| unprobed || growth.figures.pattern == Pattern::Steady);
         let mut stacks: Vec<StackEvidence> = leads.map(|growth| evidence(report, growth)).collect();
         stacks.append(&mut report.stacks);
         report.stacks = stacks;
@@ -66,26 +67,27 @@ pub(super) fn outweighs(by_page: u64, probed: u64) -> bool {
 
 /// By how much stacks grow steadily by pages, and how many do: without what they touched at the beginning.
 pub(super) fn steady(report: &Report) -> (u64, usize) {
-    let steady = report.growth.iter().filter(|growth| growth.pattern == Pattern::Steady);
-    steady.fold((0, 0), |(bytes, count), growth| (growth.steady_bytes.saturating_add(bytes), count + 1))
+    let steady = report.growth.iter().filter(|growth| growth.figures.pattern == Pattern::Steady);
+    steady
+        .fold((0, 0), |(bytes, count), growth| (growth.figures.steady_bytes.saturating_add(bytes), count + 1))
 }
 
 /// The stack that grows the most of those that grow steadily by pages.
 pub(super) fn first(report: &Report) -> Option<StackEvidence> {
-    let growth = report.growth.iter().find(|growth| growth.pattern == Pattern::Steady)?;
+    let growth = report.growth.iter().find(|growth| growth.figures.pattern == Pattern::Steady)?;
     Some(evidence(report, growth))
 }
 
 /// Whether a stack that is known by its pages grows steadily.
 pub(super) fn is_steady(report: &Report, stack: &StackEvidence) -> bool {
     let is_it = |growth: &&GrowthStack| growth.pid == stack.pid && growth.trace.hash == stack.trace.hash;
-    report.growth.iter().find(is_it).is_some_and(|growth| growth.pattern == Pattern::Steady)
+    report.growth.iter().find(is_it).is_some_and(|growth| growth.figures.pattern == Pattern::Steady)
 }
 
 /// Whether the function that is to blame for a stack grows steadily by pages as well, in the same process.
 pub(super) fn grows(report: &Report, stack: &StackEvidence) -> bool {
     let Some(frame) = blamed(&stack.trace) else { return false };
-    let steady = report.growth.iter().filter(|growth| growth.pattern == Pattern::Steady);
+    let steady = report.growth.iter().filter(|growth| growth.figures.pattern == Pattern::Steady);
     steady
         .filter(|growth| growth.pid == stack.pid)
         .filter_map(|growth| blamed(&growth.trace))
@@ -107,14 +109,14 @@ fn evidence(report: &Report, growth: &GrowthStack) -> StackEvidence {
         pid: growth.pid,
         trace: growth.trace.clone(),
         operation: OPERATION,
-        live_bytes: growth.bytes,
-        live_count: growth.survivors,
-        error_bytes: growth.error_bytes,
-        allocated_bytes: growth.touched_bytes,
-        allocated_count: growth.samples,
-        freed_bytes: growth.touched_bytes.saturating_sub(growth.bytes),
-        freed_count: growth.samples.saturating_sub(growth.survivors),
-        allocation_rate: growth.velocity,
+        live_bytes: growth.figures.bytes,
+        live_count: growth.figures.survivors,
+        error_bytes: growth.figures.error_bytes,
+        allocated_bytes: growth.figures.touched_bytes,
+        allocated_count: growth.figures.samples,
+        freed_bytes: growth.figures.touched_bytes.saturating_sub(growth.figures.bytes),
+        freed_count: growth.figures.samples.saturating_sub(growth.figures.survivors),
+        allocation_rate: growth.figures.velocity,
         gone: !lives && !report.members.is_empty(),
         ..StackEvidence::default()
     }

@@ -71,8 +71,8 @@ impl Flame {
         let branches = stacks.map(|stack| Branch {
             pid: stack.pid,
             trace: &stack.trace,
-            bytes: stack.bytes,
-            blamed: stack.pattern == Pattern::Steady,
+            bytes: stack.figures.bytes,
+            blamed: stack.figures.pattern == Pattern::Steady,
         });
         Self::of(finding, branches.collect())
     }

@@ -56,7 +56,7 @@ fn profile(finding: &Finding<'_>) -> Profile {
         writer.sample(stack.pid, &stack.trace, &values, Some(stack.operation));
     }
     for stack in &report.growth {
-        writer.sample(stack.pid, &stack.trace, &[0, 0, 0, 0, stack.bytes], None);
+        writer.sample(stack.pid, &stack.trace, &[0, 0, 0, 0, stack.figures.bytes], None);
     }
     let Writer { mut tables, samples, .. } = writer;
     let types = TYPES.into_iter().chain(has_growth.then_some(GROWTH));

@@ -6,7 +6,7 @@ mod files;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
-use mlh_detect::growth_stacks::Pattern;
+use mlh_detect::growth_stacks::{Figures, Pattern};
 use mlh_detect::{About, ProcessKey, Stage, Trend};
 use mlh_stacks::trace::{Frame, Trace};
 use mlh_targets::host::HostClock;
@@ -102,26 +102,31 @@ fn growth() -> Vec<GrowthStack> {
     let leak = GrowthStack {
         pid: 101,
         trace: leak().trace,
-        bytes: 1_900_544,
-        error_bytes: 90_000,
-        share: 0.475,
-        touched_bytes: 2_097_152,
-        samples: 480,
-        survivors: 464,
-        cohorts: vec![344_064, 360_448, 327_680, 344_064, 352_256, 172_032],
-        velocity: 34_611.2,
-        pattern: Pattern::Steady,
-        steady_bytes: 1_900_000,
+        figures: Figures {
+            bytes: 1_900_544,
+            error_bytes: 90_000,
+            share: 0.475,
+            touched_bytes: 2_097_152,
+            samples: 480,
+            survivors: 464,
+            cohorts: vec![344_064, 360_448, 327_680, 344_064, 352_256, 172_032],
+            velocity: 34_611.2,
+            pattern: Pattern::Steady,
+            steady_bytes: 1_900_000,
+        },
     };
     let cache = GrowthStack {
         trace: cache().trace,
-        bytes: 2_100_000,
-        share: 0.525,
-        touched_bytes: 2_100_000,
-        cohorts: vec![1_700_000, 400_000, 0, 0, 0, 0],
-        velocity: 0.0,
-        pattern: Pattern::Levelled,
-        steady_bytes: 0,
+        figures: Figures {
+            bytes: 2_100_000,
+            share: 0.525,
+            touched_bytes: 2_100_000,
+            cohorts: vec![1_700_000, 400_000, 0, 0, 0, 0],
+            velocity: 0.0,
+            pattern: Pattern::Levelled,
+            steady_bytes: 0,
+            ..leak.figures.clone()
+        },
         ..leak.clone()
     };
     vec![leak, cache]

@@ -125,7 +125,7 @@ fn too_little(grown: &Grown) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use mlh_detect::growth_stacks::Pattern;
+    use mlh_detect::growth_stacks::{Figures, Pattern};
     use mlh_detect::{About, ProcessKey};
     use mlh_stacks::trace::Trace;
 
@@ -198,12 +198,9 @@ mod tests {
     fn by_page() {
         let of = |pattern, bytes| {
             // what it had touched at the beginning is no growth
-            let growth = GrowthStack {
-                pattern,
-                bytes: bytes + 5_000_000,
-                steady_bytes: bytes,
-                ..GrowthStack::default()
-            };
+            let (all, steady_bytes) = (bytes + 5_000_000, bytes);
+            let figures = Figures { pattern, bytes: all, steady_bytes, ..Figures::default() };
+            let growth = GrowthStack { figures, ..GrowthStack::default() };
             let report = Report { growth: vec![growth], ..Report::default() };
             let suspected = grown(Some(Stage::Suspected), 60, 600);
             let verdict = Verdict::reach(&suspected, &Survival::new(seconds(60)), &report);

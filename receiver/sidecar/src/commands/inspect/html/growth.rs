@@ -38,16 +38,16 @@ pub(super) fn section(finding: &Finding<'_>, top: usize) -> Markup {
 
 fn row(index: usize, stack: &GrowthStack) -> Markup {
     let culprit = blamed(&stack.trace);
-    let note = aside(stack.pattern);
+    let note = aside(stack.figures.pattern);
     html! {
-        tr class=[(stack.pattern == Pattern::Steady).then_some("kept")] {
+        tr class=[(stack.figures.pattern == Pattern::Steady).then_some("kept")] {
             td data-label="#" { (index + 1) }
-            td.share data-label="Share" { (format!("{:.1} %", stack.share * 100.0)) (bar(stack.share)) }
-            td.figure data-label="Still there" { (size(stack.bytes)) " ± " (size(stack.error_bytes)) }
-            td.figure data-label="Touched" { (size(stack.touched_bytes)) }
-            td.figure data-label="Growth/s" { (size(stack.velocity.max(0.0) as u64)) "/s" }
-            td.figure data-label="Samples" { (number(stack.survivors)) " of " (number(stack.samples)) }
-            td.cohorts data-label="Over time" { (cohorts(&stack.cohorts)) }
+            td.share data-label="Share" { (format!("{:.1} %", stack.figures.share * 100.0)) (bar(stack.figures.share)) }
+            td.figure data-label="Still there" { (size(stack.figures.bytes)) " ± " (size(stack.figures.error_bytes)) }
+            td.figure data-label="Touched" { (size(stack.figures.touched_bytes)) }
+            td.figure data-label="Growth/s" { (size(stack.figures.velocity.max(0.0) as u64)) "/s" }
+            td.figure data-label="Samples" { (number(stack.figures.survivors)) " of " (number(stack.figures.samples)) }
+            td.cohorts data-label="Over time" { (cohorts(&stack.figures.cohorts)) }
             td.where data-label="Where" {
                 details open[index == 0] {
                     summary {

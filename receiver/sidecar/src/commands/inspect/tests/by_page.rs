@@ -37,7 +37,7 @@ fn who_leads() {
     add(&mut probed, Ok(outcome()));
     assert_eq!(probed.stacks, report().stacks, "they saw more");
     let mut half = growth();
-    half[0].steady_bytes = 2 * (2 * report().stacks[0].live_bytes + cache().live_bytes);
+    half[0].figures.steady_bytes = 2 * (2 * report().stacks[0].live_bytes + cache().live_bytes);
     add(&mut probed, Ok(Outcome { stacks: half, ..outcome() }));
     assert_eq!(probed.stacks, report().stacks, "what an allocator adds");
     probed.stacks = vec![cache()];

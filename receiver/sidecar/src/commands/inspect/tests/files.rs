@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Read as _;
 
 use flate2::read::GzDecoder;
-use mlh_detect::growth_stacks::Pattern;
+use mlh_detect::growth_stacks::{Figures, Pattern};
 use prost::Message as _;
 
 use super::super::pprof::proto::{Location, Profile};
@@ -36,16 +36,18 @@ fn growth(bytes: u64) -> GrowthStack {
     GrowthStack {
         pid: 101,
         trace: leak().trace,
-        bytes,
-        error_bytes: 100_000,
-        share: 0.8,
-        touched_bytes: 2 * bytes,
-        samples: 50,
-        survivors: 25,
-        cohorts: vec![bytes / 2, bytes / 2],
-        velocity: 34_000.0,
-        pattern: Pattern::Steady,
-        ..GrowthStack::default()
+        figures: Figures {
+            bytes,
+            error_bytes: 100_000,
+            share: 0.8,
+            touched_bytes: 2 * bytes,
+            samples: 50,
+            survivors: 25,
+            cohorts: vec![bytes / 2, bytes / 2],
+            velocity: 34_000.0,
+            pattern: Pattern::Steady,
+            ..Figures::default()
+        },
     }
 }
 

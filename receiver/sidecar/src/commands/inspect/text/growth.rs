@@ -42,7 +42,7 @@ pub(in crate::commands::inspect) fn merged(stacks: &[GrowthStack]) -> Vec<Growth
     for stack in stacks {
         let known = if stack.trace.frames.is_empty() { None } else { places.get(&stack.trace.hash) };
         match known.and_then(|place| merged.get_mut(*place)) {
-            Some(known) => known.add(stack),
+            Some(known) => known.figures.add(&stack.figures),
             None => {
                 places.insert(stack.trace.hash, merged.len());
                 merged.push(stack.clone());
@@ -63,15 +63,15 @@ pub(in crate::commands::inspect) fn aside(pattern: Pattern) -> Option<&'static s
 }
 
 fn row(rank: usize, growth: &GrowthStack) -> String {
-    let note = aside(growth.pattern).map(|word| format!("  ({word})")).unwrap_or_default();
+    let note = aside(growth.figures.pattern).map(|word| format!("  ({word})")).unwrap_or_default();
     let place = blamed(&growth.trace).map_or_else(|| "(no stack)".to_owned(), place);
     format!(
         "{rank:>3} {:>5.1} % {:>12} {:>10} {:>11}  [{:6}]  {}{note}",
-        growth.share * 100.0,
-        size(growth.bytes),
-        size(growth.error_bytes),
-        format!("{}/s", size(growth.velocity.max(0.0) as u64)),
-        bar(&growth.cohorts),
+        growth.figures.share * 100.0,
+        size(growth.figures.bytes),
+        size(growth.figures.error_bytes),
+        format!("{}/s", size(growth.figures.velocity.max(0.0) as u64)),
+        bar(&growth.figures.cohorts),
         shortened(&place, WIDTH - 62)
     )
 }
