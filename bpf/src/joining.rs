@@ -20,7 +20,7 @@ pub(crate) struct Joining {
 
 /// What became of a record.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Kept {
+enum Kept {
     /// It is one of Python, and waits.
     Waits,
     /// It is one of Python that contradicts itself.
@@ -30,8 +30,22 @@ pub(crate) enum Kept {
 }
 
 impl Joining {
+    /// Reads a record by `read`, unless it is one of Python, which waits: then `None`. What cannot be read is `lost`.
+    pub(crate) fn pass<T>(
+        &mut self,
+        bytes: &[u8],
+        lost: T,
+        read: impl FnOnce(&[u8], &mut Self) -> Option<T>,
+    ) -> Option<T> {
+        match self.keep(bytes) {
+            Kept::Waits => None,
+            Kept::Unreadable => Some(lost),
+            Kept::Other => Some(read(bytes, self).unwrap_or(lost)),
+        }
+    }
+
     /// Keeps a record if it is one of Python.
-    pub(crate) fn keep(&mut self, bytes: &[u8]) -> Kept {
+    fn keep(&mut self, bytes: &[u8]) -> Kept {
         let Ok((header, _)) = Header::read_from_prefix(bytes) else { return Kept::Other };
         if header.kind != python::KIND {
             return Kept::Other;

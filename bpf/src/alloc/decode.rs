@@ -8,7 +8,7 @@ use super::heard::{Block, CallSite, Change, Heard, Mapping, ProcessEvent, Slot, 
 use super::point::Operation;
 use super::wire::{BlockRecord, CallSiteKey, MappingRecord, StackRecord, TurnRecord, kind};
 use crate::capture::Form;
-use crate::joining::{Joining, Kept};
+use crate::joining::Joining;
 use crate::wire::Header;
 
 /// Reads the records of the probes' rings in their order.
@@ -20,16 +20,13 @@ pub struct Decoder {
 impl Decoder {
     /// One record. What cannot be read counts as one that was lost. `None`: it belongs to one that follows.
     pub fn read(&mut self, bytes: &[u8]) -> Option<Heard> {
-        match self.python.keep(bytes) {
-            Kept::Waits => return None,
-            Kept::Unreadable => return Some(Heard::Lost(1)),
-            Kept::Other => {}
-        }
-        let mut heard = read(bytes).unwrap_or(Heard::Lost(1));
-        if let Heard::Stack(copy) = &mut heard {
-            copy.capture.python = self.python.take(copy.pid, copy.at);
-        }
-        Some(heard)
+        self.python.pass(bytes, Heard::Lost(1), |bytes, python| {
+            let mut heard = read(bytes)?;
+            if let Heard::Stack(copy) = &mut heard {
+                copy.capture.python = python.take(copy.pid, copy.at);
+            }
+            Some(heard)
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use zerocopy::FromBytes as _;
 use super::wire::{TouchRecord, kind};
 use super::{Heard, Touch};
 use crate::capture::Form;
-use crate::joining::{Joining, Kept};
+use crate::joining::Joining;
 use crate::wire::Header;
 
 /// Reads the records of one ring in their order.
@@ -19,14 +19,11 @@ pub struct Decoder {
 impl Decoder {
     /// One record. What cannot be read counts as one that was lost. `None`: it belongs to one that follows.
     pub fn read(&mut self, bytes: &[u8]) -> Option<Heard> {
-        match self.python.keep(bytes) {
-            Kept::Waits => return None,
-            Kept::Unreadable => return Some(Heard::Lost(1)),
-            Kept::Other => {}
-        }
-        let Some(mut touch) = touch(bytes) else { return Some(Heard::Lost(1)) };
-        touch.capture.python = self.python.take(touch.pid, touch.at);
-        Some(Heard::Touch(touch))
+        self.python.pass(bytes, Heard::Lost(1), |bytes, python| {
+            let mut touch = touch(bytes)?;
+            touch.capture.python = python.take(touch.pid, touch.at);
+            Some(Heard::Touch(touch))
+        })
     }
 }
 

@@ -298,7 +298,8 @@ fn no_time_for_names() {
     looks(&mut book);
     let ended = Ended { found: book.found(seconds(60), 10), outcome: Outcome::default() };
     let outcome = ended.named(Duration::ZERO);
-    let told: Vec<_> = outcome.stacks.iter().map(|it| (it.pid, it.figures.bytes, it.trace.frames.len())).collect();
+    let told: Vec<_> =
+        outcome.stacks.iter().map(|it| (it.pid, it.figures.bytes, it.trace.frames.len())).collect();
     assert_eq!(told, [(pid, 18 * 4096, 0)]);
     assert!(outcome.not_seen[0].starts_with("1 stacks of growth by page have no names"), "{outcome:?}");
 }
