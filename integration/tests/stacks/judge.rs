@@ -208,10 +208,9 @@ pub(crate) fn has_word(text: &str, name: &str) -> bool {
 
 /// What a user learns who has the symbols: of the call, not of what it returns to.
 fn named_by_twin(twin: &Path, offset: &str) -> anyhow::Result<String> {
-    let offset = u64::from_str_radix(offset.trim_start_matches("0x"), 16).context("an offset")?;
     let mut command = Command::new(need::program("addr2line")?);
     command.args(["--functions", "--inlines", "--demangle", "-e"]).arg(twin);
-    let output = command.arg(format!("{:#x}", offset.saturating_sub(1))).output()?;
+    let output = command.arg(offset).output()?;
     let text = String::from_utf8(output.stdout)?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }

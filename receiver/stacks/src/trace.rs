@@ -40,8 +40,9 @@ pub struct Frame {
     /// nothing was mapped when it was last looked; `[python]` for what a Python interpreter was running, whose `address` is that of
     /// the interpreter's own function, `offset` that of the instruction in the bytecode, and `file` as Python has it.
     pub module: String,
-    /// Of the address in the module, as the file itself counts (virtual address of the file); in code without a file, from
-    /// the beginning of its mapping.
+    /// Where in the module the instruction is that is being executed, as the file itself counts (virtual address of the file); of
+    /// a call its last byte, so that whoever looks it up finds the call and not what follows it. In code without a file, from the
+    /// beginning of its mapping.
     pub offset: u64,
     /// Build id of the module in hexadecimal digits, as the linker wrote it, where it did: with `offset` what
     /// `debuginfod-find` and `llvm-symbolizer` take.

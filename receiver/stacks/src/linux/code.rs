@@ -118,7 +118,7 @@ impl Code {
     ) -> bool {
         let within = step.inside.saturating_sub(self.start);
         let frame = Frame { address: step.address, module: self.module.to_string(), ..Frame::default() };
-        let Some((image, address)) = self.inside(step.inside) else {
+        let Some((image, offset)) = self.inside(step.inside) else {
             let named = lock(perf_map).at(step.inside).unwrap_or_default();
             hash.add(base_name(&self.module));
             match &named.function {
@@ -134,15 +134,14 @@ impl Code {
                 function: named.function,
                 file: named.file,
                 line: named.line,
-                offset: step.address.saturating_sub(self.start),
+                offset: within,
                 ..frame
             });
             return false;
         };
-        let offset = address.saturating_add(step.address.saturating_sub(step.inside));
         hash.add(image.build_id().unwrap_or(base_name(&self.module)));
         hash.add(&offset.to_le_bytes());
-        let (names, grown) = image.names(address);
+        let (names, grown) = image.names(offset);
         let outermost = names.len().saturating_sub(1);
         frames.extend(names.iter().enumerate().map(|(depth, named)| Frame {
             function: named.function.clone(),

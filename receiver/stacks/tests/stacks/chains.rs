@@ -115,7 +115,7 @@ fn made_at_run_time() {
         let name = if named { "serve" } else { "?" };
         assert_chain(&trace, &["called", name, "main", "_start"]);
         let made = trace.frames.iter().find(|frame| frame.module == "[anon]").unwrap();
-        assert_eq!((made.offset, &trace.incomplete), (64 + 6, &None));
+        assert_eq!((made.offset, &trace.incomplete), (64 + 5, &None));
         let place = named.then_some(("/srv/app.js", 12));
         assert_eq!(made.file.as_deref().zip(made.line), place);
     }

@@ -110,7 +110,7 @@ impl Tables {
             Some((_, part)) => (part.start, part.end, part.offset),
             // it is where the file's first byte would be, and ends where it must at least
             None => (
-                frame.address.saturating_sub(frame.offset),
+                frame.address.saturating_sub(frame.offset) & !(PAGE - 1),
                 (frame.address | (PAGE - 1)).saturating_add(1),
                 0,
             ),
