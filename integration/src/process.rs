@@ -2,15 +2,26 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::wait::until;
+
+/// Copies a program that is to be run. Another process does so: what a thread here starts meanwhile would hold the copy open for
+/// writing, and it could not be run.
+///
+/// # Errors
+/// It cannot be copied.
+pub fn copy_program(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let status = Command::new("cp").args([from, to]).status()?;
+    ensure!(status.success(), "{} cannot be copied to {}", from.display(), to.display());
+    Ok(())
+}
 
 /// A started process. Dropped, it is killed. Its standard input stays open until then, so programs that end when
 /// their input does (all targets of these tests) die with the test even if the test itself is killed.
@@ -26,7 +37,7 @@ impl Process {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn spawn(folder: &std::path::Path, name: &str, command: &mut Command) -> anyhow::Result<Self> {
+    pub fn spawn(folder: &Path, name: &str, command: &mut Command) -> anyhow::Result<Self> {
         let out = folder.join(format!("{name}.out"));
         let err = folder.join(format!("{name}.err"));
         let child = command

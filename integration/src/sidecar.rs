@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::process::Process;
+use crate::process::{Process, copy_program};
 use crate::scenario::{World, built, free_port};
 use crate::wait::until;
 use crate::web;
@@ -29,7 +29,7 @@ pub fn executable() -> anyhow::Result<PathBuf> {
 /// When it cannot be copied.
 pub fn published(world: &World) -> anyhow::Result<PathBuf> {
     let copy = world.path("memory-leak-hunter");
-    std::fs::copy(executable()?, &copy)?;
+    copy_program(&executable()?, &copy)?;
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755))?;
     Ok(copy)
 }

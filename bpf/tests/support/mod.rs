@@ -105,7 +105,9 @@ pub(crate) fn copy_for_everybody(program: &Path) -> Copy {
     static COPIES: AtomicU32 = AtomicU32::new(0);
     let number = COPIES.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("mlh-bpf-test-{}-{number}", std::process::id()));
-    fs::copy(program, &path).expect("a copy");
+    // by another process: what a thread here starts meanwhile would hold it open for writing
+    let copied = Command::new("cp").args([program, &path]).status().expect("cp");
+    assert!(copied.success(), "a copy of {}", program.display());
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("permissions");
     Copy(path)
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use mlh_integration::compile;
 use mlh_integration::container::{Container, Rootfs};
 use mlh_integration::need::{self, Skip};
-use mlh_integration::process::Process;
+use mlh_integration::process::{Process, copy_program};
 use mlh_integration::scenario::World;
 use mlh_integration::wait::until;
 use serde_json::Value;
@@ -60,7 +60,7 @@ impl Program {
                 let source = format!("stacks/{source}");
                 let twin = compile::plain(world, compiler, "leak.twin", &source, flags)?;
                 let file = world.path("leak");
-                std::fs::copy(&twin, &file)?;
+                copy_program(&twin, &file)?;
                 let mut program = of(file, &source, vec![text(&world.path("leak"))]);
                 program.twin = twin;
                 program

@@ -137,7 +137,6 @@ fn id_of(it: &Metadata) -> FileId {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
     use std::process::{Child, Command, Stdio};
 
     use super::*;
@@ -147,8 +146,8 @@ mod tests {
 
     impl Cat {
         fn run(program: &Path) -> Self {
-            fs::copy("/bin/cat", program).unwrap();
-            fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+            // by another process: what a thread here starts meanwhile would hold it open for writing
+            assert!(Command::new("cp").arg("/bin/cat").arg(program).status().unwrap().success());
             let mut child =
                 Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
             // Once it has echoed a byte it has loaded all that it will.

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use mlh_stacks::modules::{Anonymous, FileId, Modules};
 use mlh_stacks::trace::Trace;
 use mlh_stacks::unwind::{Captured, Unwinder};
 
-use crate::target::{MAX_FRAMES, Target, build};
+use crate::target::{MAX_FRAMES, Target, build, run_tool};
 
 /// Guarantees: a stack has one identity in every process, at whatever address and under whatever path its files are loaded;
 /// also where they have no build id; and no two stacks of a program have the same.
@@ -21,7 +22,8 @@ fn the_same_everywhere() {
         let other = there.path().join("opt");
         fs::create_dir(&other).unwrap();
         let copy = other.join(program.file_name().unwrap());
-        fs::copy(&program, &copy).unwrap();
+        // by another process: what a thread here starts meanwhile would hold it open for writing
+        run_tool(Command::new("cp").args([&program, &copy]));
         let traces: Vec<_> = [&program, &program, &copy].map(|it| Target::run(it, &[]).trace()).into();
         assert!(traces.iter().all(|trace| trace.hash == traces[0].hash), "{flags:?}");
         let target = Target::run(&program, &[]);

@@ -218,7 +218,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"a) R\n(\xff:b");
         let path = folder.path().join(name);
-        std::fs::copy("/bin/sleep", &path).unwrap();
+        // by another process: what a thread here starts meanwhile would hold it open for writing
+        let copied = std::process::Command::new("cp").arg("/bin/sleep").arg(&path).status().unwrap();
+        assert!(copied.success());
         let mut child = std::process::Command::new(&path).arg("60").spawn().unwrap();
         let readings = ProcSweep::open().unwrap().only(&[child.id()], &[]).unwrap();
         child.kill().unwrap();
