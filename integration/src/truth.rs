@@ -277,7 +277,7 @@ impl std::fmt::Display for Stack {
     }
 }
 
-/// The stacks of a report.
+/// The stacks of a report that probes have seen: what is known by pages alone is no count of blocks.
 ///
 /// # Errors
 /// A member is absent.
@@ -292,7 +292,8 @@ pub fn stacks(report: &Value) -> anyhow::Result<Vec<Stack>> {
             error_bytes: culprit["error_bytes"].as_u64().context("error_bytes?")?,
         })
     };
-    culprits.iter().map(read).collect()
+    let probed = |culprit: &&Value| culprit["evidence"][0] != "growth_pages";
+    culprits.iter().filter(probed).map(read).collect()
 }
 
 impl Place {
