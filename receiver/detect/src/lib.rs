@@ -17,6 +17,7 @@ mod history;
 mod trend;
 mod outlook;
 mod rules;
+mod evidence;
 mod finding;
 
 mod interval;
@@ -26,6 +27,7 @@ pub mod alloc;
 pub mod growth_stacks;
 
 pub use detector::{Detector, Ongoing, WatchedContainer};
+pub use evidence::{Rung, Says, Spare, Testimony};
 pub use finding::{Cleared, Exhaustion, Finding, FindingKind, Kill, Risk, Stage, Trend, Verdict};
 pub use rules::Rules;
 pub use sample::{

@@ -14,6 +14,7 @@ pub mod groups;
 pub mod hierarchy;
 pub mod host;
 pub mod interpreters;
+pub mod outside;
 pub mod pagemap;
 pub mod points;
 pub mod process;
