@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::evidence::Testimony;
 use crate::finding::{Cleared, Finding, FindingKind, Kill, Stage, Trend};
 use crate::followed::{Followed, Subject};
 use crate::rules::Rules;
@@ -104,6 +105,15 @@ impl Detector {
         self.processes.choose_watched(sweep.pass);
         self.containers.choose_watched(sweep.pass);
         findings
+    }
+
+    /// Takes in what a rung of the ladder says of an open case; where none is open, it changes nothing. What follows from
+    /// it, the next sweep that sees the process or container says.
+    pub fn hear(&mut self, about: &About, testimony: Testimony) {
+        match about {
+            About::Process(key) => self.processes.hear(key, testimony),
+            About::Container(key) => self.containers.hear(key, testimony),
+        }
     }
 
     fn process(&mut self, sweep: &Sweep<'_>, sample: &Sample, findings: &mut Vec<Finding>) {

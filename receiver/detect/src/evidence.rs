@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::rules::FRESH;
+
 /// The rungs, by what they cost whoever is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rung {
@@ -77,4 +79,87 @@ pub struct Testimony {
     pub watched: Duration,
     /// What was seen.
     pub says: Says,
+}
+
+impl Testimony {
+    /// Whether it still speaks of the present.
+    pub(crate) fn is_fresh(&self, at: Duration) -> bool {
+        at.saturating_sub(self.at) < FRESH
+    }
+}
+
+/// What the rungs have said of one case: of each the newest that tells something.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Testimonies {
+    by_rung: [Option<Testimony>; Rung::ALL.len()],
+}
+
+impl Testimonies {
+    /// Takes one in, in place of what its rung said before. One that cannot tell does not displace what another source of
+    /// its rung has told of late.
+    pub fn take(&mut self, testimony: Testimony) {
+        let slot = &mut self.by_rung[testimony.rung as usize];
+        let outweighed = |held: &Testimony| {
+            matches!(testimony.says, Says::Unclear(_))
+                && !matches!(held.says, Says::Unclear(_))
+                && held.source != testimony.source
+                && held.is_fresh(testimony.at)
+        };
+        if !slot.as_ref().is_some_and(outweighed) {
+            *slot = Some(testimony);
+        }
+    }
+
+    /// What a rung has said.
+    #[must_use]
+    pub fn of(&self, rung: Rung) -> Option<&Testimony> {
+        self.by_rung[rung as usize].as_ref()
+    }
+
+    /// All there are, the cheapest rung first.
+    pub fn iter(&self) -> impl Iterator<Item = &Testimony> {
+        self.by_rung.iter().flatten()
+    }
+}
+
+impl FromIterator<Testimony> for Testimonies {
+    fn from_iter<I: IntoIterator<Item = Testimony>>(testimonies: I) -> Self {
+        let mut all = Self::default();
+        testimonies.into_iter().for_each(|testimony| all.take(testimony));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn testimony(rung: Rung, source: &'static str, at_s: u64, says: Says) -> Testimony {
+        let watched = Duration::from_secs(60);
+        Testimony { rung, source, at: Duration::from_secs(at_s), watched, says }
+    }
+
+    /// Guarantees: of each rung the newest testimony stands, the cheapest rung first; one that cannot tell displaces only
+    /// what its own source has said, or what is old.
+    #[test]
+    fn newest_of_each_rung() {
+        let spare = Says::Spare(Spare::Garbage);
+        let mut all: Testimonies = [
+            testimony(Rung::GrowthStacks, "growth_pages", 90, spare),
+            testimony(Rung::Outside, "go_heap", 100, spare),
+        ]
+        .into_iter()
+        .collect();
+        assert_eq!(all.iter().map(|held| held.rung).collect::<Vec<_>>(), [Rung::Outside, Rung::GrowthStacks]);
+        let unclear =
+            |source, at| testimony(Rung::Outside, source, at, Says::Unclear("not laid out as known"));
+        all.take(unclear("glibc_census", 110));
+        assert_eq!(all.of(Rung::Outside).map(|held| held.says), Some(spare));
+        all.take(unclear("glibc_census", 100 + FRESH.as_secs()));
+        assert_eq!(all.of(Rung::Outside).map(|held| held.source), Some("glibc_census"));
+        all.take(testimony(Rung::Outside, "go_heap", 500, spare));
+        all.take(unclear("go_heap", 501));
+        assert_eq!(all.of(Rung::Outside).map(|held| held.says), Some(Says::Unclear("not laid out as known")));
+        assert_eq!(all.of(Rung::FullProbes), None);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::evidence::Testimonies;
 use crate::sample::{About, ContainerKey, Limit, Memory, ProcessKey};
 
 /// A measured slope.
@@ -32,6 +33,8 @@ pub struct Verdict {
     pub onset: Duration,
     /// When the nearest limit is reached at this velocity. `None` where no limit is known.
     pub exhaustion: Option<Exhaustion>,
+    /// What it rests on: the trend, and what the other rungs have said by then.
+    pub evidence: Testimonies,
 }
 
 /// A prediction in seconds from the finding's own time.
@@ -96,6 +99,8 @@ pub enum Cleared {
 }
 
 /// What was found.
+// a finding lives for one pass: its copies cost less than a verdict's own place on the heap
+#[expect(clippy::large_enum_variant)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FindingKind {
     /// Grew by the threshold or more since the last such finding.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
+use crate::evidence::Testimony;
 use crate::finding::{FindingKind, Stage};
 use crate::sample::{ContainerKey, Pass, Sweep};
 use crate::track::{Measure, Surroundings, Track, cadence};
@@ -182,6 +183,13 @@ impl<K: Copy + Eq + Hash + Ord> Followed<K> {
 
     pub(crate) fn track(&self, key: &K) -> Option<&Track> {
         self.all.get(key).map(|one| &one.track)
+    }
+
+    /// What a rung says of one; of one that is not followed any more nobody needs it.
+    pub(crate) fn hear(&mut self, key: &K, testimony: Testimony) {
+        if let Some(one) = self.all.get_mut(key) {
+            one.track.hear(testimony);
+        }
     }
 
     pub(crate) fn follows(&self, key: &K) -> bool {

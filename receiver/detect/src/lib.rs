@@ -12,12 +12,14 @@ mod detector;
 mod followed;
 mod watch;
 mod track;
+mod case;
 mod teeth;
 mod history;
 mod trend;
 mod outlook;
 mod rules;
 mod evidence;
+mod bearing;
 mod finding;
 
 mod interval;
@@ -27,7 +29,7 @@ pub mod alloc;
 pub mod growth_stacks;
 
 pub use detector::{Detector, Ongoing, WatchedContainer};
-pub use evidence::{Rung, Says, Spare, Testimony};
+pub use evidence::{Rung, Says, Spare, Testimonies, Testimony};
 pub use finding::{Cleared, Exhaustion, Finding, FindingKind, Kill, Risk, Stage, Trend, Verdict};
 pub use rules::Rules;
 pub use sample::{

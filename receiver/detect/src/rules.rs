@@ -107,6 +107,9 @@ pub(crate) const CONVICT: Criteria = Criteria {
     min_grown: MIB,
 };
 
+/// The verdict where a rung has seen memory being kept: time need not show what was seen.
+pub(crate) const CONVICT_SEEN: Criteria = Criteria { min_hold: 0.6, ..CONVICT };
+
 /// The verdict on a stretch so long that an uneven load is likelier than a warm-up.
 pub(crate) const CONVICT_SETTLED: Criteria = Criteria {
     segments: 8,
@@ -205,3 +208,14 @@ pub(crate) const READING_AGE: Duration = Duration::from_secs(2);
 pub(crate) const SHARED_SHARE: f64 = 0.25;
 /// By this share of the process's growth.
 pub(crate) const GROWN_AROUND: f64 = 0.5;
+
+/// A testimony speaks of the present for so long.
+pub(crate) const FRESH: Duration = Duration::from_secs(300);
+/// What is kept explains the growth from this share of it on.
+pub(crate) const EXPLAINS: f64 = 0.5;
+/// No verdict rests on less, when a rung has seen that memory is kept.
+pub(crate) const CONVICT_SEEN_WINDOW: Duration = Duration::from_secs(64);
+/// Where nothing is kept, growth that has slowed to this share of its velocity clears a case.
+pub(crate) const SPARE_STOPPED_SHARE: f64 = 0.5;
+/// Growth that goes on for this long is a leak although nothing is seen to be kept: fragmentation, or a rung that errs.
+pub(crate) const SPARED_FOR: Duration = Duration::from_secs(3600);

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use crate::finding::{Cleared, Exhaustion, FindingKind, Risk, Stage, Trend, Verdict};
+use crate::bearing::Bearing;
+use crate::case::{Case, Evidence};
+use crate::evidence::Testimony;
+use crate::finding::{Cleared, Exhaustion, FindingKind, Risk, Stage, Trend};
 use crate::history::{History, Point, Stretch};
 use crate::outlook::{exhaustion, is_news};
 use crate::rules::{
-    self, CONVICT, CONVICT_FLOOR, CONVICT_SETTLED, CONVICT_WINDOW, Criteria, GROWN_AROUND, HELD_SHARE,
-    LEAK_STOPPED, MAX_DOUBT, MAX_STOPPED, MIN_CERTAINTY, MIN_FALL, MIN_HOLD_BEFORE, NOTICED, PATIENT,
-    SETTLED, SHARED_SHARE, STOPPED_SHARE, SUSPECT, SUSPECT_AGE, SUSPECT_QUICK, SUSPECT_STOPPED,
-    SUSPECT_WINDOW, URGENT,
+    self, CONVICT, CONVICT_FLOOR, CONVICT_SEEN, CONVICT_SEEN_WINDOW, CONVICT_SETTLED, CONVICT_WINDOW,
+    Criteria, GROWN_AROUND, HELD_SHARE, LEAK_STOPPED, MAX_DOUBT, MAX_STOPPED, MIN_CERTAINTY, MIN_FALL,
+    MIN_HOLD_BEFORE, NOTICED, PATIENT, SETTLED, SHARED_SHARE, SPARE_STOPPED_SHARE, STOPPED_SHARE, SUSPECT,
+    SUSPECT_AGE, SUSPECT_QUICK, SUSPECT_STOPPED, SUSPECT_WINDOW, URGENT,
 };
 use crate::sample::{Memory, Room};
 use crate::teeth::Teeth;
@@ -35,27 +38,6 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) grown_around: &'a dyn Fn(Duration) -> Option<u64>,
 }
 
-/// An open suspicion or verdict.
-#[derive(Debug, Clone, Copy)]
-struct Case {
-    stage: Stage,
-    /// When this stage began.
-    since: Duration,
-    /// Where the growth began.
-    onset: Point,
-    peak: u64,
-    trend: Trend,
-    /// The newest risk that was told, and when.
-    told: Option<(Duration, Exhaustion)>,
-}
-
-/// A stretch that showed sustained growth.
-struct Evidence {
-    trend: Trend,
-    shape: Shape,
-    onset: Point,
-}
-
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Track {
@@ -75,7 +57,7 @@ pub(crate) struct Track {
     teeth: Teeth,
     /// Made when the process has grown at all: most never do.
     history: Option<Box<History>>,
-    case: Option<Case>,
+    case: Option<Box<Case>>,
     doubt: u8,
 }
 
@@ -181,6 +163,13 @@ impl Track {
         self.judge(at, advanced, charged, around)
     }
 
+    /// Takes in what a rung says of the open case; where there is none, nobody needs it.
+    pub(crate) fn hear(&mut self, testimony: Testimony) {
+        if let Some(case) = &mut self.case {
+            case.heard.take(testimony);
+        }
+    }
+
     /// Follows the process more closely from here on: keeps its history although it has not grown yet.
     pub(crate) fn follow(&mut self, at: Duration) {
         if self.history.is_none() {
@@ -252,22 +241,14 @@ impl Track {
             return findings;
         }
         let own = |evidence: &Evidence| self.is_own(evidence, around);
-        let floor = self.rising_floor().filter(own);
-        let conviction = self.conviction(at, advanced).filter(own).or(floor);
+        let conviction = self.conviction(at, advanced).filter(own);
         if self.case.is_none() {
             let suspicion =
                 self.suspicion(at, advanced).filter(own).or_else(|| self.rising_floor().filter(own));
             let Some(evidence) = suspicion else {
                 return findings;
             };
-            self.case = Some(Case {
-                stage: Stage::Suspected,
-                since: at,
-                onset: evidence.onset,
-                peak: charged,
-                trend: evidence.trend,
-                told: None,
-            });
+            self.case = Some(Box::new(Case::suspected(at, &evidence, charged)));
             findings.push(FindingKind::Suspected(evidence.trend));
         }
         if let Some(evidence) = conviction
@@ -280,7 +261,7 @@ impl Track {
             if case.stage == Stage::Suspected {
                 case.stage = Stage::Leaking;
                 case.since = at;
-                findings.push(FindingKind::Detected(verdict(&evidence, charged, around.room)));
+                findings.push(FindingKind::Detected(case.verdict(at, &evidence, charged, around.room)));
             }
         }
         findings.extend(self.risk(at, around));
@@ -305,7 +286,7 @@ impl Track {
     /// Tells that the limit is near, and again each time it has come much nearer.
     fn risk(&mut self, at: Duration, around: &Surroundings<'_>) -> Option<FindingKind> {
         let (horizon, room) = (around.horizon?, around.room?);
-        let case = self.case.as_ref()?;
+        let case = self.case.as_deref()?;
         let horizon = if case.stage == Stage::Leaking { horizon } else { horizon.min(URGENT) };
         let rough = exhaustion(room, &case.trend);
         // the exact slope is worked out for those that may be near
@@ -354,14 +335,18 @@ impl Track {
         if case.peak.saturating_sub(charged) >= MIN_FALL && (held as f64) < HELD_SHARE * grown as f64 {
             return Some(Cleared::GivenBack);
         }
-        let patience = if case.stage == Stage::Leaking { LEAK_STOPPED } else { SUSPECT_STOPPED };
-        let patience = patience.max(case.trend.window * 2).min(MAX_STOPPED);
+        let (patience, share) = match case.stage {
+            _ if case.bearing(at) == Bearing::Spare => (SUSPECT_STOPPED, SPARE_STOPPED_SHARE),
+            Stage::Leaking => (LEAK_STOPPED.max(case.trend.window * 2), STOPPED_SHARE),
+            Stage::Calm | Stage::Suspected => (SUSPECT_STOPPED.max(case.trend.window * 2), STOPPED_SHARE),
+        };
+        let patience = patience.min(MAX_STOPPED);
         if at.saturating_sub(case.since) < patience {
             return None;
         }
         let before = self.history.as_ref()?.floor_before(patience)?;
         let recent = charged as f64 - before as f64;
-        (recent < STOPPED_SHARE * case.trend.velocity * patience.as_secs_f64()).then_some(Cleared::Stopped)
+        (recent < share * case.trend.velocity * patience.as_secs_f64()).then_some(Cleared::Stopped)
     }
 
     fn suspicion(&self, at: Duration, advanced: usize) -> Option<Evidence> {
@@ -374,11 +359,17 @@ impl Track {
     }
 
     fn conviction(&self, at: Duration, advanced: usize) -> Option<Evidence> {
-        let shortest = CONVICT_WINDOW * (1 << self.doubt.min(2));
-        let criteria = |length| if length < SETTLED { &CONVICT } else { &CONVICT_SETTLED };
-        self.evidence(at, advanced, shortest, criteria, |stretch, trend| {
+        let bearing = self.case.as_deref().map_or(Bearing::Open, |case| case.bearing(at));
+        let (shortest, young) = match bearing {
+            Bearing::Spare => return None,
+            Bearing::Kept => (CONVICT_SEEN_WINDOW, &CONVICT_SEEN),
+            Bearing::Open => (CONVICT_WINDOW * (1 << self.doubt.min(2)), &CONVICT),
+        };
+        let criteria = |length| if length < SETTLED { young } else { &CONVICT_SETTLED };
+        let certain = |stretch, trend: &Trend| {
             trend.interval.0 >= MIN_CERTAINTY * trend.velocity && !self.is_tail(stretch)
-        })
+        };
+        self.evidence(at, advanced, shortest, criteria, certain).or_else(|| self.rising_floor())
     }
 
     /// Whether the process grew much faster just before this stretch.
@@ -435,26 +426,6 @@ impl Track {
     pub(crate) fn seen(&self) -> Duration {
         self.seen
     }
-}
-
-fn verdict(evidence: &Evidence, charged: u64, room: Option<Room>) -> Verdict {
-    let trend = evidence.trend;
-    Verdict {
-        trend,
-        confidence: confidence(&evidence.shape, trend.window),
-        leaked: charged.saturating_sub(evidence.onset.bytes as u64),
-        onset: Duration::from_secs_f64(evidence.onset.at_s.max(0.0)),
-        exhaustion: room.map(|room| exhaustion(room, &trend)),
-    }
-}
-
-/// How sure a trend alone can make one. Time speaks loudest, for a cache that fills and a leak look the same
-/// until one of them stops; then the regularity of the steps, then that growth has not slowed down.
-fn confidence(shape: &Shape, window: Duration) -> f64 {
-    let young = 0.3 * (-window.as_secs_f64() / 1200.0).exp();
-    let uneven = 0.15 * (shape.share - 1.0 / 7.0).clamp(0.0, 0.5) / 0.5;
-    let slowing = 0.2 * (1.0 - shape.hold).clamp(0.0, 1.0);
-    (1.0 - young - uneven - slowing).clamp(0.05, 0.99)
 }
 
 /// How often one in this stage is swept; whoever is `near` its limit, often to the end.

@@ -139,6 +139,7 @@ fn findings() -> Vec<Finding> {
         leaked: 1 << 21,
         onset: second(3),
         exhaustion: Some(end),
+        evidence: mlh_detect::Testimonies::default(),
     });
     let stage = Stage::Leaking;
     let kill = Kill { stage, trend: Some(trend), grown: 1 << 21, told: Some((second(90), end)) };

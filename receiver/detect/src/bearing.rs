@@ -1,0 +1,103 @@
+//! How what the rungs testify bears on a case.
+
+use std::time::Duration;
+
+use crate::evidence::{Rung, Says, Testimonies};
+use crate::rules::EXPLAINS;
+
+/// What the testimonies come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bearing {
+    /// Memory is kept, and that explains the growth.
+    Kept,
+    /// Nothing is kept.
+    Spare,
+    /// Nobody can tell.
+    Open,
+}
+
+/// Who sees most comes first: probes see each block, a runtime or a heap says what is in use of it, and pages that stay
+/// may be full of what is dead.
+const BY_WEIGHT: [Rung; 4] = [Rung::FullProbes, Rung::GateProbes, Rung::Outside, Rung::GrowthStacks];
+
+/// What those that still speak of the present come to: the weightiest that can tell decides.
+pub(crate) fn bearing(testimonies: &Testimonies, at: Duration) -> Bearing {
+    let fresh = BY_WEIGHT.iter().filter_map(|rung| testimonies.of(*rung)).filter(|held| held.is_fresh(at));
+    let mut told = fresh.filter_map(|held| match held.says {
+        Says::Kept { interval, share, .. } if share >= EXPLAINS && interval.0 > 0.0 => Some(Bearing::Kept),
+        Says::Spare(_) => Some(Bearing::Spare),
+        Says::Kept { .. } | Says::Unclear(_) => None,
+    });
+    told.next().unwrap_or(Bearing::Open)
+}
+
+/// How much of the doubt that a trend leaves is left beside those testimonies, 0..=1: each that explains the growth takes
+/// its part of it, by how much it sees and explains.
+pub(crate) fn doubt_left(testimonies: &Testimonies, at: Duration) -> f64 {
+    let weight = |rung| match rung {
+        Rung::Trend => 0.0,
+        Rung::GrowthStacks => 0.4,
+        Rung::Outside => 0.7,
+        Rung::GateProbes => 0.8,
+        Rung::FullProbes => 0.9,
+    };
+    let fresh = testimonies.iter().filter(|held| held.is_fresh(at));
+    fresh
+        .filter_map(|held| match held.says {
+            Says::Kept { share, .. } if share >= EXPLAINS => Some(1.0 - weight(held.rung) * share.min(1.0)),
+            _ => None,
+        })
+        .product()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::{Spare, Testimony};
+    use crate::rules::FRESH;
+
+    fn says(rung: Rung, says: Says) -> Testimony {
+        Testimony {
+            rung,
+            source: "test",
+            at: Duration::from_secs(100),
+            watched: Duration::from_secs(60),
+            says,
+        }
+    }
+
+    fn kept(share: f64) -> Says {
+        Says::Kept { velocity: 1e5, interval: (8e4, 1.2e5), share }
+    }
+
+    /// Guarantees: who sees more decides; who explains less than half, cannot tell, or spoke long ago does not.
+    #[test]
+    fn weightiest_decides() {
+        let now = Duration::from_secs(130);
+        let both = [says(Rung::GrowthStacks, kept(0.9)), says(Rung::Outside, Says::Spare(Spare::Garbage))];
+        let mut all: Testimonies = both.into_iter().collect();
+        assert_eq!(bearing(&all, now), Bearing::Spare);
+        all.take(says(Rung::FullProbes, kept(0.3)));
+        assert_eq!(bearing(&all, now), Bearing::Spare, "explains too little");
+        all.take(says(Rung::FullProbes, kept(0.6)));
+        assert_eq!(bearing(&all, now), Bearing::Kept);
+        all.take(says(Rung::FullProbes, Says::Unclear("no allocator known")));
+        assert_eq!(bearing(&all, now), Bearing::Spare);
+        assert_eq!(bearing(&all, now + FRESH), Bearing::Open);
+        assert_eq!(bearing(&Testimonies::default(), now), Bearing::Open);
+    }
+
+    /// Guarantees: what is kept takes doubt away, the more the more it explains and the more its rung sees; nothing adds
+    /// doubt.
+    #[test]
+    fn doubt_is_taken_away() {
+        let left =
+            |given: &[Testimony]| doubt_left(&given.iter().copied().collect(), Duration::from_secs(130));
+        let pages = left(&[says(Rung::GrowthStacks, kept(0.9))]);
+        let census = left(&[says(Rung::Outside, kept(0.9))]);
+        let both = left(&[says(Rung::GrowthStacks, kept(0.9)), says(Rung::Outside, kept(0.9))]);
+        assert!(both < census && census < pages && pages < 1.0, "{both} {census} {pages}");
+        assert!(left(&[says(Rung::Outside, kept(0.5))]) > census);
+        assert_eq!(left(&[says(Rung::Outside, Says::Spare(Spare::Retained))]), 1.0);
+    }
+}

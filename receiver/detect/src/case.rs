@@ -1,0 +1,94 @@
+//! An open case: where the growth began, what has been heard of it, and what a verdict says.
+
+use std::time::Duration;
+
+use crate::bearing::{Bearing, bearing, doubt_left};
+use crate::evidence::{Rung, Says, Testimonies, Testimony};
+use crate::finding::{Exhaustion, Stage, Trend, Verdict};
+use crate::history::Point;
+use crate::outlook::exhaustion;
+use crate::rules::SPARED_FOR;
+use crate::sample::Room;
+use crate::trend::Shape;
+
+/// An open suspicion or verdict.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Case {
+    pub(crate) stage: Stage,
+    /// When this stage began.
+    pub(crate) since: Duration,
+    /// Where the growth began.
+    pub(crate) onset: Point,
+    pub(crate) peak: u64,
+    pub(crate) trend: Trend,
+    /// The newest risk that was told, and when.
+    pub(crate) told: Option<(Duration, Exhaustion)>,
+    /// What the rungs have said.
+    pub(crate) heard: Testimonies,
+}
+
+/// A stretch that showed sustained growth.
+pub(crate) struct Evidence {
+    pub(crate) trend: Trend,
+    pub(crate) shape: Shape,
+    pub(crate) onset: Point,
+}
+
+impl Case {
+    /// Opens one.
+    pub(crate) fn suspected(at: Duration, evidence: &Evidence, charged: u64) -> Self {
+        Self {
+            stage: Stage::Suspected,
+            since: at,
+            onset: evidence.onset,
+            peak: charged,
+            trend: evidence.trend,
+            told: None,
+            heard: Testimonies::default(),
+        }
+    }
+
+    /// What the testimonies come to. That nothing is kept is believed only for so long while growth goes on.
+    pub(crate) fn bearing(&self, at: Duration) -> Bearing {
+        match bearing(&self.heard, at) {
+            Bearing::Spare if at.saturating_sub(self.since) >= SPARED_FOR => Bearing::Open,
+            bearing => bearing,
+        }
+    }
+
+    /// The verdict that this evidence and what was heard come to.
+    pub(crate) fn verdict(
+        &mut self,
+        at: Duration,
+        evidence: &Evidence,
+        charged: u64,
+        room: Option<Room>,
+    ) -> Verdict {
+        let trend = evidence.trend;
+        self.heard.take(Testimony {
+            rung: Rung::Trend,
+            source: "trend",
+            at,
+            watched: trend.window,
+            says: Says::Kept { velocity: trend.velocity, interval: trend.interval, share: 1.0 },
+        });
+        let doubt = 1.0 - confidence(&evidence.shape, trend.window);
+        Verdict {
+            trend,
+            confidence: (1.0 - doubt * doubt_left(&self.heard, at)).clamp(0.05, 0.99),
+            leaked: charged.saturating_sub(evidence.onset.bytes as u64),
+            onset: Duration::from_secs_f64(evidence.onset.at_s.max(0.0)),
+            exhaustion: room.map(|room| exhaustion(room, &trend)),
+            evidence: self.heard,
+        }
+    }
+}
+
+/// How sure a trend alone can make one. Time speaks loudest, for a cache that fills and a leak look the same
+/// until one of them stops; then the regularity of the steps, then that growth has not slowed down.
+fn confidence(shape: &Shape, window: Duration) -> f64 {
+    let young = 0.3 * (-window.as_secs_f64() / 1200.0).exp();
+    let uneven = 0.15 * (shape.share - 1.0 / 7.0).clamp(0.0, 0.5) / 0.5;
+    let slowing = 0.2 * (1.0 - shape.hold).clamp(0.0, 1.0);
+    (1.0 - young - uneven - slowing).clamp(0.05, 0.99)
+}
