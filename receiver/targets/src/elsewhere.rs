@@ -80,6 +80,10 @@ pub(crate) fn own_cpu_time() -> Duration {
     Duration::ZERO
 }
 
+pub(crate) fn thread_cpu_time() -> Duration {
+    Duration::ZERO
+}
+
 pub(crate) fn executable_path(_pid: u32) -> Option<PathBuf> {
     None
 }
