@@ -129,6 +129,11 @@ fn undeleted(path: &Path) -> PathBuf {
     }
 }
 
+/// Its mappings summed up, as the kernel writes them.
+pub(crate) fn smaps_rollup(pid: u32) -> io::Result<String> {
+    read_text(Path::new(&format!("/proc/{pid}/smaps_rollup")))
+}
+
 /// A file of the process as text.
 fn text(process: &Process, file: &str) -> procfs::ProcResult<String> {
     Ok(bounded_text(process.open_relative(file)?)?)

@@ -12,6 +12,10 @@ mod go;
 
 mod jvm;
 
+mod python;
+
+mod pages;
+
 use std::time::Duration;
 
 use mlh_stacks::modules::Modules;
@@ -102,6 +106,12 @@ pub fn readers(pid: u32, modules: &Modules) -> Vec<Box<dyn Reader>> {
     }
     if let Some(jvm) = jvm::Jvm::find(pid, modules) {
         readers.push(Box::new(jvm));
+    }
+    if let Some(objects) = python::Objects::find(pid, modules) {
+        readers.push(Box::new(objects));
+    }
+    if let Some(pages) = pages::Pages::find(pid) {
+        readers.push(Box::new(pages));
     }
     readers
 }

@@ -5,3 +5,4 @@
 mod go;
 mod jvm;
 mod program;
+mod python;

@@ -43,6 +43,12 @@ impl Program {
         self.child.wait().unwrap();
     }
 
+    /// What can be read of it.
+    pub(crate) fn sources(&self) -> Vec<Source> {
+        let modules = Modules::read(self.pid()).unwrap();
+        readers(self.pid(), &modules).iter().map(|reader| reader.source()).collect()
+    }
+
     /// The reader of this source of it.
     pub(crate) fn reader(&self, source: Source) -> Box<dyn Reader> {
         let modules = Modules::read(self.pid()).unwrap();
