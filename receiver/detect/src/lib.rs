@@ -3,7 +3,7 @@
 //! Pure. No I/O, no clock, no async: time comes in with each sweep, so a recorded trace and a live host go
 //! through the same code. Read in this order: [`Sweep`] comes in, the detector keeps a track for each process and container,
 //! a track keeps a history and asks its trend, a [`Finding`] goes out. [`alloc`] judges what a close look at one target sees,
-//! [`growth_stacks`] which stacks touched the memory that stays.
+//! [`growth_stacks`] which stacks touched the memory that stays, [`outside`] what a process's runtime or allocator says of itself.
 
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,8 @@ mod interval;
 pub mod alloc;
 
 pub mod growth_stacks;
+
+pub mod outside;
 
 pub use detector::{Detector, Ongoing, WatchedContainer};
 pub use evidence::{Rung, Says, Spare, Testimonies, Testimony};

@@ -80,8 +80,16 @@ pub(crate) fn own_cpu_time() -> Duration {
     Duration::ZERO
 }
 
+pub(crate) fn thread_cpu_time() -> Duration {
+    Duration::ZERO
+}
+
 pub(crate) fn executable_path(_pid: u32) -> Option<PathBuf> {
     None
+}
+
+pub(crate) fn smaps_rollup(_pid: u32) -> io::Result<String> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 pub(crate) fn start_ns(_pid: u32) -> Option<u64> {

@@ -4,7 +4,24 @@
 //! Each reader looks at one source and may be asked again and again; what several readings say together is judged in
 //! `mlh-detect`. What is read is the target's memory or files, hostile like all else: bounded and checked.
 
+mod target;
+
+mod blocks;
+
+mod go;
+
+mod jvm;
+
+mod python;
+
+mod pages;
+
 use std::time::Duration;
+
+use mlh_stacks::modules::Modules;
+
+/// Of a reading so many kinds are told.
+const MAX_CLASSES: usize = 64;
 
 /// What is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,6 +94,26 @@ pub enum OutsideError {
     /// It is not laid out as expected: what was found.
     #[error("{0}")]
     Unknown(String),
+}
+
+/// The readers of all that a process offers, for as long as it runs the same program. Empty where it offers nothing that is
+/// known.
+#[must_use]
+pub fn readers(pid: u32, modules: &Modules) -> Vec<Box<dyn Reader>> {
+    let mut readers: Vec<Box<dyn Reader>> = Vec::new();
+    if let Some(go) = go::Go::find(pid, modules) {
+        readers.push(Box::new(go));
+    }
+    if let Some(jvm) = jvm::Jvm::find(pid, modules) {
+        readers.push(Box::new(jvm));
+    }
+    if let Some(objects) = python::Objects::find(pid, modules) {
+        readers.push(Box::new(objects));
+    }
+    if let Some(pages) = pages::Pages::find(pid) {
+        readers.push(Box::new(pages));
+    }
+    readers
 }
 
 /// Reads one source of one process.

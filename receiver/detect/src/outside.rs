@@ -1,0 +1,220 @@
+//! What several readings of one source say together: whether what a process has in use grows as its memory does, and which kinds.
+//!
+//! A reading is what a runtime or an allocator says of itself at one moment. Where memory is collected, only what a collection
+//! has left is in use: readings without a new collection between them say the same, and the lowest of them counts. The rest is
+//! garbage as long as nobody has collected it.
+
+mod classes;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use classes::Classes;
+
+use crate::evidence::{Rung, Says, Spare, Testimony};
+use crate::history::Point;
+use crate::trend::trend;
+
+/// Readings that are kept; when there are more, every second one is let go.
+const MAX_READINGS: usize = 64;
+
+/// What is older says nothing of what a process does now.
+const HORIZON: Duration = Duration::from_secs(15 * 60);
+
+/// Of so many readings the 95 % interval of a slope leaves the steepest and the flattest pair out.
+const MIN_READINGS: usize = 5;
+
+/// So long a process is watched before anything is said of it.
+const MIN_WATCHED: Duration = Duration::from_secs(20);
+
+/// What is in use must grow by this share of the memory to explain why it grows at all.
+const EXPLAINS: f64 = 0.2;
+
+/// What is spare must make up so much of the growth to be the reason for it.
+const MAKES_UP: f64 = 0.5;
+
+/// One reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Look<'a> {
+    /// Bytes in use. See the module.
+    pub in_use: Option<u64>,
+    /// Bytes that are held of the system for it, in use or not.
+    pub held: Option<u64>,
+    /// Collections so far, where memory is collected.
+    pub collections: Option<u64>,
+    /// What is in use by kind: name, bytes, and how many objects, the most bytes first.
+    pub classes: &'a [(&'a str, u64, u64)],
+    /// Bytes that the process is charged for at the same moment, as the sweeps count them.
+    pub charged: u64,
+}
+
+/// A kind of memory that grows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Growing {
+    /// As the readings name it.
+    pub name: String,
+    /// How fast, by the median of all pairwise slopes.
+    pub bytes_per_second: f64,
+    /// Of the growth of the memory charged in the same time: 0..=1.
+    pub share: f64,
+}
+
+/// What was read at one moment, or left by one collection.
+#[derive(Debug, Clone, Copy)]
+struct Noted {
+    at: Duration,
+    in_use: Option<u64>,
+    held: Option<u64>,
+    charged: u64,
+}
+
+/// The readings of one source over time, in bounded memory.
+#[derive(Debug, Clone)]
+pub struct Series {
+    source: &'static str,
+    spare: Spare,
+    began: Option<Duration>,
+    /// As of the newest reading.
+    collections: Option<u64>,
+    noted: Vec<Noted>,
+    classes: Classes,
+}
+
+impl Series {
+    /// Of the source of this name. `spare` is what its memory is where it is held and not in use: [`Spare::Garbage`] where it is
+    /// collected, [`Spare::Retained`] of an allocator, [`Spare::Copies`] where a reading tells pages that are charged
+    /// (`held`) from all that are mapped (`in_use`).
+    #[must_use]
+    pub fn new(source: &'static str, spare: Spare) -> Self {
+        Self { source, spare, began: None, collections: None, noted: Vec::new(), classes: Classes::default() }
+    }
+
+    /// Takes a reading. `at` is on the clock of the sweeps and does not run back.
+    pub fn note(&mut self, at: Duration, look: &Look<'_>) {
+        let first = self.began.is_none();
+        self.began.get_or_insert(at);
+        let before = std::mem::replace(&mut self.collections, look.collections);
+        let noted = Noted { at, in_use: look.in_use, held: look.held, charged: look.charged };
+        if look.collections.is_some() {
+            // nobody knows how long before the first reading the collection was that it tells of
+            if first {
+                return;
+            }
+            if before == look.collections {
+                if let Some(last) = self.noted.last_mut() {
+                    last.in_use = last.in_use.min(look.in_use).or(last.in_use);
+                }
+                self.classes.lower(look.classes);
+                return;
+            }
+        }
+        self.noted.retain(|noted| at.saturating_sub(noted.at) <= HORIZON);
+        if self.noted.len() >= MAX_READINGS {
+            thin(&mut self.noted);
+        }
+        self.noted.push(noted);
+        self.classes.note(at, look.classes, HORIZON);
+    }
+
+    /// What it says by now; `None` as long as too little has been seen.
+    #[must_use]
+    pub fn testimony(&self, now: Duration) -> Option<Testimony> {
+        let watched = now.saturating_sub(self.began?).min(HORIZON);
+        let says = if self.noted.len() >= MIN_READINGS {
+            self.says()
+        } else {
+            Says::Unclear(match self.collections {
+                Some(_) => "too few collections so far",
+                None => "too few readings so far",
+            })
+        };
+        (watched >= MIN_WATCHED).then_some(Testimony {
+            rung: Rung::Outside,
+            source: self.source,
+            at: now,
+            watched,
+            says,
+        })
+    }
+
+    fn says(&self) -> Says {
+        let charged = self.slope(|noted| Some(noted.charged));
+        let in_use = self.slope(|noted| noted.in_use);
+        let held = self.slope(|noted| noted.held);
+        let Some(in_use) = in_use else { return Says::Unclear("what is in use was not told") };
+        let grows = charged.filter(|charged| charged.interval.0 > 0.0);
+        let of_growth = |velocity: f64| grows.map_or(1.0, |charged| velocity / charged.velocity);
+        if self.spare != Spare::Copies && in_use.interval.0 > 0.0 && of_growth(in_use.velocity) >= EXPLAINS {
+            return Says::Kept {
+                velocity: in_use.velocity,
+                interval: in_use.interval,
+                share: of_growth(in_use.velocity).clamp(0.0, 1.0),
+            };
+        }
+        let Some(grows) = grows else { return Says::Unclear("its memory does not grow meanwhile") };
+        if in_use.interval.1 >= EXPLAINS * grows.velocity {
+            return Says::Unclear(match self.spare {
+                Spare::Copies => "pages of its own grow; whether they are kept, others must say",
+                Spare::Garbage | Spare::Retained => "what is in use goes up and down",
+            });
+        }
+        match held {
+            Some(held) if held.velocity >= MAKES_UP * grows.velocity => Says::Spare(self.spare),
+            _ => Says::Unclear("what grows lies outside of what this source sees"),
+        }
+    }
+
+    /// The kinds that grow, those that grow fastest first.
+    #[must_use]
+    pub fn growing(&self) -> Vec<Growing> {
+        let charged = self.slope(|noted| Some(noted.charged)).map_or(0.0, |charged| charged.velocity);
+        let share = |velocity: f64| if charged > 0.0 { (velocity / charged).min(1.0) } else { 1.0 };
+        let mut growing: Vec<Growing> = self
+            .classes
+            .each()
+            .filter(|(_, points)| points.len() >= MIN_READINGS)
+            .map(|(name, points)| (name, slope(points)))
+            .filter(|(_, slope)| slope.interval.0 > 0.0)
+            .map(|(name, slope)| Growing {
+                name: name.to_owned(),
+                bytes_per_second: slope.velocity,
+                share: share(slope.velocity),
+            })
+            .collect();
+        growing.sort_by(|a, b| b.bytes_per_second.total_cmp(&a.bytes_per_second));
+        growing
+    }
+
+    /// `None`: too few readings tell it.
+    fn slope(&self, of: impl Fn(&Noted) -> Option<u64>) -> Option<Slope> {
+        let point = |noted: &Noted| {
+            of(noted).map(|bytes| Point { at_s: noted.at.as_secs_f64(), bytes: bytes as f64 })
+        };
+        let points: Vec<Point> = self.noted.iter().filter_map(point).collect();
+        (points.len() >= MIN_READINGS).then(|| slope(&points))
+    }
+}
+
+/// Bytes a second, and the 95 % interval.
+#[derive(Debug, Clone, Copy)]
+struct Slope {
+    velocity: f64,
+    interval: (f64, f64),
+}
+
+fn slope(points: &[Point]) -> Slope {
+    let trend = trend(points, Duration::ZERO);
+    Slope { velocity: trend.velocity, interval: trend.interval }
+}
+
+/// Lets every second one go; the newest stays.
+fn thin<T>(kept: &mut Vec<T>) {
+    let odd = kept.len() % 2;
+    let mut index = 0;
+    kept.retain(|_| {
+        index += 1;
+        index % 2 == odd
+    });
+}

@@ -1,0 +1,151 @@
+use super::*;
+
+const MIB: f64 = 1_048_576.0;
+
+/// A number between -1 and 1 that looks like chance, the same each time.
+fn noise(step: u64) -> f64 {
+    let mut x = step.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x ^= x >> 31;
+    x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    ((x >> 40) as f64 / f64::from(1u32 << 24)) * 2.0 - 1.0
+}
+
+/// A reading every ten seconds: MiB in use, held and charged, by the seconds.
+fn watch(series: &mut Series, readings: u64, mib: impl Fn(f64) -> (f64, f64, f64), collections: Option<u64>) {
+    for step in 0..readings {
+        let at = Duration::from_secs(step * 10);
+        let (in_use, held, charged) = mib(at.as_secs_f64());
+        let bytes = |mib: f64| (mib.max(0.0) * MIB) as u64;
+        series.note(
+            at,
+            &Look {
+                in_use: Some(bytes(in_use)),
+                held: Some(bytes(held)),
+                collections: collections.map(|every| step / every),
+                classes: &[],
+                charged: bytes(charged),
+            },
+        );
+    }
+}
+
+fn says(series: &Series, readings: u64) -> Option<Says> {
+    series.testimony(Duration::from_secs(readings * 10)).map(|testimony| testimony.says)
+}
+
+/// Guarantees: a heap whose chunks in use grow as the process does is kept, at its true speed, which the interval holds,
+/// through noise of several times a step.
+#[test]
+fn kept_through_noise() {
+    let mut series = Series::new("glibc_census", Spare::Retained);
+    let in_use = |s: f64| 50.0 + s / 10.0 * 0.2 + noise(s as u64) * 0.4;
+    watch(&mut series, 30, |s| (in_use(s), 60.0 + s * 0.02, 80.0 + s * 0.02), None);
+    let Some(Says::Kept { velocity, interval, share }) = says(&series, 30) else { panic!("{series:?}") };
+    let truth = 0.02 * MIB;
+    assert!((velocity / truth - 1.0).abs() < 0.25, "{velocity}");
+    assert!(interval.0 <= truth && truth <= interval.1, "{interval:?}");
+    assert!(share > 0.7, "{share}");
+}
+
+/// Guarantees: an allocator that holds more and more for the same in use retains it; where the rest of the process grows
+/// instead, nothing is said of that.
+#[test]
+fn retained_or_elsewhere() {
+    let mut series = Series::new("glibc_census", Spare::Retained);
+    watch(&mut series, 20, |s| (50.0 + noise(s as u64) * 0.01, 60.0 + s * 0.1, 80.0 + s * 0.1), None);
+    assert_eq!(says(&series, 20), Some(Says::Spare(Spare::Retained)));
+    let mut series = Series::new("glibc_census", Spare::Retained);
+    watch(&mut series, 20, |s| (50.0 + noise(s as u64) * 0.01, 60.0, 80.0 + s * 0.1), None);
+    assert!(matches!(says(&series, 20), Some(Says::Unclear(why)) if why.contains("outside")));
+}
+
+/// Guarantees: of a collected heap only what a collection leaves counts: garbage that piles up between them is none that is
+/// kept, also when it is read many times before it goes, and without a collection nothing is said.
+#[test]
+fn garbage_is_not_kept() {
+    // grows by 3 MiB each reading and falls back every sixth, when it has been collected
+    let saw = |s: f64| 20.0 + (s / 10.0) % 6.0 * 3.0;
+    let mut series = Series::new("go_heap", Spare::Garbage);
+    watch(&mut series, 60, |s| (saw(s), 60.0 + s * 0.1, 80.0 + s * 0.1), Some(6));
+    assert_eq!(says(&series, 60), Some(Says::Spare(Spare::Garbage)));
+    let mut series = Series::new("go_heap", Spare::Garbage);
+    watch(&mut series, 60, |s| (saw(s) + s * 0.09, 60.0 + s * 0.1, 80.0 + s * 0.1), Some(6));
+    assert!(matches!(says(&series, 60), Some(Says::Kept { share, .. }) if share > 0.8), "{series:?}");
+    let mut series = Series::new("go_heap", Spare::Garbage);
+    watch(&mut series, 60, |s| (20.0 + s, 60.0 + s, 80.0 + s), Some(1000));
+    assert!(matches!(says(&series, 60), Some(Says::Unclear(why)) if why.contains("collections")));
+}
+
+/// Guarantees: one step is no growth, a process that does not grow leaves nothing to explain, and a source that tells
+/// nothing in use explains nothing.
+#[test]
+fn nothing_to_say() {
+    let mut series = Series::new("glibc_census", Spare::Retained);
+    watch(&mut series, 12, |s| if s < 60.0 { (50.0, 60.0, 80.0) } else { (70.0, 80.0, 100.0) }, None);
+    assert!(matches!(says(&series, 12), Some(Says::Unclear(_))));
+    let mut series = Series::new("glibc_census", Spare::Retained);
+    watch(&mut series, 12, |_| (50.0, 60.0, 80.0), None);
+    assert!(matches!(says(&series, 12), Some(Says::Unclear(why)) if why.contains("not grow")));
+    let mut series = Series::new("glibc_census", Spare::Retained);
+    for step in 0..12 {
+        series.note(Duration::from_secs(step), &Look { charged: step << 20, ..Look::default() });
+    }
+    assert_eq!(series.testimony(Duration::from_secs(10)), None, "too early");
+    let says = series.testimony(Duration::from_secs(30)).unwrap().says;
+    assert_eq!(says, Says::Unclear("what is in use was not told"));
+}
+
+/// Guarantees: pages that are charged while those mapped stay as many are copies; growth of pages is never said to be kept by
+/// whoever sees pages alone.
+#[test]
+fn copies() {
+    let mut series = Series::new("shared_pages", Spare::Copies);
+    watch(&mut series, 12, |s| (200.0, 20.0 + s * 0.5, 20.0 + s * 0.5), None);
+    assert_eq!(says(&series, 12), Some(Says::Spare(Spare::Copies)));
+    let mut series = Series::new("shared_pages", Spare::Copies);
+    watch(&mut series, 12, |s| (200.0 + s * 0.5, 20.0 + s * 0.5, 20.0 + s * 0.5), None);
+    assert!(matches!(says(&series, 12), Some(Says::Unclear(_))));
+}
+
+/// Guarantees: the kind that grows comes first, with its share; what churns and what shrinks does not come at all. Two
+/// kinds of one name are one.
+#[test]
+fn kinds_that_grow() {
+    let mut series = Series::new("glibc_census", Spare::Retained);
+    for step in 0..20 {
+        let churn = (500_000.0 + noise(step) * 400_000.0) as u64;
+        let classes = [
+            ("churn", churn, 1),
+            ("shop::Order", 40_000 * step, step),
+            ("shop::Line", 5_000 * step, step),
+            ("shop::Line", 5_000 * step, step),
+            ("gone", 900_000 - 40_000 * step, 1),
+        ];
+        let charged = 10_000_000 + 100_000 * step;
+        series.note(
+            Duration::from_secs(step * 10),
+            &Look { in_use: Some(charged), classes: &classes, charged, ..Look::default() },
+        );
+    }
+    let growing = series.growing();
+    let told: Vec<_> = growing.iter().map(|it| (it.name.as_str(), it.bytes_per_second.round())).collect();
+    assert_eq!(told, [("shop::Order", 4000.0), ("shop::Line", 1000.0)]);
+    assert!((growing[0].share - 0.4).abs() < 0.01, "{growing:?}");
+}
+
+/// Guarantees: however many readings and kinds there are, whatever their names, the memory is bounded, and the newest readings
+/// are kept.
+#[test]
+fn bounded() {
+    let mut series = Series::new("glibc_census", Spare::Retained);
+    let names: Vec<String> = (0..150).map(|index| format!("{index}{}", "é".repeat(500))).collect();
+    for step in 0..200_u64 {
+        let classes: Vec<_> = names.iter().map(|name| (name.as_str(), step, step)).collect();
+        let in_use = Some(step << 20);
+        series.note(Duration::from_secs(step), &Look { in_use, classes: &classes, ..Look::default() });
+    }
+    assert!(series.noted.len() <= MAX_READINGS);
+    assert_eq!(series.noted.last().map(|noted| noted.at), Some(Duration::from_secs(199)));
+    assert_eq!(series.classes.each().count(), 128);
+    assert!(series.classes.each().all(|(name, points)| name.len() <= 256 && points.len() <= 32));
+}

@@ -1,0 +1,82 @@
+//! Where versions of Go keep things: offsets as their own debug information tells them, the same for x86-64 and arm64.
+
+/// Offsets of one version, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// In `gcControllerState`: `heapMarked`.
+    pub(super) marked: u64,
+    /// In it: `maxStackScan`, what stacks of goroutines take up.
+    pub(super) stacks: u64,
+    /// In it: `mappedReady`.
+    pub(super) ready: u64,
+    /// In `mstats`: `numgc`, four bytes.
+    pub(super) collections: u64,
+    /// In `mheap`: `allspans`, a slice.
+    pub(super) spans: u64,
+    pub(super) span: Span,
+    pub(super) goroutine: Goroutine,
+}
+
+/// In an `mspan`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    /// `allocCount`, two bytes.
+    pub(super) live: usize,
+    /// `state`, one byte.
+    pub(super) state: usize,
+    /// `elemsize`.
+    pub(super) size: usize,
+}
+
+/// In a `g`, which begins with its stack's bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Goroutine {
+    /// `atomicstatus`, four bytes.
+    pub(super) status: usize,
+    /// `gopc`: where the statement that started it returned to.
+    pub(super) started_at: usize,
+}
+
+const V1_26: Layout = Layout {
+    marked: 152,
+    stacks: 136,
+    ready: 312,
+    collections: 7680,
+    spans: 65_864,
+    span: Span { live: 96, state: 99, size: 104 },
+    goroutine: Goroutine { status: 144, started_at: 288 },
+};
+
+const V1_25: Layout = Layout { goroutine: Goroutine { status: 144, started_at: 280 }, ..V1_26 };
+
+const V1_24: Layout =
+    Layout { collections: 7704, goroutine: Goroutine { status: 152, started_at: 288 }, ..V1_25 };
+
+const V1_22: Layout = Layout { goroutine: Goroutine { status: 144, started_at: 280 }, ..V1_24 };
+
+const V1_21: Layout = Layout { span: Span { live: 104, state: 107, size: 112 }, ..V1_22 };
+
+const V1_20: Layout = Layout {
+    marked: 128,
+    stacks: 112,
+    ready: 288,
+    spans: 65_824,
+    span: V1_22.span,
+    goroutine: Goroutine { status: 144, started_at: 296 },
+    ..V1_21
+};
+
+impl Layout {
+    /// Of Go 1.`minor`.
+    pub(super) fn of(minor: u8) -> Option<Self> {
+        match minor {
+            20 => Some(V1_20),
+            21 => Some(V1_21),
+            22 => Some(V1_22),
+            23 | 24 => Some(V1_24),
+            25 => Some(V1_25),
+            26 => Some(V1_26),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The counters that a JVM (`HotSpot`) publishes for `jstat` and the like: `hsperfdata`, a file that it maps, so that its own memory
+//! shows them, whatever its mount and pid namespaces are.
+//!
+//! Of the heap a JVM tells what is used, garbage included; what lives is known only when the old generation has been collected:
+//! wholly, or by a concurrent cycle.
+
+mod counters;
+
+use std::ops::Range;
+
+use mlh_stacks::modules::{Module, Modules};
+
+use self::counters::Counters;
+use super::target::Target;
+use super::{Class, OutsideError, Reader, Reading, Source};
+
+/// 32 KiB unless a JVM was told otherwise.
+const MAX_SIZE: u64 = 1 << 20;
+
+const ELSEWHERE: &str = "memory of the JVM outside of its heap and its metaspace: direct buffers, stacks of threads, what native code allocates";
+
+const NOT_YET: &str =
+    "how much of the old generation is garbage: it has not been collected since the process began";
+
+const UNPUBLISHED: &str =
+    "the JVM publishes no counters: it was started with -XX:-UsePerfData or -XX:+PerfDisableSharedMem";
+
+/// Reads them.
+#[derive(Debug)]
+pub(super) struct Jvm {
+    target: Target,
+    counters: Option<Range<u64>>,
+}
+
+impl Jvm {
+    /// `None`: no JVM runs in the process.
+    pub(super) fn find(pid: u32, modules: &Modules) -> Option<Self> {
+        let library = |module: &Module| module.path.file_name().is_some_and(|name| name == "libjvm.so");
+        modules
+            .modules
+            .iter()
+            .any(|module| library(module) && module.has_code())
+            .then(|| Self { target: Target::of(pid), counters: counters(modules) })
+    }
+
+    fn look(&self, place: &Range<u64>) -> Result<Reading, OutsideError> {
+        let mut bytes = vec![0; usize::try_from(place.end.saturating_sub(place.start)).unwrap_or(0)];
+        if !self.target.memory.read(place.start, &mut bytes) {
+            return Err(self.target.unreadable());
+        }
+        let counters = Counters::read(&bytes).map_err(|why| OutsideError::Unknown(why.to_owned()))?;
+        reading(&counters)
+            .ok_or_else(|| OutsideError::Unknown("the JVM's counters tell nothing of its heap".to_owned()))
+    }
+}
+
+impl Reader for Jvm {
+    fn source(&self) -> Source {
+        Source::JvmCounters
+    }
+
+    fn read(&mut self) -> Result<Reading, OutsideError> {
+        // it maps them once it has begun
+        if self.counters.is_none() {
+            self.counters = Modules::read(self.target.pid).ok().as_ref().and_then(counters);
+        }
+        self.target.reading(|| match &self.counters {
+            Some(place) => self.look(place),
+            None => Err(OutsideError::Unknown(UNPUBLISHED.to_owned())),
+        })
+    }
+}
+
+/// Where it maps its counters: a file `hsperfdata_USER/PID`, which may have been removed since.
+fn counters(modules: &Modules) -> Option<Range<u64>> {
+    let of_jvm = |module: &&Module| {
+        let folder = module.path.parent().and_then(|folder| folder.file_name()).unwrap_or_default();
+        folder.as_encoded_bytes().starts_with(b"hsperfdata_")
+    };
+    let module = modules.modules.iter().find(of_jvm)?;
+    let part = module.parts.iter().find(|part| part.offset == 0 && part.writable)?;
+    Some(part.start..part.end.min(part.start.saturating_add(MAX_SIZE)))
+}
+
+/// What the counters say. `None` where they tell nothing of an old generation. A collector without generations tells its heap as an old
+/// one.
+fn reading(counters: &Counters<'_>) -> Option<Reading> {
+    let old = counters.sum("sun.gc.generation.1.space.", ".used")?;
+    let heap = counters.sum("sun.gc.generation.", ".capacity").unwrap_or(0);
+    let metaspace = counters.get("sun.gc.metaspace.used").unwrap_or(0);
+    let held = heap.checked_add(counters.get("sun.gc.metaspace.capacity").unwrap_or(0))?;
+    // the first collects the young generation alone; the others are whole collections, and pauses of concurrent ones
+    let all = counters.sum("sun.gc.collector.", ".invocations")?;
+    let collections = all.saturating_sub(counters.get("sun.gc.collector.0.invocations").unwrap_or(0));
+    let less =
+        |of: &str, less: &str| counters.get(of).unwrap_or(0).saturating_sub(counters.get(less).unwrap_or(0));
+    let classes = less("java.cls.loadedClasses", "java.cls.unloadedClasses")
+        .saturating_add(less("java.cls.sharedLoadedClasses", "java.cls.sharedUnloadedClasses"));
+    let class = |name: &str, bytes, count| Class { name: name.to_owned(), bytes, count, stack: Vec::new() };
+    let mut classes = vec![
+        class("old generation", old, 0),
+        class("metaspace", metaspace, classes),
+        class("threads", 0, counters.get("java.threads.live").unwrap_or(0)),
+    ];
+    classes.sort_by_key(|class| std::cmp::Reverse(class.bytes));
+    let mut not_seen = vec![ELSEWHERE.to_owned()];
+    if collections == 0 {
+        not_seen.push(NOT_YET.to_owned());
+    }
+    Some(Reading {
+        in_use: old.checked_add(metaspace),
+        held: Some(held),
+        collections: Some(collections),
+        classes,
+        not_seen,
+        ..Reading::default()
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! The rings of the collector, and what is in them.
+
+use std::collections::HashMap;
+
+use mlh_stacks::python::CodeLayout;
+
+use crate::outside::blocks::Blocks;
+use crate::outside::{Class, MAX_CLASSES};
+
+/// So many objects are looked at.
+const MAX_OBJECTS: usize = 1 << 20;
+
+/// So many types are told apart; objects of more do not count.
+const MAX_TYPES: usize = 4096;
+
+/// Generations.
+const RINGS: u64 = 3;
+
+/// A ring's head: the next, the one before, a threshold and a count, bytes.
+const HEAD: u64 = 24;
+
+/// From an object's place in its ring to the object, bytes.
+const LINKS: u64 = 16;
+
+/// Of the interpreter's state so much is looked through for the heads, bytes.
+const STATE: u64 = 128 << 10;
+
+/// The collector marks objects in the lowest bits of links.
+const MARKS: u64 = 7;
+
+/// Of a type's name so much is kept, bytes.
+const MAX_NAME: usize = 64;
+
+/// No type has larger instances or items, bytes.
+const MAX_SIZE: u64 = 1 << 20;
+
+/// No object has more items.
+const MAX_ITEMS: u64 = 1 << 32;
+
+/// An entry of a dictionary, with what stays free for others: an estimate, bytes.
+const ENTRY: u64 = 32;
+
+const CHANGED: &str = "a part of Python's objects, which changed while they were read";
+
+const TOO_MANY: &str = "a part of Python's objects: there are more than are looked at";
+
+/// Where the rings begin: the generations, and what has been frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rings([u64; RINGS as usize + 1]);
+
+impl Rings {
+    /// Looks for them from this address on.
+    pub(super) fn find(blocks: &mut Blocks, state: u64) -> Option<Self> {
+        let begins = |index: u64| state.checked_add(index * 8);
+        (0..STATE / 8).filter_map(begins).find_map(|at| {
+            let behind = at.checked_add(RINGS * HEAD)?;
+            if blocks.word(behind)? != at {
+                return None;
+            }
+            let rings = Self([at, at + HEAD, at + 2 * HEAD, behind.checked_add(8)?]);
+            rings.0.iter().all(|head| is_ring(blocks, *head)).then_some(rings)
+        })
+    }
+}
+
+/// Whether the first in the ring leads back to its head.
+fn is_ring(blocks: &mut Blocks, head: u64) -> bool {
+    let mut back = || {
+        let first = blocks.word(head)? & !MARKS;
+        blocks.word(first.checked_add(8)?)
+    };
+    back().is_some_and(|back| back & !MARKS == head)
+}
+
+/// What is in the rings.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    /// An estimate.
+    pub(super) bytes: u64,
+    /// By type, the most bytes first.
+    pub(super) classes: Vec<Class>,
+    /// What of it was not seen.
+    pub(super) missed: Option<&'static str>,
+}
+
+impl Census {
+    /// Looks at every object. They come and go meanwhile: one may be missed, or counted twice.
+    pub(super) fn take(blocks: &mut Blocks, rings: &Rings, layout: &CodeLayout) -> Self {
+        let mut types = Types { layout, found: HashMap::new() };
+        let (mut seen, mut missed) = (0, None);
+        for head in rings.0 {
+            let mut at = blocks.word(head).unwrap_or(0) & !MARKS;
+            // an object that has moved to another ring leads to that one's head
+            while !rings.0.contains(&at) {
+                if seen == MAX_OBJECTS || blocks.is_spent() {
+                    missed = Some(TOO_MANY);
+                    break;
+                }
+                let Some(next) = types.count(blocks, at) else {
+                    missed = missed.or(Some(CHANGED));
+                    break;
+                };
+                at = next & !MARKS;
+                seen += 1;
+            }
+        }
+        let mut classes: Vec<Class> = types.found.into_values().map(Type::told).collect();
+        let bytes = classes.iter().map(|class| class.bytes).fold(0, u64::saturating_add);
+        classes.sort_by_key(|class| std::cmp::Reverse(class.bytes));
+        classes.truncate(MAX_CLASSES);
+        Self { bytes, classes, missed }
+    }
+}
+
+/// Types by their address.
+struct Types<'a> {
+    layout: &'a CodeLayout,
+    found: HashMap<u64, Type>,
+}
+
+impl Types<'_> {
+    /// Counts the object at this place in a ring. The next one; `None`: there is none, or it has gone.
+    fn count(&mut self, blocks: &mut Blocks, at: u64) -> Option<u64> {
+        let object = at.checked_add(LINKS)?;
+        let next = blocks.word(at)?;
+        let of_type = object.checked_add(self.layout.object_type.into())?;
+        // the type, then how many items, then where a list has them, or a dictionary; then for how many there is room
+        let mut words = [0; 4];
+        blocks.words(of_type, &mut words)?;
+        let [address, items, _, room] = words;
+        if !self.found.contains_key(&address) {
+            if self.found.len() >= MAX_TYPES {
+                return Some(next);
+            }
+            let new = Type::read(blocks, address, self.layout)?;
+            self.found.insert(address, new);
+        }
+        let known = self.found.get_mut(&address)?;
+        known.bytes = known.bytes.saturating_add(known.size(items, room));
+        known.count += 1;
+        Some(next)
+    }
+}
+
+/// What is known of a type, and of its instances.
+#[derive(Debug)]
+struct Type {
+    name: String,
+    basic: u64,
+    item: u64,
+    bytes: u64,
+    count: u64,
+}
+
+impl Type {
+    /// `None`: it is none.
+    fn read(blocks: &mut Blocks, at: u64, layout: &CodeLayout) -> Option<Self> {
+        // its name, then the size of an instance, then that of an item
+        let mut words = [0; 3];
+        blocks.words(at.checked_add(layout.type_name.into())?, &mut words)?;
+        let [name, basic, item] = words;
+        let sized = (LINKS..=MAX_SIZE).contains(&basic) && item <= MAX_SIZE;
+        let name = sized.then(|| text(blocks, name))??;
+        Some(Self { name, basic, item, bytes: 0, count: 0 })
+    }
+
+    /// Bytes that an instance takes up, without what it refers to.
+    fn size(&self, items: u64, room: u64) -> u64 {
+        // negative for a negative number, which none of these is
+        let items = items.min(MAX_ITEMS);
+        let besides = match self.name.as_str() {
+            "list" => room.min(MAX_ITEMS) * 8,
+            "dict" | "set" | "collections.OrderedDict" | "collections.defaultdict" => items * ENTRY,
+            _ => items * self.item,
+        };
+        LINKS + self.basic + besides
+    }
+
+    fn told(self) -> Class {
+        Class { name: self.name, bytes: self.bytes, count: self.count, stack: Vec::new() }
+    }
+}
+
+/// A name that is not empty, and could be shown.
+fn text(blocks: &mut Blocks, at: u64) -> Option<String> {
+    let mut name = Vec::new();
+    for offset in 0..MAX_NAME as u64 {
+        let [byte] = blocks.read(at.checked_add(offset)?)?;
+        if byte == 0 {
+            break;
+        }
+        name.push(byte);
+    }
+    let name = String::from_utf8_lossy(&name).into_owned();
+    (!name.is_empty() && !name.contains(char::is_control)).then_some(name)
+}
