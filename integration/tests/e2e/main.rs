@@ -21,3 +21,4 @@ mod reports;
 mod shipped;
 mod tracepoint;
 mod unprivileged;
+mod workflow;

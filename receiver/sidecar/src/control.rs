@@ -30,7 +30,9 @@ use serde_yaml::Value;
 
 pub use api::{Api, Orders, Peer};
 pub use findings::Findings;
-pub use message::{Ask, FrameMessage, MemberMessage, StackMessage, StatusMessage};
+pub use message::{
+    Ask, ClimbMessage, FrameMessage, GrowthMessage, MemberMessage, StackMessage, StatusMessage,
+};
 pub use os::{Answer, request};
 
 /// Where the socket is, unless the configuration says otherwise.

@@ -219,6 +219,11 @@ fn printed(value: &Value) -> Option<String> {
         Value::IntValue(integer) => Some(integer.to_string()),
         Value::DoubleValue(number) => Some(number.to_string()),
         Value::BoolValue(truth) => Some(truth.to_string()),
+        // a list of texts reads back as such
+        Value::ArrayValue(list) => {
+            let texts = list.values.iter().filter_map(|value| as_text(value.value.as_ref()?));
+            serde_json::to_string(&texts.collect::<Vec<_>>()).ok()
+        }
         other => serde_json::to_string(other).ok(),
     }
 }

@@ -16,4 +16,4 @@ mod look;
 mod tests;
 
 pub use look::{GrowthLook, Outcome};
-pub use names::Ended;
+pub use names::{Ended, Names};

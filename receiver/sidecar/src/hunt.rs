@@ -12,7 +12,6 @@ pub(crate) mod bucket;
 pub(crate) mod units;
 mod admission;
 pub(crate) mod subjects;
-mod known;
 pub mod judge;
 
 pub(crate) mod schedule;

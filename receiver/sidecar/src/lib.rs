@@ -13,6 +13,7 @@ pub mod hunt;
 
 pub mod investigate;
 pub mod growth_stacks;
+pub mod ladder;
 pub mod control;
 
 pub mod semconv;

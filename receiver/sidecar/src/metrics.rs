@@ -26,7 +26,7 @@ use opentelemetry_sdk::metrics::{InstrumentKind, ManualReader, Pipeline, SdkMete
 use uuid::Uuid;
 
 pub use instruments::{ERROR_STAGES, stage};
-pub use look::{Look, Unfreed};
+pub use look::{Climbed, Look, Unfreed};
 pub use watch::{TOP_VELOCITIES, TimeToOom, Velocity};
 
 use crate::records::{HostIdentity, OwnPod};
@@ -53,6 +53,7 @@ struct Observed {
     times_to_oom: Mutex<Vec<watch::Labelled>>,
     usage: Mutex<BTreeMap<String, f64>>,
     look: Mutex<Look>,
+    climbed: Mutex<Climbed>,
 }
 
 impl Observed {
@@ -72,6 +73,10 @@ impl Observed {
 
     fn look(&self) -> MutexGuard<'_, Look> {
         self.look.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn climbed(&self) -> Climbed {
+        *self.climbed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_usage(&self, of: String, used: f64) {
@@ -168,6 +173,11 @@ impl Metrics {
     /// How the look at a target stands; [`Look::default`] where there is none any more.
     pub fn set_look(&self, look: Look) {
         *self.observed.look() = look;
+    }
+
+    /// What follows from suspicions now.
+    pub fn set_climbed(&self, climbed: Climbed) {
+        *self.observed.climbed.lock().unwrap_or_else(PoisonError::into_inner) = climbed;
     }
 
     /// How full the channel is by which a target is heard, 0..=1.

@@ -5,6 +5,7 @@
 //! `records/stack.rs` writes them; `records/profiles.rs` writes all stacks of a look as profiles.
 
 mod attributes;
+mod blamed;
 mod clock;
 mod host;
 mod ids;
@@ -26,12 +27,13 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, any
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use uuid::{NoContext, Timestamp, Uuid};
 
+pub(crate) use blamed::culprit;
 pub use clock::Clock;
 pub use host::{HostIdentity, OwnPod};
 pub use subject::{KnownSubjects, Subject};
 pub(crate) use target::DEBUG_PRICE;
 
-use crate::investigate::report::StackEvidence;
+use crate::ladder::Knowledge;
 use crate::semconv::{self, Kind};
 use attributes::Attributes;
 pub(crate) use clock::epoch_nanos;
@@ -52,18 +54,18 @@ impl Encoder {
         Self { host, page_size: if page_size == 0 { 4096 } else { page_size }, ids: EventIds::default() }
     }
 
-    /// The finding as a record, under the Resource of the process or container it is about. A verdict tells `stack` as
-    /// well, the one that holds the most of the process, where it is known.
+    /// The finding as a record, under the Resource of the process or container it is about. A verdict tells who is to blame as
+    /// well, where that is `known`.
     #[must_use]
     pub fn encode(
         &mut self,
         finding: &Finding,
         subject: &Subject,
-        stack: Option<&StackEvidence>,
+        known: Option<&Knowledge>,
         clock: &Clock,
     ) -> ResourceLogs {
-        let stack = stack.filter(|_| matches!(finding.kind, FindingKind::Detected(_)));
-        let record = self.record(finding, subject, stack, clock);
+        let known = known.filter(|_| matches!(finding.kind, FindingKind::Detected(_)));
+        let record = self.record(finding, subject, known, clock);
         self.wrap(record, subject)
     }
 
@@ -83,7 +85,7 @@ impl Encoder {
         &mut self,
         finding: &Finding,
         subject: &Subject,
-        stack: Option<&StackEvidence>,
+        known: Option<&Knowledge>,
         clock: &Clock,
     ) -> LogRecord {
         let kind = Kind::from(&finding.kind);
@@ -92,12 +94,10 @@ impl Encoder {
         attributes.text(semconv::OPERATION, kind.name());
         self.process(&mut attributes, finding, subject);
         self.found(&mut attributes, finding, subject, clock);
-        if let Some(stack) = stack {
-            attributes.integer(semconv::LIVE_BYTES, stack.live_bytes);
-            attributes.integer(semconv::LIVE_COUNT, stack.live_count);
-            target::traced(&mut attributes, &stack.trace);
+        if let Some(known) = known {
+            blamed::tell(&mut attributes, known);
         }
-        finish(kind, finding.at, clock, attributes, prose::sentence(finding, subject, stack, clock))
+        finish(kind, finding.at, clock, attributes, prose::sentence(finding, subject, known, clock))
     }
 
     /// What every record has.
@@ -144,6 +144,7 @@ impl Encoder {
                 attributes.share(semconv::CONFIDENCE, verdict.confidence);
                 attributes.text(semconv::ONSET, rfc3339(clock.nanos(verdict.onset)));
                 attributes.integer(semconv::LEAKED_BYTES, verdict.leaked);
+                blamed::evidence(attributes, &verdict.evidence);
                 if let Some(end) = &verdict.exhaustion {
                     exhaustion(attributes, end, subject);
                 }

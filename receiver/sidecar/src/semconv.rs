@@ -82,16 +82,35 @@ pub const AT_LEAST: &str = "memory_leak_hunter.at_least";
 pub const GROWN: &str = "memory_leak_hunter.grown";
 /// What the look has cost so far, number, share of the target's CPU time, or of one CPU where it used less: 0.001 is 0.1 %.
 pub const OVERHEAD: &str = "memory_leak_hunter.overhead";
-/// The mode of operation from now on, text: `growth_detection`, `targeted` or `debug`.
+/// What the verdict rests on beside the trend, list of texts, the cheapest way of looking first: `source:says` each, such as
+/// `growth_pages:kept`; says: `kept`, `garbage`, `retained`, `copies` or `unclear`. Absent where nobody looked.
+pub const EVIDENCE: &str = "memory_leak_hunter.evidence";
+/// Who is to blame, list of texts, three at most, the most first: `93 % remember (session.cc:88)`, the share being of what was seen
+/// to be kept.
+pub const CULPRITS: &str = "memory_leak_hunter.culprits";
+/// The share of the first of them, number, 0..=1. Its function, file, line and stack are in attributes of their own.
+pub const CULPRIT_SHARE: &str = "memory_leak_hunter.culprit_share";
+/// How they were seen, text: `growth_pages`, `live_blocks`, ...
+pub const CULPRIT_SOURCE: &str = "memory_leak_hunter.culprit_source";
+/// How what the first one keeps lies in time, text: `steady`.
+pub const GROWTH_PATTERN: &str = "memory_leak_hunter.growth_pattern";
+/// What the first one was seen to keep, by its pages, integer, bytes.
+pub const KEPT_BYTES: &str = "memory_leak_hunter.kept_bytes";
+/// Which kinds of memory in use grow, as the runtime or allocator tells them, list of texts, three at most, the most first:
+/// `71 % shop::Order`, the share being of the growth.
+pub const GROWING_KINDS: &str = "memory_leak_hunter.growing_kinds";
+/// What was not seen, list of sentences.
+pub const NOT_SEEN: &str = "memory_leak_hunter.not_seen";
+/// The mode of operation from now on, text: `growth_detection`, `targeted`, `debug` or `growth_stacks`.
 pub const MODE: &str = "memory_leak_hunter.mode";
 /// The one before, text.
 pub const PREVIOUS_MODE: &str = "memory_leak_hunter.previous_mode";
 /// Who is or was looked at, text: `pid 101`, `container 4f1e`, `cgroup 98765`.
 pub const TARGET: &str = "memory_leak_hunter.target";
-/// Who asked for it, text: `configuration`, `command`, or `control (uid 0)`.
+/// Who asked for it, text: `configuration`, `command`, `escalation`, or `control (uid 0)`.
 pub const ASKED_BY: &str = "memory_leak_hunter.asked_by";
-/// Why the mode has changed, text: `asked`, `elapsed`, `released`, `replaced`, `target_gone`, `over_budget`, `shutdown`
-/// or `failed`.
+/// Why the mode has changed, text: `asked`, `suspected`, `detected` where a look begins; `verdict`, `cleared`, `elapsed`, `released`,
+/// `replaced`, `target_gone`, `over_budget`, `shutdown` or `failed` where it ends.
 pub const REASON: &str = "memory_leak_hunter.reason";
 /// For how long it will be looked, or has been, integer, seconds; absent where no end is set.
 pub const DURATION: &str = "memory_leak_hunter.duration_s";

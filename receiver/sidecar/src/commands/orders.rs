@@ -14,6 +14,7 @@ Examples:
   memory-leak-hunter target --pid 4711
   memory-leak-hunter target --container 4f1e --duration 15m --min-allocation-size 1KiB
   memory-leak-hunter target --cgroup-id 98765 --mode debug
+  memory-leak-hunter target --pid 4711 --mode growth_stacks
   memory-leak-hunter status
   memory-leak-hunter release";
 
@@ -47,8 +48,8 @@ pub struct Target {
     /// Smaller allocations are passed over, such as 512 or 1KiB [default: as configured]
     #[arg(long, value_name = "SIZE")]
     min_allocation_size: Option<String>,
-    /// How closely: `debug` sees every allocation, and costs the target microseconds for each [default: as configured,
-    /// else targeted]
+    /// How closely: `debug` sees every allocation, and costs the target microseconds for each; `growth_stacks` sees none, and who
+    /// touches memory that stays, in any language [default: as configured, else targeted]
     #[arg(long, value_enum)]
     mode: Option<Mode>,
     #[command(flatten)]
@@ -62,6 +63,9 @@ enum Mode {
     Targeted,
     /// Every allocation
     Debug,
+    /// Who touches memory that stays, with no probe in the target
+    #[value(name = "growth_stacks")]
+    GrowthStacks,
 }
 
 /// Whom to ask, and how to print what is answered.
@@ -93,6 +97,7 @@ impl Target {
         let mode = self.mode.map(|mode| match mode {
             Mode::Targeted => "targeted",
             Mode::Debug => "debug",
+            Mode::GrowthStacks => "growth_stacks",
         });
         Ask {
             pid: self.pid,
@@ -191,6 +196,8 @@ mod tests {
         let expected =
             json!({"container": "4f1e", "duration": "15m", "min_allocation_size": "1KiB", "mode": "debug"});
         assert_eq!(ask(all), Ok(expected));
+        let growth = json!({"pid": 7, "mode": "growth_stacks"});
+        assert_eq!(ask("--pid 7 --mode growth_stacks"), Ok(growth));
         let expected = json!({"cgroup_id": 9, "min_allocation_size": 512});
         assert_eq!(ask("--cgroup-id 9 --min-allocation-size 512"), Ok(expected));
         assert!(ask("").unwrap_err().contains("--pid <N>|--cgroup-id <N>|--container <ID>"));

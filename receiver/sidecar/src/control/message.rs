@@ -1,5 +1,7 @@
 //! What is asked at the control socket, and what is answered: the shapes of the JSON. Members may be added, these stay.
 
+mod growth;
+
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -8,6 +10,7 @@ use mlh_stacks::trace::{Frame, Trace};
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
+pub use self::growth::{ClimbMessage, GrowthMessage};
 use crate::hunt::settings::sizes;
 use crate::hunt::settings::target::{ContainerPrefix, LARGEST_PID, durations};
 use crate::investigate::desk::{Order, Status};
@@ -33,7 +36,7 @@ pub struct Ask {
     /// Bytes, or text such as `1KiB`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_allocation_size: Option<Value>,
-    /// `targeted` or `debug`.
+    /// `targeted`, `debug` or `growth_stacks`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Value>,
 }
@@ -89,7 +92,7 @@ fn read<T: Setting>(key: &str, value: Option<&Value>) -> Result<Option<T>, Strin
 pub struct StatusMessage {
     /// The sidecar's own.
     pub version: String,
-    /// `growth_detection`, `targeted` or `debug`.
+    /// `growth_detection`, `targeted`, `debug` or `growth_stacks`: the look that was ordered.
     pub mode: String,
     /// Whom, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,6 +121,12 @@ pub struct StatusMessage {
     /// What was not seen, in sentences.
     #[serde(default)]
     pub not_seen: Vec<String>,
+    /// Who touched the memory that is still there, in `growth_stacks` mode.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub growth: Vec<GrowthMessage>,
+    /// The suspicions that are followed up meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub climbs: Vec<ClimbMessage>,
 }
 
 impl From<Status> for StatusMessage {
@@ -135,6 +144,8 @@ impl From<Status> for StatusMessage {
             totals: report.map(|report| TotalsMessage::from(&report.totals)),
             cost: report.map(|report| CostMessage::from(&report.cost)),
             not_seen: report.map(|report| report.not_seen.clone()).unwrap_or_default(),
+            growth: report.map(|r| r.growth.iter().map(GrowthMessage::from).collect()).unwrap_or_default(),
+            climbs: status.climbs.iter().map(ClimbMessage::from).collect(),
         }
     }
 }

@@ -200,10 +200,9 @@ impl GrowthLook {
         }
     }
 
-    /// Ends it: nothing is sampled any more. Of what was found the `top` stacks that grow the most are kept, to be named.
+    /// What has been found so far, without an end: the `top` stacks that grow the most, to be named.
     #[must_use]
-    pub fn close(mut self, now: Duration, top: usize) -> Ended {
-        self.stop();
+    pub fn so_far(&self, now: Duration, top: usize) -> Ended {
         let book = lock(&self.book);
         let (found, sums, losses, toll) = (book.found(now, top), book.sums(), book.losses(), book.toll());
         let mut not_seen: Vec<String> = book.notes().iter().chain(&self.refused).cloned().collect();
@@ -245,6 +244,25 @@ impl GrowthLook {
             kernel_bytes: self.kernel_bytes,
         };
         Ended { found, outcome }
+    }
+
+    /// Ends it: nothing is sampled any more. Of what was found the `top` stacks that grow the most are kept, to be named.
+    #[must_use]
+    pub fn close(mut self, now: Duration, top: usize) -> Ended {
+        self.stop();
+        self.so_far(now, top)
+    }
+
+    /// CPU time that it has cost the target so far.
+    #[must_use]
+    pub fn spent(&self) -> Duration {
+        cost(lock(&self.book).toll())
+    }
+
+    /// Kernel memory, bytes.
+    #[must_use]
+    pub fn kernel_bytes(&self) -> u64 {
+        self.kernel_bytes
     }
 
     /// Waits until all that was told has been taken in.

@@ -1,9 +1,10 @@
-//! Names for the stacks of a look that is over. A large file takes seconds, a server that is asked as well: there is an end to it.
+//! Names for the stacks of a look. A large file takes seconds, a server that is asked as well: there is an end to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use mlh_detect::growth_stacks::Figures;
 use mlh_stacks::trace::Trace;
 use mlh_stacks::unwind::Stack;
 
@@ -11,33 +12,56 @@ use super::book::Found;
 use super::look::Outcome;
 use crate::investigate::report::GrowthStack;
 
-/// A look that is over and has left the target. What it has found has no names yet.
+/// Names that stacks were given before, by process and identity.
+pub type Names = HashMap<(u32, u64), Trace>;
+
+/// What a look has found, at its end or so far. It has no names yet.
 pub struct Ended {
     pub(super) found: Vec<Found>,
     pub(super) outcome: Outcome,
 }
 
 impl Ended {
+    /// The figures of what was found, in its order, each with its process.
+    pub fn figures(&self) -> impl Iterator<Item = (u32, &Figures)> {
+        self.found.iter().map(|found| (found.pid, &found.figures))
+    }
+
+    /// What was not seen, in sentences.
+    #[must_use]
+    pub fn not_seen(&self) -> &[String] {
+        &self.outcome.not_seen
+    }
+
     /// Names what was found, in its order, and takes no longer than `patience`. What there was no time for is told without frames.
     #[must_use]
     pub fn named(self, patience: Duration) -> Outcome {
+        self.named_by(&mut Names::new(), patience)
+    }
+
+    /// The same, where some have been named before; what is named now is kept as well.
+    #[must_use]
+    pub fn named_by(self, names: &mut Names, patience: Duration) -> Outcome {
         let Self { found, mut outcome } = self;
-        let traces = traced(found.iter().map(|found| found.stack.clone()).collect(), patience);
-        let unnamed = found.len() - traces.len();
+        let name = |found: &Found| (found.pid, found.stack.identity());
+        let new: Vec<&Found> = found.iter().filter(|found| !names.contains_key(&name(found))).collect();
+        let traces = traced(new.iter().map(|found| found.stack.clone()).collect(), patience);
+        let unnamed = new.len() - traces.len();
         if unnamed > 0 {
             outcome.not_seen.push(format!(
                 "{unnamed} stacks of growth by page have no names: it would have taken longer than {} s",
                 patience.as_secs()
             ));
         }
-        let mut traces = traces.into_iter();
-        let named = found.into_iter().map(|found| {
-            let trace = traces.next().unwrap_or_else(|| Trace {
+        let fresh: Vec<_> = new.into_iter().map(name).zip(traces).collect();
+        names.extend(fresh);
+        let named = found.iter().map(|found| {
+            let trace = names.get(&name(found)).cloned().unwrap_or_else(|| Trace {
                 hash: found.stack.identity(),
                 incomplete: Some("there was no time to name it".to_owned()),
                 ..Trace::default()
             });
-            told(&found, trace)
+            told(found, trace)
         });
         outcome.stacks = merged(named);
         outcome

@@ -10,6 +10,7 @@ use mlh_pipeline::component::ComponentId;
 use super::judge::{Bench, Judge};
 use super::pursuit::Pursuit;
 use super::scout::{WAKES, Wake};
+use crate::ladder::Ladder;
 use crate::observe::{self, Listen, ObserveError, Observer, Options};
 
 /// The estate of one receiver.
@@ -100,6 +101,7 @@ impl Eyes {
 pub struct Estates {
     waiting: Mutex<HashMap<ComponentId, Estate>>,
     pursuits: Mutex<HashMap<ComponentId, Pursuit>>,
+    ladders: Mutex<HashMap<ComponentId, Ladder>>,
 }
 
 impl Estates {
@@ -119,11 +121,21 @@ impl Estates {
         self.pursuits.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 
+    pub(super) fn leave_ladder(&self, id: &ComponentId, ladder: Ladder) {
+        self.ladders.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), ladder);
+    }
+
+    pub(super) fn take_ladder(&self, id: &ComponentId) -> Option<Ladder> {
+        self.ladders.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+
     /// Gives up what nobody took over, and with it what it holds of the kernel. For when a configuration has started.
     pub fn clear(&self) {
         let given_up = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         drop(given_up);
         let given_up = std::mem::take(&mut *self.pursuits.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(given_up);
+        let given_up = std::mem::take(&mut *self.ladders.lock().unwrap_or_else(PoisonError::into_inner));
         drop(given_up);
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mlh_detect::{
-    About, Detector, FindingKind, HostMemory, Memory, OomVictim, Pass, ProcessKey, Rules, Stage, Sweep,
-    WatchedContainer,
+    About, Detector, Finding, FindingKind, HostMemory, Memory, OomVictim, Pass, ProcessKey, Rules, Rung,
+    Says, Stage, Sweep, Testimony, WatchedContainer,
 };
 use mlh_targets::cgroup_reading::CgroupReading;
 use mlh_targets::host::HostClock;
@@ -15,13 +15,13 @@ use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 
 use super::admission::Admission;
 use super::bucket::Bucket;
-use super::known::KnownStacks;
 use super::scope::Scope;
 use super::subjects::Subjects;
 use super::units::Units;
+use crate::ladder::{Case, Closed, Docket, KnownStacks};
 use crate::metrics::{TimeToOom, Velocity};
 use crate::observe::{Observation, ObserveError, Observer, WatchedCgroup, key};
-use crate::records::{Clock, Encoder, HostIdentity};
+use crate::records::{Clock, Encoder, HostIdentity, Subject};
 
 pub use super::subjects::Detail;
 
@@ -93,6 +93,8 @@ pub struct Outcome {
     pub growth: u64,
     /// Processes that were passed over because too many are followed.
     pub unfollowed: u64,
+    /// Cases that are not followed up because too many wait for it.
+    pub unclimbed: u64,
 }
 
 /// Who is under suspicion and who leaks.
@@ -117,6 +119,8 @@ pub struct Judge {
     bucket: Option<Bucket>,
     encoder: Encoder,
     known: Arc<KnownStacks>,
+    /// Where cases are followed up, where they are.
+    docket: Option<Arc<Docket>>,
     unfollowed: u64,
 }
 
@@ -132,13 +136,14 @@ impl Judge {
             bucket: bench.max_events_per_second.map(Bucket::new),
             encoder: Encoder::new(Arc::clone(&bench.host), bench.page_size),
             known: Arc::default(),
+            docket: None,
             unfollowed: 0,
         }
     }
 
-    /// Has verdicts tell the stacks that are known there.
-    pub(super) fn consult(&mut self, known: Arc<KnownStacks>) {
-        self.known = known;
+    /// Has verdicts tell who is known there to be to blame, and cases followed up by whoever reads the docket.
+    pub(super) fn consult(&mut self, known: Arc<KnownStacks>, docket: Option<Arc<Docket>>) {
+        (self.known, self.docket) = (known, docket);
     }
 
     /// Goes on for the same host under other settings; what is known of processes and containers stays, and no event
@@ -171,6 +176,7 @@ impl Judge {
 
     /// Judges one pass. `clock` turns the pass's time into the time of day.
     pub fn pass(&mut self, seen: &Seen<'_>, clock: &HostClock) -> Outcome {
+        self.hear();
         let mut samples = self.units.samples(seen.pass, seen.host, seen.readings, seen.cgroups);
         self.admission.filter(seen.pass, seen.readings, &mut samples, &mut self.units);
         let victims: Vec<OomVictim> = seen.kills.iter().filter_map(|killed| self.victim(killed)).collect();
@@ -205,12 +211,15 @@ impl Judge {
             self.subjects.remember(&self.detector, &readings);
         }
         let times = Clock { zero: clock.to_epoch(Duration::ZERO), observed: SystemTime::now() };
+        let mut unclimbed = 0;
         let records = findings[..granted]
             .iter()
             .map(|finding| {
-                let subject = self.subjects.of(finding, &readings, &self.units, clock);
-                let stack = self.known.of(subject.reading.pid);
-                self.encoder.encode(finding, &subject, stack.as_deref(), &times)
+                let subject = Arc::new(self.subjects.of(finding, &readings, &self.units, clock));
+                let known = self.known.of(&finding.about, finding.leader);
+                let blames = known.as_ref().is_some_and(|known| !known.leads.is_empty());
+                unclimbed += u64::from(!self.follow_up(finding, &subject, blames));
+                self.encoder.encode(finding, &subject, known.as_deref(), &times)
             })
             .collect();
         if full {
@@ -223,7 +232,55 @@ impl Judge {
 
         let unfollowed = self.detector.unfollowed() - self.unfollowed;
         self.unfollowed += unfollowed;
-        Outcome { records, grave, dropped: dropped as u64, growth: growth as u64, unfollowed }
+        Outcome { records, grave, dropped: dropped as u64, growth: growth as u64, unfollowed, unclimbed }
+    }
+
+    /// Takes in what was seen of the open cases. How much of a case's growth that is, is known here.
+    fn hear(&mut self) {
+        let testimonies = self.docket.as_ref().map(|docket| docket.testimonies()).unwrap_or_default();
+        for (about, testimony) in testimonies {
+            let Some(case) = self.detector.ongoing().find(|case| case.about == about) else { continue };
+            let says = match testimony.says {
+                // what is read from outside knows what the process had grown by meanwhile
+                Says::Kept { velocity, interval, share } if testimony.rung > Rung::Outside => {
+                    let explained = (velocity / case.trend.velocity).clamp(0.0, 1.0);
+                    Says::Kept { velocity, interval, share: share.min(explained) }
+                }
+                says => says,
+            };
+            self.detector.hear(&about, Testimony { says, ..testimony });
+        }
+    }
+
+    /// Hands a case on that has begun, or of which nobody knows who is to blame, and says when one has ended. False: there was no
+    /// room for it.
+    fn follow_up(&self, finding: &Finding, subject: &Arc<Subject>, is_known: bool) -> bool {
+        let Some(docket) = &self.docket else { return true };
+        let case = |stage, velocity| Case {
+            about: finding.about,
+            container: match finding.about {
+                About::Process(_) => finding.container,
+                About::Container(key) => Some(key),
+            },
+            leader: finding.leader,
+            subject: Arc::clone(subject),
+            stage,
+            velocity,
+        };
+        match &finding.kind {
+            FindingKind::Suspected(trend) => docket.offer(case(Stage::Suspected, trend.velocity)),
+            FindingKind::Detected(_) if is_known => {
+                docket.close(&finding.about, Closed::Verdict);
+                true
+            }
+            FindingKind::Detected(verdict) => docket.offer(case(Stage::Leaking, verdict.trend.velocity)),
+            FindingKind::Cleared { reason, .. } => {
+                docket.close(&finding.about, Closed::Cleared(*reason));
+                self.known.forget(&finding.about);
+                true
+            }
+            FindingKind::Growth { .. } | FindingKind::OomRisk(_) | FindingKind::OomKill(_) => true,
+        }
     }
 
     /// Whether it is known in which container this process runs, or that it runs in none.

@@ -1,11 +1,12 @@
 //! The thread that looks at one target more closely: as configured, or as somebody at the desk orders.
 
 mod entering;
+mod growing;
 mod profiling;
 mod wanted;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use mlh_pipeline::component::{Loss, Telemetry};
 use mlh_pipeline::data::Signal;
@@ -15,8 +16,8 @@ use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
+use self::growing::Growing;
 pub(super) use self::wanted::Wanted;
-use super::known::KnownStacks;
 use super::scope::Scope;
 use crate::investigate::bell::Bell;
 use crate::investigate::desk::{Desk, Order, OrderError, Request, Seat, Status};
@@ -24,6 +25,7 @@ use crate::investigate::investigation::{Investigation, Meters, OpenError};
 use crate::investigate::plan::{End, Mode, Origin, Plan, Rung};
 use crate::investigate::report::Report;
 use crate::investigate::told::{ModeChange, Told};
+use crate::ladder::{Board, Climbing, KnownStacks};
 use crate::metrics::{Look, Metrics, stage};
 use crate::records::{Clock, DEBUG_PRICE, Encoder, HostIdentity};
 
@@ -52,6 +54,8 @@ pub(super) struct Pursuit {
 
 struct Current {
     investigation: Investigation,
+    /// Beside it, where that is asked for: who touches memory that stays.
+    growing: Option<Growing>,
     /// What has been entered into the metrics.
     entered: Meters,
     stepped: Instant,
@@ -107,13 +111,15 @@ pub(super) struct Pursuer {
     profiles: Option<Sender<ExportProfilesServiceRequest>>,
     /// What verdicts are told of the look.
     known: Arc<KnownStacks>,
+    /// Where it is written who is looked at, and what else is being done.
+    board: Arc<Board>,
     open: Open,
 }
 
 impl Pursuer {
     pub(super) fn new(pursuit: Pursuit, metrics: Arc<Metrics>, out: Sender<ResourceLogs>) -> Self {
-        let (open, known): (Open, _) = (Box::new(Investigation::open_ringing), Arc::default());
-        Self { pursuit, metrics, out, profiles: None, known, open }
+        let open: Open = Box::new(Investigation::open_ringing);
+        Self { pursuit, metrics, out, profiles: None, known: Arc::default(), board: Arc::default(), open }
     }
 
     /// Goes on under another configuration: with the look that goes on, where nothing has changed for targets, else with
@@ -192,6 +198,11 @@ impl Pursuer {
         let Some(now) = self.now() else { return };
         let Some(current) = &mut self.pursuit.current else { return };
         let step = current.investigation.step(now);
+        let pids = current.investigation.pids();
+        if let Some(growing) = &mut current.growing {
+            growing.step(&pids);
+        }
+        self.board.order(pids);
         self.tell(step.told);
         self.enter();
         match step.ended {
@@ -231,8 +242,11 @@ impl Pursuer {
     fn status(&mut self) -> Status {
         let mode = self.pursuit.mode();
         let now = self.now();
-        let Some((current, now)) = self.pursuit.current.as_mut().zip(now) else { return Status::default() };
-        let report = current.investigation.report(now, TOP);
+        let climbs = self.board.climbs();
+        let Some((current, now)) = self.pursuit.current.as_mut().zip(now) else {
+            return Status { mode: climbing(&climbs).unwrap_or(mode), climbs, ..Status::default() };
+        };
+        let report = current.report(now, TOP);
         let plan = current.investigation.plan();
         Status {
             mode,
@@ -240,6 +254,7 @@ impl Pursuer {
             asked_by: Some(plan.origin.to_string()),
             remaining: plan.duration.map(|duration| duration.saturating_sub(report.lasted)),
             report: Some(report),
+            climbs,
         }
     }
 
@@ -248,6 +263,7 @@ impl Pursuer {
         let bell = self.pursuit.seat.bell();
         let investigation = (self.open)(&plan, &self.pursuit.wanted.scope, bell)
             .map_err(|error| OrderError::Target(error.to_string()))?;
+        let growing = Growing::beside(&investigation).map_err(OrderError::Target)?;
         self.end(End::Replaced);
         let (subject, whole_group) = investigation.subject();
         let target = plan.target.to_string();
@@ -268,11 +284,14 @@ impl Pursuer {
             cost: None,
             over: None,
             budget: None,
+            found: None,
         };
+        self.board.order(investigation.pids());
         self.record(|encoder, clock| encoder.mode_changed(&change, clock));
         let (entered, begun) = (Meters::default(), Instant::now());
         self.pursuit.current = Some(Current {
             investigation,
+            growing,
             entered,
             stepped: begun,
             profiled: begun,
@@ -289,11 +308,16 @@ impl Pursuer {
         self.enter();
         let Some(current) = self.pursuit.current.take() else { return };
         self.known.clear();
+        self.board.order([]);
         let now = self.now().unwrap_or_else(|| current.investigation.started());
         let plan = current.investigation.plan().clone();
         let (over, (subject, whole_group)) = (current.investigation.over(), current.investigation.subject());
         let subjects = current.investigation.subjects();
-        let (told, report) = current.investigation.close(now, self.profiled_stacks(), end.clone());
+        let growing = current.growing;
+        let (told, mut report) = current.investigation.close(now, self.profiled_stacks(), end.clone());
+        if let Some(growing) = growing {
+            growing.close(now, &mut report);
+        }
         self.tell(told);
         self.send_profiles(&report, &subjects);
         let Report { lasted, cost, .. } = report;
@@ -325,6 +349,7 @@ impl Pursuer {
             cost: Some(cost),
             over,
             budget: over.and(plan.filters.overhead_budget),
+            found: None,
         };
         self.record(|encoder, clock| encoder.mode_changed(&change, clock));
         self.enter();
@@ -388,9 +413,14 @@ impl Pursuer {
     }
 }
 
+/// The mode where suspicions are followed up and nothing else is done.
+fn climbing(climbs: &[Climbing]) -> Option<Mode> {
+    let samples = |climb: &Climbing| climb.rungs.contains(&mlh_detect::Rung::GrowthStacks);
+    climbs.iter().any(samples).then_some(Mode::Investigating(Rung::GrowthStacks))
+}
+
 fn clock() -> Option<Clock> {
-    let clock = HostClock::read().ok()?;
-    Some(Clock { zero: clock.to_epoch(Duration::ZERO), observed: SystemTime::now() })
+    HostClock::read().ok().map(|clock| Clock::of(&clock))
 }
 
 #[cfg(test)]

@@ -21,13 +21,13 @@ use tokio_util::sync::CancellationToken;
 use super::estate::{Ears, Estate, Estates, Eyes};
 use super::feed;
 use super::judge::{Bench, Detail};
-use super::known::KnownStacks;
 use super::pursuit::{Pursuer, Pursuit, Wanted};
 use super::replay::Replay;
 use super::scout::{Scout, Wake};
 use super::settings::{HuntSettings, RssSource, TracepointScope};
 use crate::control::Findings;
 use crate::investigate::desk::{Desk, Request, Seat};
+use crate::ladder::{self, Board, Climber, Docket, KnownStacks, Ladder, Outlets};
 use crate::metrics::Metrics;
 use crate::observe::{Crossings, Listen, Options};
 use crate::records::HostIdentity;
@@ -116,6 +116,18 @@ type Work = Box<dyn FnOnce() -> Option<Estate> + Send>;
 /// The thread that looks at a target, and where to tell it to stop.
 type Pursuing = (Arc<Seat>, thread::JoinHandle<Pursuit>);
 
+/// The thread that follows suspicions up, and where to tell it to stop.
+type Climbing = (Arc<Docket>, thread::JoinHandle<Ladder>);
+
+/// What the threads share.
+#[derive(Default)]
+struct Shared {
+    known: Arc<KnownStacks>,
+    board: Arc<Board>,
+    /// Where suspicions are handed in, where they are followed up.
+    docket: Option<Arc<Docket>>,
+}
+
 struct Running {
     /// Ends the thread.
     wake: SyncSender<Wake>,
@@ -124,6 +136,8 @@ struct Running {
     thread: thread::JoinHandle<Option<Estate>>,
     /// Looks at a target; a judged trace has none.
     pursuing: Option<Pursuing>,
+    /// Follows suspicions up; a judged trace has none.
+    climbing: Option<Climbing>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -136,10 +150,10 @@ impl Component for Hunter {
         let (out, records) = mpsc::channel(CHANNEL);
         let hurry = CancellationToken::new();
         let (profiles, profiled) = mpsc::channel(PROFILES);
-        let known = Arc::<KnownStacks>::default();
-        let pursuing =
-            self.pursue(&out, Arc::clone(&known), self.next.profiles.as_ref().map(|_| profiles))?;
-        let (wake, thread) = self.thread(out, known)?;
+        let profiles = self.next.profiles.as_ref().map(|_| profiles);
+        let (shared, climbing) = self.climb(&out, profiles.clone())?;
+        let pursuing = self.pursue(&out, &shared, profiles)?;
+        let (wake, thread) = self.thread(out, shared)?;
         let metrics = &self.blueprint.metrics;
         let mut tasks = vec![tokio::spawn(feed::logs(
             records,
@@ -158,7 +172,7 @@ impl Component for Hunter {
             let task = feed::profiles(profiled, Arc::clone(next), Arc::clone(metrics), hurry.clone());
             tasks.push(tokio::spawn(task));
         }
-        self.running = Some(Running { wake, hurry, thread, pursuing, tasks });
+        self.running = Some(Running { wake, hurry, thread, pursuing, climbing, tasks });
         Ok(())
     }
 
@@ -170,21 +184,28 @@ impl Component for Hunter {
             if let Some((seat, _)) = &running.pursuing {
                 seat.hand_in(Request::Stop);
             }
+            if let Some((docket, _)) = &running.climbing {
+                docket.stop(true);
+            }
             // an error says that it has ended already
             let _ = running.wake.send(Wake::Stop);
             let pursued = running.pursuing.map(|(_, thread)| thread.join());
-            (running.thread.join(), pursued.transpose())
+            let climbed = running.climbing.map(|(_, thread)| thread.join());
+            (running.thread.join(), pursued.transpose(), climbed.transpose())
         })
         .await;
         for task in running.tasks {
             task.await.map_err(|error| self.error(error.to_string()))?;
         }
         self.blueprint.metrics.buffer_usage(0.0);
-        let Ok((Ok(estate), Ok(pursuit))) = ended else {
-            return Err(
-                self.error("the thread that makes the passes, or that looks at a target, had panicked")
-            );
+        let Ok((Ok(estate), Ok(pursuit), Ok(ladder))) = ended else {
+            return Err(self.error(
+                "the thread that makes the passes, that looks at a target, or that follows suspicions up, had panicked",
+            ));
         };
+        if let Some(ladder) = ladder {
+            self.blueprint.estates.leave_ladder(&self.context.id, ladder);
+        }
         if let Some(pursuit) = pursuit {
             self.blueprint.estates.leave_pursuit(&self.context.id, pursuit);
         }
@@ -199,21 +220,51 @@ impl Hunter {
     fn thread(
         &self,
         out: mpsc::Sender<ResourceLogs>,
-        known: Arc<KnownStacks>,
+        shared: Shared,
     ) -> Result<(SyncSender<Wake>, thread::JoinHandle<Option<Estate>>), ComponentError> {
         let (wake, work) = match &self.blueprint.settings.replay {
             Some(path) => self.replay(path.clone(), out)?,
-            None => self.scout(out, known),
+            None => self.scout(out, shared),
         };
         let thread = thread::Builder::new().name("mlh-hunt".to_owned()).spawn(work);
         Ok((wake, thread.map_err(|error| self.error(error.to_string()))?))
+    }
+
+    /// Follows suspicions up, from where the receiver before this one left off.
+    fn climb(
+        &self,
+        out: &mpsc::Sender<ResourceLogs>,
+        profiles: Option<mpsc::Sender<ExportProfilesServiceRequest>>,
+    ) -> Result<(Shared, Option<Climbing>), ComponentError> {
+        let Blueprint { settings, metrics, host, estates, desk, .. } = &self.blueprint;
+        if settings.replay.is_some() {
+            return Ok((Shared::default(), None));
+        }
+        let wanted = ladder::Wanted::of(settings);
+        let (ladder, changed) = match estates.take_ladder(&self.context.id) {
+            Some(mut ladder) => {
+                let changed = ladder.adapt(wanted);
+                (ladder, changed)
+            }
+            None => (Ladder::new(wanted, Arc::clone(host)), false),
+        };
+        let docket = ladder.docket();
+        let wanted = settings.escalation.climbs().then(|| Arc::clone(&docket));
+        let shared = Shared { known: ladder.known(), board: ladder.board(), docket: wanted };
+        let out = Outlets { metrics: Arc::clone(metrics), records: out.clone(), profiles };
+        let climber = Climber::new(ladder, out, changed);
+        let desk = Arc::clone(desk);
+        let work = move || climber.run(|| desk.is_closing());
+        let thread = thread::Builder::new().name("mlh-ladder".to_owned()).spawn(work);
+        let thread = thread.map_err(|error| self.error(error.to_string()))?;
+        Ok((shared, Some((docket, thread))))
     }
 
     /// Looks at targets, from where the receiver before this one left off.
     fn pursue(
         &self,
         out: &mpsc::Sender<ResourceLogs>,
-        known_stacks: Arc<KnownStacks>,
+        shared: &Shared,
         profiles: Option<mpsc::Sender<ExportProfilesServiceRequest>>,
     ) -> Result<Option<Pursuing>, ComponentError> {
         let Blueprint { settings, metrics, host, estates, desk, .. } = &self.blueprint;
@@ -226,7 +277,8 @@ impl Hunter {
         let pursuit = known.unwrap_or_else(|| Pursuit::new(wanted.clone(), Arc::clone(host)));
         let (seat, desk) = (pursuit.seat(), Arc::clone(desk));
         let mut pursuer = Pursuer::new(pursuit, Arc::clone(metrics), out.clone());
-        pursuer = pursuer.profiling(profiles, known_stacks);
+        let (known, board) = (Arc::clone(&shared.known), Arc::clone(&shared.board));
+        pursuer = pursuer.profiling(profiles, known).beside(board);
         let work = move || {
             if !is_new {
                 pursuer.adapt(wanted);
@@ -239,7 +291,7 @@ impl Hunter {
 
     /// Watches this host, from where the receiver before this one left off. Loading the probes takes a while, so that is
     /// done in the thread, unless it decides what may be kept.
-    fn scout(&self, out: mpsc::Sender<ResourceLogs>, known: Arc<KnownStacks>) -> (SyncSender<Wake>, Work) {
+    fn scout(&self, out: mpsc::Sender<ResourceLogs>, shared: Shared) -> (SyncSender<Wake>, Work) {
         let (context, metrics) = (self.context.clone(), Arc::clone(&self.blueprint.metrics));
         let options = Options { btf_path: self.blueprint.settings.btf_path.clone(), ..Options::default() };
         let interval = self.blueprint.settings.rss_check_interval;
@@ -249,7 +301,7 @@ impl Hunter {
             Some(estate) => estate.adapt(&bench, &options),
             None => Estate::new(&bench),
         };
-        judge.consult(known);
+        judge.consult(shared.known, shared.docket);
         let wake = ears.wake.clone();
         let work = move || {
             let Eyes { observer, listening, .. } = match eyes.map_or_else(|| Eyes::open(&options), Ok) {

@@ -175,6 +175,14 @@ impl Scout {
         self.metrics.rss_growth_detected(outcome.growth);
         self.lost(stage::RATE_LIMIT, outcome.dropped);
         self.lost(stage::TABLE, outcome.unfollowed);
+        if outcome.unclimbed > 0 {
+            let cases = outcome.unclimbed;
+            tracing::warn!(
+                cases,
+                "too many suspicions wait to be followed up: these are not; see `escalation`"
+            );
+            self.lost(stage::DOCKET, cases);
+        }
         // nothing changes between two full sweeps without a record, and counting walks over every process
         if pass == Pass::Full || outcome.grave > 0 {
             let standing = self.judge.standing();

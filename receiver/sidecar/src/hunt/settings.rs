@@ -9,17 +9,20 @@ use super::scope::Scope;
 use crate::investigate::plan::{Filters, Mode, Origin, Plan, Rung};
 
 mod allocations;
+mod escalation;
 mod stacks;
 pub(crate) mod target;
 
 pub use allocations::Budget;
 pub(crate) use allocations::sizes;
+pub use escalation::Escalation;
 
 impl Choice for Mode {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("growth_detection", Mode::GrowthDetection),
         ("targeted", Mode::Investigating(Rung::Targeted)),
         ("debug", Mode::Investigating(Rung::Debug)),
+        ("growth_stacks", Mode::Investigating(Rung::GrowthStacks)),
     ];
 }
 
@@ -66,6 +69,8 @@ pub struct HuntSettings {
     pub investigate: Option<Plan>,
     /// Who is looked at at all.
     pub scope: Scope,
+    /// What follows from a suspicion.
+    pub escalation: Escalation,
     /// Log records a second; more are dropped and counted, verdicts last.
     pub max_events_per_second: u32,
     /// Between two exports of the metrics.
@@ -95,6 +100,7 @@ impl Default for HuntSettings {
             target_duration: Duration::from_secs(300),
             investigate: None,
             scope: Scope::default(),
+            escalation: Escalation::default(),
             max_events_per_second: 1000,
             collection_interval: Duration::from_secs(10),
             rss_growth_threshold: 256,
@@ -119,10 +125,11 @@ impl HuntSettings {
         let target = target::read(settings, mode);
         let target_duration = settings.get_in("target_duration", read.target_duration, target::durations());
         let scope = Scope::read(settings);
+        let escalation = escalation::read(settings);
         if mode != Mode::GrowthDetection && read.replay.is_some() {
             settings.reject_beside("replay", "mode", "no trace beside this mode: its processes are not here");
         }
-        let mut read = Self { target_duration, scope, ..read };
+        let mut read = Self { target_duration, scope, escalation, ..read };
         read.filters.max_events_per_second = read.max_events_per_second;
         read.filters.btf_path.clone_from(&read.btf_path);
         if let (Mode::Investigating(rung), Some(target)) = (mode, target) {
@@ -203,7 +210,8 @@ mod tests {
         let text = "enabled: false\nmax_events_per_second: 7\ncollection_interval: 2s\n\
                     rss_growth_threshold: 12\nrss_check_interval: 1m30s\nrss_source: tracepoint\n\
                     rss_tracepoint_scope: suspects\noom_horizon: 2h\nbtf_path: /b\nreplay: /t\n\
-                    sampling_rate: 3\noverhead_budget: 1%\ntarget_duration: 30s\ninclude: {executables: [a]}\n";
+                    sampling_rate: 3\noverhead_budget: 1%\ntarget_duration: 30s\ninclude: {executables: [a]}\n\
+                    escalation: {max_concurrent_targets: 2}\n";
         let scope = Settings::of_text("include: {executables: [a]}", Scope::read).unwrap().0;
         let expected = HuntSettings {
             enabled: false,
@@ -218,6 +226,7 @@ mod tests {
             target_duration: Duration::from_secs(30),
             investigate: None,
             scope,
+            escalation: Escalation { max_concurrent_targets: 2, ..Escalation::default() },
             max_events_per_second: 7,
             collection_interval: Duration::from_secs(2),
             rss_growth_threshold: 12,
@@ -253,7 +262,7 @@ mod tests {
     #[test]
     fn refusals() {
         let text = "mode: targeted\nsampling_rate: 0\nrss_check_interval: 10ms\nmax_events_per_second: 0\n\
-                    target_duration: 0s\nescalation: {}\nstacks: {unwind: guess}\n";
+                    target_duration: 0s\nescalation: {max_rung: all}\nstacks: {unwind: guess}\n";
         let problems = read(text).expect_err("seven faults");
         let keys = [
             "mode",
@@ -261,7 +270,7 @@ mod tests {
             "rss_check_interval",
             "max_events_per_second",
             "target_duration",
-            "escalation",
+            "escalation::max_rung",
             "stacks::unwind",
         ];
         for key in keys {

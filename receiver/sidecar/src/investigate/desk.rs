@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::bell::Bell;
 use super::plan::{Mode, Origin, Rung, Target};
 use super::report::Report;
+use crate::ladder::Climbing;
 
 /// Placing probes takes a second or so; a large executable several.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -57,6 +58,8 @@ pub struct Status {
     pub remaining: Option<Duration>,
     /// What is known of the target by now; stacks: the ten that hold the most.
     pub report: Option<Report>,
+    /// What follows from suspicions meanwhile.
+    pub climbs: Vec<Climbing>,
 }
 
 /// The desk. One for the process, whatever its configuration.

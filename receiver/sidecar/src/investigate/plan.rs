@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mlh_detect::{Cleared, Stage};
 use mlh_stacks::debuginfod::{Debuginfod, Options};
 use mlh_stacks::unwind::{Library, Unwind};
 
@@ -90,6 +91,11 @@ pub enum Origin {
     },
     /// `inspect`.
     Command,
+    /// The sidecar itself, for a case that had come so far.
+    Escalation {
+        /// How far.
+        of: Stage,
+    },
 }
 
 impl fmt::Display for Origin {
@@ -98,6 +104,7 @@ impl fmt::Display for Origin {
             Self::Configuration => f.write_str("configuration"),
             Self::Control { uid } => write!(f, "control (uid {uid})"),
             Self::Command => f.write_str("command"),
+            Self::Escalation { .. } => f.write_str("escalation"),
         }
     }
 }
@@ -210,6 +217,10 @@ pub enum End {
     OverBudget,
     /// The sidecar ends.
     Shutdown,
+    /// The verdict has fallen, and it is known who is to blame.
+    Verdict,
+    /// The case that it was for was taken back.
+    Cleared(Cleared),
     /// It could not go on: the reason.
     Failed(String),
 }
@@ -225,6 +236,8 @@ impl End {
             Self::TargetGone => "target_gone",
             Self::OverBudget => "over_budget",
             Self::Shutdown => "shutdown",
+            Self::Verdict => "verdict",
+            Self::Cleared(_) => "cleared",
             Self::Failed(_) => "failed",
         }
     }

@@ -7,6 +7,7 @@ use mlh_stacks::trace::Trace;
 
 use super::plan::{End, Mode, Origin};
 use super::report::{Cost, StackEvidence};
+use crate::ladder::Knowledge;
 use crate::records::Subject;
 
 /// One thing to tell.
@@ -97,4 +98,6 @@ pub struct ModeChange {
     pub over: Option<f64>,
     /// And the share that was allowed.
     pub budget: Option<f64>,
+    /// Who was found to be to blame; absent where it begins.
+    pub found: Option<Arc<Knowledge>>,
 }

@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 
 use super::Observed;
-use super::look::{self, Look};
+use super::look;
 use crate::records::epoch_nanos;
 use crate::semconv;
 
@@ -45,6 +45,8 @@ pub mod stage {
     pub const CALL_SITES: &str = "call_sites";
     /// The table of a target's live allocations forgot one to make room.
     pub const EVICTED: &str = "evicted";
+    /// A suspicion was not followed up because too many wait for it.
+    pub const DOCKET: &str = "docket";
     /// The pipeline refused what it was given.
     pub const PIPELINE: &str = "pipeline";
 }
@@ -66,7 +68,7 @@ pub const ERROR_STAGES: [&str; 11] = [
     "cgroup_over_limit",
 ];
 
-const RECEIVER_STAGES: [&str; 9] = [
+const RECEIVER_STAGES: [&str; 10] = [
     stage::TABLE,
     stage::RATE_LIMIT,
     stage::CHANNEL,
@@ -76,6 +78,7 @@ const RECEIVER_STAGES: [&str; 9] = [
     stage::LIVE_TABLE,
     stage::CALL_SITES,
     stage::EVICTED,
+    stage::DOCKET,
 ];
 
 /// Where the pipeline, or one of its parts, loses something.
@@ -231,7 +234,7 @@ fn observe_look(meter: &Meter, observed: &Arc<Observed>) {
         .u64_observable_gauge("memory_leak_hunter_mode")
         .with_description("1 for the mode of operation that is on, 0 for the others")
         .with_callback(move |observer| {
-            for (mode, on) in look::modes(look.look().mode) {
+            for (mode, on) in look::modes(look.look().mode, look.climbed()) {
                 observer.observe(on, &[KeyValue::new("mode", mode.name())]);
             }
         })
@@ -252,7 +255,7 @@ fn observe_look(meter: &Meter, observed: &Arc<Observed>) {
         .f64_observable_gauge("memory_leak_hunter_overhead_ratio")
         .with_description("What the look costs in the newest second, of the target's CPU time or of one CPU if that is more")
         .with_callback(move |observer| {
-            let overhead = look.look().overhead;
+            let overhead = look.look().overhead.max(look.climbed().overhead);
             observer.observe(if overhead.is_finite() { overhead } else { 0.0 }, &[]);
         })
         .build();
@@ -261,14 +264,14 @@ fn observe_look(meter: &Meter, observed: &Arc<Observed>) {
         observed,
         "memory_leak_hunter_largest_allocation_bytes",
         "The largest allocation of the target",
-        |look| look.largest,
+        |observed| observed.look().largest,
     );
     bytes_of_look(
         meter,
         observed,
         "memory_leak_hunter_kernel_memory_bytes",
-        "Kernel memory of the maps by which the target is looked at",
-        |look| look.kernel_bytes,
+        "Kernel memory of the maps by which targets are looked at",
+        |observed| observed.look().kernel_bytes.saturating_add(observed.climbed().kernel_bytes),
     );
 }
 
@@ -277,14 +280,14 @@ fn bytes_of_look(
     observed: &Arc<Observed>,
     name: &'static str,
     help: &'static str,
-    of: fn(&Look) -> u64,
+    of: fn(&Observed) -> u64,
 ) {
     let observed = Arc::clone(observed);
     meter
         .u64_observable_gauge(name)
         .with_unit("By")
         .with_description(help)
-        .with_callback(move |observer| observer.observe(of(&observed.look()), &[]))
+        .with_callback(move |observer| observer.observe(of(&observed), &[]))
         .build();
 }
 

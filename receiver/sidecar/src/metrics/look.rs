@@ -33,10 +33,24 @@ pub struct Unfreed {
     pub bytes: u64,
 }
 
-/// Every mode, and whether it is on.
-pub(super) fn modes(now: Mode) -> [(Mode, u64); 3] {
-    let all = [Mode::GrowthDetection, Mode::Investigating(Rung::Targeted), Mode::Investigating(Rung::Debug)];
-    all.map(|mode| (mode, u64::from(mode == now)))
+/// What follows from suspicions, as it stands. The default is nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Climbed {
+    /// Processes and containers whose page faults are sampled.
+    pub targets: u64,
+    /// What it costs the one that pays the most, in the newest second, of one CPU's time.
+    pub overhead: f64,
+    /// Kernel memory of all maps, bytes.
+    pub kernel_bytes: u64,
+}
+
+/// Every mode, and whether it is on. A look that somebody ordered counts before what follows from suspicions.
+pub(super) fn modes(look: Mode, climbed: Climbed) -> [(Mode, u64); 4] {
+    let follows = look == Mode::GrowthDetection && climbed.targets > 0;
+    let now = if follows { Mode::Investigating(Rung::GrowthStacks) } else { look };
+    let looks = [Rung::Targeted, Rung::Debug, Rung::GrowthStacks].map(Mode::Investigating);
+    let [targeted, debug, growth_stacks] = looks;
+    [Mode::GrowthDetection, targeted, debug, growth_stacks].map(|mode| (mode, u64::from(mode == now)))
 }
 
 /// The largest, summed by their labels; a zero without a label where there is none.

@@ -1,6 +1,6 @@
 //! OTLP attributes, written in order.
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 
 /// A list of attributes in the making. Each key is given once.
 #[derive(Default)]
@@ -23,6 +23,13 @@ impl Attributes {
         if let Some(value) = value {
             self.text(key, value);
         }
+    }
+
+    /// Several texts as one list, in their order.
+    pub(super) fn texts(&mut self, key: &str, values: impl IntoIterator<Item = String>) {
+        let value = |text| AnyValue { value: Some(Value::StringValue(text)) };
+        let values = values.into_iter().map(value).collect();
+        self.push(key, Value::ArrayValue(ArrayValue { values }));
     }
 
     /// OTLP integers are signed: beyond the largest one the value stays there.

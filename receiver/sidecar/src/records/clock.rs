@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use mlh_targets::host::HostClock;
+
 /// What turns a finding's time into a record's two times.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
@@ -12,6 +14,11 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// That of this host, now.
+    pub(crate) fn of(host: &HostClock) -> Self {
+        Self { zero: host.to_epoch(Duration::ZERO), observed: SystemTime::now() }
+    }
+
     /// The moment of a sweep as OTLP wants it: nanoseconds since 1970.
     pub(crate) fn nanos(&self, at: Duration) -> u64 {
         epoch_nanos(self.zero.checked_add(at).unwrap_or(self.zero))

@@ -1,6 +1,6 @@
 //! What a look has found as OTLP profiles: for each process the stacks with what they hold and what they have allocated.
 //!
-//! A profile is cumulative since the look began, and there is one for each kind of value. Nothing in it depends on where
+//! Growth by page, where it was looked at, is a kind of its own. A profile is cumulative since the look began, and there is one for each kind of value. Nothing in it depends on where
 //! a process has loaded its files: addresses are those of the files, so that processes of one image share the dictionary.
 
 mod tables;
@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mlh_stacks::trace::Trace;
 use mlh_targets::points::Runtime;
 use mlh_targets::process::ProcessReading;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
@@ -39,6 +40,9 @@ const KINDS: [Kind; 4] = [
     Kind { name: "alloc_objects", unit: "count", of: |stack| stack.allocated_count },
 ];
 
+/// What was touched and is still there.
+const GROWTH: (&str, &str) = ("growth_space", "bytes");
+
 /// What the dead held is in use no more.
 fn in_use(stack: &StackEvidence, live: u64) -> u64 {
     if stack.gone { 0 } else { live }
@@ -67,8 +71,16 @@ impl Encoder {
             tables.runs(member.map_or(Runtime::default(), |member| member.runtime));
             let of_it = |stack: &&StackEvidence| (stack.pid, stack.gone) == (pid, gone);
             let stacks: Vec<_> = report.stacks.iter().filter(of_it).collect();
-            let profiles: Vec<_> =
-                KINDS.iter().filter_map(|kind| span.profile(&mut tables, kind, &stacks)).collect();
+            let by_kind = KINDS.iter().map(|kind| {
+                let values = stacks.iter().map(|stack| (&stack.trace, stack.operation, (kind.of)(stack)));
+                (kind.name, kind.unit, values.collect::<Vec<_>>())
+            });
+            let grown = report.growth.iter().filter(|growth| growth.pid == pid && !gone);
+            let grown = grown.map(|growth| (&growth.trace, "", growth.figures.bytes)).collect();
+            let profiles: Vec<_> = by_kind
+                .chain([(GROWTH.0, GROWTH.1, grown)])
+                .filter_map(|(name, unit, values)| span.profile(&mut tables, (name, unit), &values))
+                .collect();
             if profiles.is_empty() {
                 continue;
             }
@@ -92,7 +104,8 @@ impl Encoder {
 /// Processes, and apart from them those that have ended or run another program now: each once, in the order of what they hold.
 fn programs(report: &Report) -> Vec<(u32, bool)> {
     let mut programs = Vec::new();
-    for program in report.stacks.iter().map(|stack| (stack.pid, stack.gone)) {
+    let growing = report.growth.iter().map(|growth| (growth.pid, false));
+    for program in report.stacks.iter().map(|stack| (stack.pid, stack.gone)).chain(growing) {
         if !programs.contains(&program) {
             programs.push(program);
         }
@@ -129,16 +142,21 @@ struct Span {
 }
 
 impl Span {
-    /// One profile, of the stacks that have any of it.
-    fn profile(&self, tables: &mut Tables, kind: &Kind, stacks: &[&StackEvidence]) -> Option<Profile> {
+    /// One profile, of the stacks that have any of it: each with its operation and value.
+    fn profile(
+        &self,
+        tables: &mut Tables,
+        (name, unit): (&str, &str),
+        stacks: &[(&Trace, &'static str, u64)],
+    ) -> Option<Profile> {
         let mut samples: Vec<Sample> = Vec::new();
         let mut known: HashMap<Indices, usize> = HashMap::new();
-        for stack in stacks {
-            let value = i64::try_from((kind.of)(stack)).unwrap_or(i64::MAX);
+        for (trace, operation, value) in stacks {
+            let value = i64::try_from(*value).unwrap_or(i64::MAX);
             if value == 0 {
                 continue;
             }
-            let (stack_index, attribute_indices) = tables.sample(&stack.trace, stack.operation);
+            let (stack_index, attribute_indices) = tables.sample(trace, operation);
             // a sample is known by its stack and attributes: what has both in common is one
             match known.get(&(stack_index, attribute_indices.clone())) {
                 Some(index) => {
@@ -156,8 +174,8 @@ impl Span {
         }
         (!samples.is_empty()).then(|| Profile {
             sample_type: Some(ValueType {
-                type_strindex: tables.string(kind.name),
-                unit_strindex: tables.string(kind.unit),
+                type_strindex: tables.string(name),
+                unit_strindex: tables.string(unit),
             }),
             samples,
             time_unix_nano: self.begun,

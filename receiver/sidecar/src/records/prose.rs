@@ -4,27 +4,27 @@ use std::time::{Duration, SystemTime};
 
 use mlh_detect::{About, Cleared, Exhaustion, Finding, FindingKind, Kill, Limit, LimitKind, Risk, Stage};
 
+use super::blamed;
 use super::clock::{Clock, from_nanos, later};
-use super::stack;
 use super::subject::Subject;
 use super::words::{about, between, moment, printable, rate, size, span, tail};
-use crate::investigate::report::StackEvidence;
+use crate::ladder::Knowledge;
 
 /// Says what was found.
 pub(super) fn sentence(
     finding: &Finding,
     subject: &Subject,
-    stack: Option<&StackEvidence>,
+    known: Option<&Knowledge>,
     clock: &Clock,
 ) -> String {
-    Teller { finding, subject, stack, clock }.sentence()
+    Teller { finding, subject, known, clock }.sentence()
 }
 
 struct Teller<'a> {
     finding: &'a Finding,
     subject: &'a Subject,
-    /// The one that holds the most, where it is known.
-    stack: Option<&'a StackEvidence>,
+    /// Who is to blame, where it is known.
+    known: Option<&'a Knowledge>,
     clock: &'a Clock,
 }
 
@@ -52,7 +52,7 @@ impl Teller<'_> {
                     size(verdict.leaked),
                     self.moment(verdict.onset),
                     end.map(|end| format!("; {end}")).unwrap_or_default(),
-                    self.culprit().map(|culprit| format!("; {culprit}")).unwrap_or_default()
+                    self.known.and_then(blamed::clause).map(|who| format!("; {who}")).unwrap_or_default()
                 )
             }
             FindingKind::Cleared { reason, was, peak } => {
@@ -65,16 +65,6 @@ impl Teller<'_> {
         };
         let note = " (a sum over its processes: shared pages are counted several times)";
         format!("{said}{}.", if self.finding.upper_bound { note } else { "" })
-    }
-
-    fn culprit(&self) -> Option<String> {
-        let held = self.stack?;
-        let frame = held.trace.culprit_frame().or(held.trace.frames.first())?;
-        Some(format!(
-            "of what is tracked of it {} holds the most, {}",
-            stack::named(frame),
-            size(held.live_bytes)
-        ))
     }
 
     fn after(&self, reason: Cleared) -> &'static str {

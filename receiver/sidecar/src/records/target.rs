@@ -1,5 +1,6 @@
 //! What a look at a target tells: operations, what is not freed, and its beginning and end.
 
+use mlh_detect::{Cleared, Stage};
 use mlh_stacks::trace::Trace;
 use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 
@@ -7,7 +8,7 @@ use super::attributes::Attributes;
 use super::clock::Clock;
 use super::prose::who;
 use super::words::{printable, size, span};
-use super::{Encoder, finish, identity, stack};
+use super::{Encoder, blamed, finish, identity, stack};
 use crate::investigate::plan::{End, Mode, Origin, Rung};
 use crate::investigate::told::{ModeChange, Operation, Unfreed};
 use crate::semconv::{self, Kind};
@@ -79,7 +80,8 @@ impl Encoder {
         attributes.text(semconv::PREVIOUS_MODE, change.from.name());
         attributes.text(semconv::TARGET, printable(&change.target));
         attributes.text(semconv::ASKED_BY, change.asked_by.to_string());
-        attributes.text(semconv::REASON, change.ended.as_ref().map_or("asked", End::name));
+        attributes
+            .text(semconv::REASON, change.ended.as_ref().map_or_else(|| begun(&change.asked_by), End::name));
         attributes.integer_if(semconv::DURATION, change.duration.map(|duration| duration.as_secs()));
         if let Some(cost) = &change.cost {
             attributes.precise(semconv::OVERHEAD, cost.target_cpu_share);
@@ -89,8 +91,20 @@ impl Encoder {
         if let Some(budget) = change.budget {
             attributes.precise(semconv::BUDGET, budget);
         }
+        if let Some(found) = &change.found {
+            blamed::tell(&mut attributes, found);
+        }
         let sentence = mode_sentence(change);
         self.wrap(finish(kind, change.at, clock, attributes, sentence), &change.subject)
+    }
+}
+
+/// Why a look has begun.
+fn begun(asked_by: &Origin) -> &'static str {
+    match asked_by {
+        Origin::Escalation { of: Stage::Leaking } => "detected",
+        Origin::Escalation { .. } => "suspected",
+        Origin::Configuration | Origin::Control { .. } | Origin::Command => "asked",
     }
 }
 
@@ -150,6 +164,8 @@ fn mode_sentence(change: &ModeChange) -> String {
         Origin::Configuration => "as configured".to_owned(),
         Origin::Control { uid } => format!("as uid {uid} asked over the control socket"),
         Origin::Command => "as a command asked".to_owned(),
+        Origin::Escalation { of: Stage::Leaking } => "as it leaks and nobody is known to blame".to_owned(),
+        Origin::Escalation { .. } => "as it is suspected of a leak".to_owned(),
     };
     match (change.to, &change.ended) {
         (Mode::Investigating(rung), _) => {
@@ -174,7 +190,9 @@ fn mode_sentence(change: &ModeChange) -> String {
                     percent(cost.target_cpu_share)
                 )
             });
-            format!("{who} is no longer looked at{length}{why}{cost}. Back to growth detection.")
+            let found = change.found.as_deref().and_then(blamed::clause);
+            let found = found.map_or_else(String::new, |found| format!("; {found}"));
+            format!("{who} is no longer looked at{length}{why}{found}{cost}. Back to growth detection.")
         }
     }
 }
@@ -198,6 +216,11 @@ fn why(end: &End, change: &ModeChange) -> String {
             )
         }
         End::Shutdown => "the sidecar ends".to_owned(),
+        End::Verdict => "the verdict has fallen".to_owned(),
+        End::Cleared(Cleared::Stopped) => "it has stopped growing".to_owned(),
+        End::Cleared(Cleared::GivenBack) => "it has given the memory back".to_owned(),
+        End::Cleared(Cleared::Executed) => "it runs another program now".to_owned(),
+        End::Cleared(Cleared::Exited) => "it has ended".to_owned(),
         End::Failed(reason) => printable(reason),
     }
 }

@@ -110,6 +110,13 @@ fn shown(attributes: &[KeyValue]) -> Vec<(&str, String)> {
         Value::IntValue(integer) => integer.to_string(),
         Value::DoubleValue(number) => number.to_string(),
         Value::BoolValue(truth) => truth.to_string(),
+        Value::ArrayValue(list) => {
+            let text = |value: &AnyValue| match &value.value {
+                Some(Value::StringValue(text)) => text.clone(),
+                other => panic!("{other:?}"),
+            };
+            format!("{:?}", list.values.iter().map(text).collect::<Vec<_>>())
+        }
         other => panic!("{other:?}"),
     };
     attributes

@@ -289,7 +289,8 @@ pub(super) fn ending(end: &End) -> (&'static str, Option<String>) {
                     .to_owned(),
             ),
         ),
-        End::Shutdown => ("shutdown", None),
+        // these are for looks of the running sidecar
+        End::Shutdown | End::Verdict | End::Cleared(_) => (end.name(), None),
         End::Failed(reason) => ("failed", Some(format!("It broke off: {}", printable(reason)))),
     }
 }

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 pub(super) use crate::records::words::printable;
 
-use crate::control::{FrameMessage, MemberMessage, StackMessage, StatusMessage};
+use crate::control::{ClimbMessage, FrameMessage, GrowthMessage, MemberMessage, StackMessage, StatusMessage};
 use crate::records::words::{size, span};
+
+/// Stacks of growth that are shown.
+const TOP: usize = 10;
 
 /// Writing into a text cannot fail, so what comes of it is not looked at.
 macro_rules! line {
@@ -16,6 +19,9 @@ macro_rules! line {
 pub(super) fn status(status: &StatusMessage) -> String {
     let mut out = String::new();
     line!(out, "mode        {}", printable(&status.mode));
+    for (index, climb) in status.climbs.iter().enumerate() {
+        line!(out, "{:<12}{}", if index == 0 { "follows up" } else { "" }, followed(climb));
+    }
     let Some(target) = &status.target else {
         line!(out, "target      none; `memory-leak-hunter target --pid N` looks at one");
         return out;
@@ -57,7 +63,33 @@ pub(super) fn status(status: &StatusMessage) -> String {
     for stack in holding {
         line!(out, "{}", held(stack));
     }
+    if !status.growth.is_empty() {
+        line!(out, "\nThe stacks that touched the memory that is still there:");
+    }
+    for growth in status.growth.iter().take(TOP) {
+        line!(out, "{}", grown(growth));
+    }
     out
+}
+
+/// A suspicion, why and for how long it is followed up, and what is known by now.
+fn followed(climb: &ClimbMessage) -> String {
+    let culprits = climb.culprits.first().map(|culprit| format!(": {}", printable(culprit)));
+    format!(
+        "{}, {}, by {} for {}{}",
+        printable(&climb.target),
+        printable(&climb.why),
+        printable(&climb.rungs.join(" and ")),
+        length(climb.lasted_s),
+        culprits.unwrap_or_default()
+    )
+}
+
+fn grown(growth: &GrowthMessage) -> String {
+    let frame = growth.culprit.and_then(|index| growth.stack.get(index)).or_else(|| growth.stack.first());
+    let sampled = format!("{} ± {}", size(growth.bytes), size(growth.error_bytes));
+    let place = frame.map_or_else(|| "no stack".to_owned(), place);
+    format!("{sampled:>20}  {}: {place}", printable(&growth.pattern))
 }
 
 fn totals(out: &mut String, status: &StatusMessage) {
@@ -141,6 +173,26 @@ mod tests {
     fn nobody_is_looked_at() {
         let text = status(&message(r#"{"version":"1","mode":"growth_detection"}"#));
         assert!(text.contains("growth_detection") && text.contains("target --pid N"), "{text}");
+    }
+
+    /// Guarantees: a suspicion that is followed up is told with who, how and what is known, though nobody is looked at by order; so is
+    /// who touched the memory that stays.
+    #[test]
+    fn climbs_and_growth() {
+        let text = status(&message(
+            r#"{"version":"1","mode":"growth_detection",
+            "climbs":[{"target":"pid 7","rungs":["outside","growth_stacks"],"why":"suspected","lasted_s":42,
+                "culprits":["93 % remember (a.c:88)"]}]}"#,
+        ));
+        let expected =
+            "follows up  pid 7, suspected, by outside and growth_stacks for 42 s: 93 % remember (a.c:88)";
+        assert!(text.contains(expected), "{text}");
+        let text = status(&message(
+            r#"{"version":"1","mode":"growth_stacks","target":"pid 7","growth":[{"pid":7,"share":1,"bytes":4000000,
+            "error_bytes":100000,"steady_bytes":3900000,"pattern":"steady","velocity_bytes_per_second":1,"stack_hash":"0",
+            "stack":[{"function":"remember","module":"/bin/api","offset":"0x2","inlined":false}]}]}"#,
+        ));
+        assert!(text.contains("4.0 MB ± 100.0 kB  steady: remember in api"), "{text}");
     }
 
     /// Guarantees: a look is told with who, how long, what is held and where, what it costs and what was not seen; what a

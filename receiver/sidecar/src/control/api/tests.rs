@@ -133,7 +133,7 @@ async fn nonsense_is_refused() {
         (r#"{"pid":7,"min_allocation_size":"1 potato"}"#, "min_allocation_size: expected a size"),
         (r#"{"pid":7,"min_allocation_size":"2TiB"}"#, "min_allocation_size: expected at most 1TiB"),
         (r#"{"pid":7,"mode":"fast"}"#, "mode: expected one of"),
-        (r#"{"pid":7,"mode":"growth_detection"}"#, "mode: expected targeted or debug"),
+        (r#"{"pid":7,"mode":"growth_detection"}"#, "mode: expected targeted or debug or growth_stacks"),
         (r#"{"pid":7,"colour":"red"}"#, "unknown field `colour`"),
     ] {
         let (code, answer) = ask(&clerk, "POST", "/v1/target", body).await;

@@ -84,6 +84,7 @@ fn change(to: Mode) -> ModeChange {
         over: ended.as_ref().map(|_| 0.02),
         ended,
         duration: Some(Duration::from_secs(300)),
+        found: None,
     }
 }
 

@@ -135,3 +135,91 @@ fn a_container_from_cgroup_to_record() {
     assert!(text(&kill.attributes, "memory_leak_hunter.stage").contains("leaking"));
     assert!(!text(&kill.attributes, "memory_leak_hunter.velocity_bytes_per_second").contains("None"));
 }
+
+/// A pass over one process that grows by 140 kB a second, two seconds after the one before.
+fn passed(judge: &mut Judge, pass: u64) -> Outcome {
+    let readings = [ProcessReading { pid: 1, anon: pass * 280_000, ..ProcessReading::default() }];
+    let seen = Seen { readings: &readings, ..Seen::empty(at(pass), Pass::Full) };
+    judge.pass(&seen, &HostClock::starting_at(SystemTime::UNIX_EPOCH))
+}
+
+fn at(pass: u64) -> Duration {
+    Duration::from_secs(100 + pass * 2)
+}
+
+fn says(velocity: f64, at: Duration) -> Testimony {
+    Testimony {
+        rung: Rung::GrowthStacks,
+        source: "growth_pages",
+        at,
+        watched: Duration::from_secs(30),
+        says: Says::Kept { velocity, interval: (velocity * 0.9, velocity * 1.1), share: 1.0 },
+    }
+}
+
+/// After how many passes the verdict falls on a process that is climbed for, where so much was seen to be kept; what the verdict
+/// rests on; and how the case has ended.
+fn verdict(velocity: f64, is_known: bool) -> (u64, String, Option<Closed>) {
+    let (known, docket) = (Arc::<KnownStacks>::default(), Arc::<Docket>::default());
+    let mut judge = Judge::new(&super::super::estate::tests::bench(1 << 30));
+    judge.consult(Arc::clone(&known), Some(Arc::clone(&docket)));
+    let mut case = None;
+    for pass in 0..200 {
+        let logs = passed(&mut judge, pass).records;
+        for record in logs.into_iter().flat_map(|logs| logs.scope_logs).flat_map(|s| s.log_records) {
+            if record.event_name.ends_with("leak.suspected") {
+                let taken = docket.take(|_| true).expect("the case is handed in at once");
+                assert_eq!(taken.target(), Some(crate::investigate::plan::Target::Pid(1)));
+                if is_known {
+                    let leads = vec![crate::ladder::Lead::default()];
+                    known.note(
+                        taken.about,
+                        Arc::new(crate::ladder::Knowledge { leads, ..Default::default() }),
+                    );
+                }
+                case = Some(taken);
+            } else if record.event_name.ends_with("leak.detected") {
+                let about = case.expect("suspected before").about;
+                let evidence = record.attributes.iter().find(|it| it.key.ends_with(".evidence"));
+                return (pass, format!("{evidence:?}"), docket.closed(&about));
+            }
+        }
+        if let Some(case) = &case {
+            docket.testify(case.about, says(velocity, at(pass)));
+        }
+    }
+    panic!("no verdict");
+}
+
+/// Guarantees: a suspicion is handed in at once; what is seen of it comes into the verdict, which falls earlier where what is kept
+/// explains the growth than where it is a small part of it; a verdict that knows whom to blame closes the case.
+#[test]
+fn cases_are_followed_up() {
+    let all = 140_000.0;
+    let (early, evidence, closed) = verdict(all, true);
+    assert!(evidence.contains("growth_pages:kept"), "{evidence}");
+    assert_eq!(closed, Some(Closed::Verdict));
+    let (late, _, closed) = verdict(all / 10.0, false);
+    assert!(early < late, "{early} and {late}");
+    assert_eq!(closed, None, "somebody is yet to be found");
+}
+
+/// Guarantees: where nothing follows from suspicions nothing is handed in and nothing lost; where it does and there is no room, the
+/// case is counted.
+#[test]
+fn cases_that_find_no_room_are_counted() {
+    for (room, expected) in [(None, 0), (Some(false), 1), (Some(true), 0)] {
+        let mut judge = Judge::new(&super::super::estate::tests::bench(1 << 30));
+        let docket = Arc::<Docket>::default();
+        if room == Some(false) {
+            docket.fill();
+        }
+        judge.consult(Arc::default(), room.map(|_| Arc::clone(&docket)));
+        let mut passes = 0..200;
+        let mut lost = 0;
+        while judge.standing().suspects == 0 {
+            lost += passed(&mut judge, passes.next().expect("a suspicion")).unclimbed;
+        }
+        assert_eq!(lost, expected, "{room:?}");
+    }
+}

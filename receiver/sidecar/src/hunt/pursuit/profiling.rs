@@ -11,8 +11,8 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::{Pursuer, TOP, clock};
-use crate::hunt::known::KnownStacks;
 use crate::investigate::report::Report;
+use crate::ladder::{Board, KnownStacks};
 use crate::metrics::stage;
 use crate::records::KnownSubjects;
 
@@ -33,6 +33,11 @@ impl Pursuer {
         Self { profiles, known, ..self }
     }
 
+    /// Has it written there who is looked at.
+    pub(in crate::hunt) fn beside(self, board: Arc<Board>) -> Self {
+        Self { board, ..self }
+    }
+
     /// As many stacks as the last report of a look is to have for its profiles: none, where nobody takes them.
     pub(super) fn profiled_stacks(&self) -> usize {
         self.profiles.as_ref().map_or(0, |_| STACKS)
@@ -49,7 +54,7 @@ impl Pursuer {
         let Some(now) = self.now() else { return };
         let Some(current) = &mut self.pursuit.current else { return };
         current.noted = Instant::now();
-        let report = current.investigation.report(now, top);
+        let report = current.report(now, top);
         self.known.set(&report);
         if is_due {
             current.profiled = current.noted;

@@ -60,8 +60,7 @@ pub(super) fn read(settings: &mut Settings<'_>, mode: Mode) -> Option<Target> {
             settings.reject(last, format!("one target, where {} are given", given.join(", ")));
         }
         (Mode::GrowthDetection, [only]) => {
-            let allowed =
-                "no target in growth_detection, which looks at everybody; set mode to targeted or debug";
+            let allowed = "no target in growth_detection, which looks at everybody; set mode to targeted, debug or growth_stacks";
             settings.reject_beside(only, "mode", allowed);
         }
         (Mode::Investigating(_), []) => {
@@ -112,7 +111,11 @@ mod tests {
                 TARGETED,
                 vec!["where target_pid, target_cgroup_id are given"],
             ),
-            ("target_pid: 7", Mode::GrowthDetection, vec!["target_pid", "set mode to targeted or debug"]),
+            (
+                "target_pid: 7",
+                Mode::GrowthDetection,
+                vec!["target_pid", "set mode to targeted, debug or growth_stacks"],
+            ),
             ("", TARGETED, vec!["mode", "target_pid, target_cgroup_id, target_container"]),
             ("target_pid: 0", TARGETED, vec!["target_pid", "at least 1"]),
             ("target_pid: 4194305", TARGETED, vec!["at most 4194304"]),

@@ -74,3 +74,27 @@ fn series_are_bounded() {
     assert_eq!(kept.len(), TOP_VELOCITIES);
     assert!(kept.iter().all(|(_, bytes)| **bytes >= 480.0), "{kept:?}");
 }
+
+/// Guarantees: what follows from suspicions is a mode of its own, unless somebody ordered a look, and adds to what looks cost; one
+/// mode is on at any time.
+#[test]
+fn suspicions_are_followed_up() {
+    let metrics = metrics();
+    metrics.set_climbed(Climbed { targets: 2, overhead: 0.125, kernel_bytes: 100 });
+    let expected = [
+        ("kernel_memory_bytes{}", 100.0),
+        ("mode{mode=growth_detection}", 0.0),
+        ("mode{mode=growth_stacks}", 1.0),
+        ("overhead_ratio{}", 0.125),
+    ];
+    assert_eq!(moved(&metrics), expected.map(|(name, value)| (name.to_owned(), value)));
+    let mode = Mode::Investigating(Rung::Targeted);
+    metrics.set_look(Look { mode, overhead: 0.25, kernel_bytes: 1, ..Look::default() });
+    let expected = [
+        ("kernel_memory_bytes{}", 101.0),
+        ("mode{mode=growth_detection}", 0.0),
+        ("mode{mode=targeted}", 1.0),
+        ("overhead_ratio{}", 0.25),
+    ];
+    assert_eq!(moved(&metrics), expected.map(|(name, value)| (name.to_owned(), value)));
+}

@@ -1,11 +1,13 @@
 //! Records of a look at a target.
 
+use mlh_detect::{Says, Testimony};
 use mlh_stacks::trace::{Frame, Trace};
 
 use super::*;
 use crate::investigate::plan::{End, Mode, Origin, Rung};
 use crate::investigate::report::{Cost, StackEvidence};
 use crate::investigate::told::{ModeChange, Operation, Unfreed};
+use crate::ladder::{Kind, Knowledge, Lead};
 
 /// Those that every record has, with the process behind them.
 const OF_RECORD: usize = 10;
@@ -208,6 +210,7 @@ fn change() -> ModeChange {
         cost: None,
         over: None,
         budget: None,
+        found: None,
     }
 }
 
@@ -260,14 +263,9 @@ fn changes_of_mode() {
 /// sentence; other findings do not.
 #[test]
 fn verdicts_with_a_stack() {
-    let stack = StackEvidence {
-        trace: trace(),
-        live_bytes: 34_000_000,
-        live_count: 2070,
-        ..StackEvidence::default()
-    };
+    let known = known(Some(2070), 1.0);
     let told =
-        |finding: &Finding| parts(encoder().encode(finding, &super::subject(), Some(&stack), &clock()));
+        |finding: &Finding| parts(encoder().encode(finding, &super::subject(), Some(&known), &clock()));
     let record = told(&detected(None));
     for (key, value) in [
         ("live_bytes", "34000000"),
@@ -282,4 +280,82 @@ fn verdicts_with_a_stack() {
     assert!(body(&record).ends_with(sentence), "{}", body(&record));
     let growth = finding(FindingKind::Growth { grown: 1 << 20, since: Duration::new(1, 0) });
     assert!(!tail(&told(&growth)).iter().any(|(key, _)| key.starts_with("code.")));
+}
+
+/// One who is to blame, and one who is less so.
+fn known(count: Option<u64>, share: f64) -> Knowledge {
+    let first =
+        Lead { trace: trace(), share, bytes: 34_000_000, count, pattern: Some("steady"), ..Lead::default() };
+    let other = Lead { trace: Trace { hash: 7, ..Trace::default() }, share: 1.0 - share, ..first.clone() };
+    Knowledge {
+        leads: vec![first, other],
+        kinds: vec![Kind { name: "shop::Order".to_owned(), share: 0.71 }],
+        source: "growth_pages",
+        not_seen: vec!["outside: nothing is known".to_owned()],
+    }
+}
+
+/// Guarantees: a verdict tells what it rests on, who is to blame by the pages that stay with each one's share, which kinds of memory
+/// grow, and what was not seen; its sentence names the first one, or the kind where nobody is known.
+#[test]
+fn verdicts_with_culprits() {
+    let testimony = |rung, source, says| Testimony { rung, source, at: at(1), watched: at(60), says };
+    let kept = Says::Kept { velocity: 1.0, interval: (0.5, 1.5), share: 0.9 };
+    let evidence = [
+        testimony(mlh_detect::Rung::GrowthStacks, "growth_pages", kept),
+        testimony(mlh_detect::Rung::Outside, "jvm_counters", Says::Unclear("too few collections so far")),
+    ];
+    let mut finding = detected(None);
+    if let FindingKind::Detected(verdict) = &mut finding.kind {
+        verdict.evidence = evidence.into_iter().collect();
+    }
+    let told =
+        |known: &Knowledge| parts(encoder().encode(&finding, &super::subject(), Some(known), &clock()));
+    let record = told(&known(None, 0.93));
+    for (key, value) in [
+        ("evidence", "[\"jvm_counters:unclear\", \"growth_pages:kept\"]"),
+        ("culprits", "[\"93 % Session::remember (session.cc:88)\", \"7 % stack 0000000000000007\"]"),
+        ("culprit_share", "0.93"),
+        ("culprit_source", "\"growth_pages\""),
+        ("growth_pattern", "\"steady\""),
+        ("kept_bytes", "34000000"),
+        ("growing_kinds", "[\"71 % shop::Order\"]"),
+        ("not_seen", "[\"outside: nothing is known\"]"),
+        ("code.function.name", "\"Session::remember\""),
+    ] {
+        assert!(tail(&record).contains(&(key, value.to_owned())), "{key}: {:?}", tail(&record));
+    }
+    let sentence = "; 93 % of what stays was touched first for Session::remember (session.cc:88).";
+    assert!(body(&record).ends_with(sentence), "{}", body(&record));
+    let unknown = told(&Knowledge { leads: Vec::new(), ..known(None, 1.0) });
+    assert!(body(&unknown).ends_with("; 71 % of the growth is shop::Order."), "{}", body(&unknown));
+    assert!(!tail(&unknown).iter().any(|(key, _)| key.starts_with("code.") || *key == "culprits"));
+}
+
+/// Guarantees: what follows from a suspicion is told with why it began and ended, and with whom it found.
+#[test]
+fn escalations() {
+    let asked_by = Origin::Escalation { of: Stage::Suspected };
+    let begun = ModeChange { to: Mode::Investigating(Rung::GrowthStacks), asked_by, ..change() };
+    let record = parts(encoder().mode_changed(&begun, &clock()));
+    for (key, value) in
+        [("mode", "\"growth_stacks\""), ("asked_by", "\"escalation\""), ("reason", "\"suspected\"")]
+    {
+        assert!(tail(&record).contains(&(key, value.to_owned())), "{key}: {:?}", tail(&record));
+    }
+    let expected = "is looked at in growth_stacks mode for 5 min, as it is suspected of a leak: who touches memory that stays.";
+    assert!(body(&record).ends_with(expected), "{}", body(&record));
+    let leaks = ModeChange { asked_by: Origin::Escalation { of: Stage::Leaking }, ..begun.clone() };
+    let record = parts(encoder().mode_changed(&leaks, &clock()));
+    assert!(tail(&record).contains(&("reason", "\"detected\"".to_owned())));
+    let (from, to) = (begun.to, Mode::GrowthDetection);
+    let found = Some(Arc::new(known(None, 0.93)));
+    let back = ModeChange { from, to, ended: Some(End::Verdict), found, ..begun };
+    let record = parts(encoder().mode_changed(&back, &clock()));
+    for (key, value) in [("reason", "\"verdict\""), ("code.line.number", "88"), ("culprit_share", "0.93")] {
+        assert!(tail(&record).contains(&(key, value.to_owned())), "{key}: {:?}", tail(&record));
+    }
+    let expected =
+        "after 5 min: the verdict has fallen; 93 % of what stays was touched first for Session::remember";
+    assert!(body(&record).contains(expected), "{}", body(&record));
 }

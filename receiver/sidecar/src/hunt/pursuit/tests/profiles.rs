@@ -1,6 +1,7 @@
 //! What is told of all stacks of a look.
 
 use mlh_bpf::alloc::heard::Slot;
+use mlh_detect::{About, ProcessKey};
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 
 use super::*;
@@ -67,14 +68,16 @@ fn profiles_and_known_stacks_meanwhile() {
     let fake = kernel.clone();
     pursuer.open = Box::new(move |plan, scope, bell| open_ringing(plan, scope, bell, &fake));
     pursuer.begin(plan(process.pid(), Rung::Targeted)).unwrap();
+    let about = About::Process(ProcessKey { pid: process.pid(), start_ns: 0 });
+    let held = |known: &KnownStacks| known.of(&about, None).map(|known| known.leads[0].bytes);
     hold(&kernel);
     pursuer.profile();
-    assert!(profiles.try_recv().is_err() && known.of(process.pid()).is_none(), "not yet");
+    assert!(profiles.try_recv().is_err() && held(&known).is_none(), "not yet");
     let back = |since: Duration| Instant::now().checked_sub(since).unwrap();
     pursuer.pursuit.current.as_mut().unwrap().noted = back(Duration::from_secs(10));
     pursuer.profile();
     assert!(profiles.try_recv().is_err());
-    assert_eq!(known.of(process.pid()).unwrap().live_bytes, 3000);
+    assert_eq!(held(&known), Some(3000));
     pursuer.pursuit.current.as_mut().unwrap().profiled = back(Duration::from_secs(60));
     pursuer.profile();
     pursuer.profile();
@@ -82,5 +85,5 @@ fn profiles_and_known_stacks_meanwhile() {
     assert!(profiles.try_recv().is_err(), "once a minute");
     kernel.with(|fake| fake.sink = None);
     pursuer.end(End::Shutdown);
-    assert!(profiles.try_recv().is_ok() && known.of(process.pid()).is_none());
+    assert!(profiles.try_recv().is_ok() && held(&known).is_none());
 }

@@ -1,0 +1,70 @@
+//! A look without probes: who touches memory that stays, followed beside the processes of the target.
+
+use std::time::Duration;
+
+use super::Current;
+use crate::growth_stacks::{GrowthLook, Names, Outcome};
+use crate::investigate::investigation::Investigation;
+use crate::investigate::plan::Rung;
+use crate::investigate::report::Report;
+
+/// Stacks that are told.
+const TOP: usize = 100;
+/// For names, each time they are read.
+const NAMING: Duration = Duration::from_secs(5);
+
+pub(super) struct Growing {
+    look: GrowthLook,
+    names: Names,
+}
+
+impl Growing {
+    /// Begins, where the order asks for it.
+    ///
+    /// # Errors
+    /// Why page faults cannot be sampled, a sentence.
+    pub(super) fn beside(investigation: &Investigation) -> Result<Option<Self>, String> {
+        if investigation.plan().rung != Rung::GrowthStacks {
+            return Ok(None);
+        }
+        let (plan, pids) = (investigation.plan(), investigation.pids());
+        let look = GrowthLook::begin(plan, &pids, investigation.library())?;
+        Ok(Some(Self { look, names: Names::new() }))
+    }
+
+    pub(super) fn step(&mut self, pids: &[u32]) {
+        self.look.step(pids);
+    }
+
+    /// Into the report, what is known by now.
+    fn tell(&mut self, now: Duration, report: &mut Report) {
+        add(report, self.look.so_far(now, TOP).named_by(&mut self.names, NAMING));
+    }
+
+    /// Ends it, and tells what has come of it.
+    pub(super) fn close(mut self, now: Duration, report: &mut Report) {
+        add(report, self.look.close(now, TOP).named_by(&mut self.names, NAMING));
+    }
+}
+
+impl Current {
+    /// What is known of the target by now.
+    pub(super) fn report(&mut self, now: Duration, top: usize) -> Report {
+        let mut report = self.investigation.report(now, top);
+        if let Some(growing) = &mut self.growing {
+            growing.tell(now, &mut report);
+        }
+        report
+    }
+}
+
+fn add(report: &mut Report, outcome: Outcome) {
+    let lasted = report.lasted.as_secs_f64();
+    if lasted > 0.0 {
+        // a target that uses more than one CPU pays a smaller share of its time than this
+        report.cost.target_cpu_share += outcome.cost.as_secs_f64() / lasted;
+    }
+    report.cost.kernel_bytes = report.cost.kernel_bytes.saturating_add(outcome.kernel_bytes);
+    report.not_seen.extend(outcome.not_seen);
+    report.growth = outcome.stacks;
+}

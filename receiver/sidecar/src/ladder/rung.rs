@@ -1,0 +1,53 @@
+//! What every rung of a climb has in common.
+
+use std::time::Duration;
+
+use mlh_detect::{Rung, Testimony};
+
+use super::knowledge::{Kind, Lead};
+use crate::investigate::report::GrowthStack;
+
+/// What a rung has cost so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Paid {
+    /// CPU time of those who are looked at.
+    pub(super) target: Duration,
+    /// Kernel memory, bytes.
+    pub(super) kernel_bytes: u64,
+}
+
+/// A rung at work. What it needs is told when it cannot begin; dropping it takes everything out of the target and the kernel.
+pub(super) trait Look: Send {
+    /// Which.
+    fn rung(&self) -> Rung;
+
+    /// What its testimony rests on, as records say it.
+    fn source(&self) -> &'static str;
+
+    /// Follows who belongs to the case. Once a second; waits for nothing.
+    fn step(&mut self, now: Duration, pids: &[u32]);
+
+    /// Takes stock, for the questions below. May take seconds where names are read.
+    fn see(&mut self, now: Duration);
+
+    /// What it says of all that it looks at, or of one process. The share of a [`Kept`](mlh_detect::Says::Kept) is of what this rung
+    /// has seen: of rungs above `outside` the judge knows how much of the growth that is. Empty: nothing yet.
+    fn says(&self, pid: Option<u32>) -> Vec<Testimony>;
+
+    /// Who is to blame, the most first, in all or in one process.
+    fn leads(&self, pid: Option<u32>) -> Vec<Lead>;
+
+    /// Which kinds of memory grow, the most first.
+    fn kinds(&self) -> Vec<Kind> {
+        Vec::new()
+    }
+
+    /// What it could not see, in sentences.
+    fn not_seen(&self) -> &[String];
+
+    /// What it has cost.
+    fn paid(&self) -> Paid;
+
+    /// All stacks by page that are known, for profiles; none where it looks at no pages.
+    fn growth(&self) -> &[GrowthStack];
+}
