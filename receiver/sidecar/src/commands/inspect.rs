@@ -146,7 +146,10 @@ impl Look {
         loop {
             let now = HostClock::now_boot()?;
             // processes that come and go all the time do not make it all the more frequent
-            let is_due = now >= next || now >= over || (rung && now.saturating_sub(stepped) >= HEARD);
+            let pause = self.investigation.until_due();
+            let resumes = pause.is_some_and(|pause| pause.is_zero());
+            let is_due =
+                resumes || now >= next || now >= over || (rung && now.saturating_sub(stepped) >= HEARD);
             if is_due {
                 (rung, stepped) = (false, now);
                 if let Some(end) = self.investigation.step(now).ended {
@@ -163,7 +166,7 @@ impl Look {
             if now >= over {
                 return Ok(End::Elapsed);
             }
-            let wait = next.min(over).saturating_sub(now).min(HEARD);
+            let wait = next.min(over).saturating_sub(now).min(HEARD).min(pause.unwrap_or(HEARD));
             rung |= self.investigation.wait(wait);
         }
     }

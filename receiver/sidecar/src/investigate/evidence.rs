@@ -13,6 +13,7 @@ use mlh_detect::alloc::{
 
 use mlh_stacks::trace::{Frame, Trace};
 
+use super::bursts::Moment;
 use super::ledger::Ledger;
 use super::plan::{Filters, Plan, Rung};
 use super::report::{StackEvidence, Totals};
@@ -57,7 +58,10 @@ pub(super) struct Evidence {
     debug: bool,
     /// Bytes; smaller mappings are no news in targeted mode.
     min_mapping: u64,
+    /// On the clock of the time that was watched.
     tally: Tally<StackKey>,
+    /// What the call sites had done when watching ceased last.
+    forgone: HashMap<CallSite, SiteTotals>,
     /// A call site of each stack.
     sites: HashMap<StackKey, CallSite>,
     mapped: HashMap<StackKey, MappedSite>,
@@ -72,7 +76,7 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    pub(super) fn new(at: Duration, plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan) -> Self {
         let Filters { sampling_rate, min_unfreed_age, stack_dedup_window, min_allocation_size, .. } =
             plan.filters;
         let debug = plan.rung == Rung::Debug;
@@ -80,7 +84,8 @@ impl Evidence {
         Self {
             debug,
             min_mapping: if debug { 0 } else { min_allocation_size },
-            tally: Tally::new(at, sampling_rate),
+            tally: Tally::new(Duration::ZERO, sampling_rate),
+            forgone: HashMap::new(),
             sites: HashMap::new(),
             mapped: HashMap::new(),
             mapped_totals: MappedSums::default(),
@@ -114,8 +119,9 @@ impl Evidence {
         self.live_read = None;
     }
 
-    /// Takes what the kernel's tables hold, and the ledger, as of `at`.
-    pub(super) fn take(&mut self, at: Duration, tables: &Tables, ledger: &mut Ledger) {
+    /// Takes what the kernel's tables hold, and the ledger, as of `now`.
+    pub(super) fn take(&mut self, now: Moment, tables: &Tables, ledger: &mut Ledger) {
+        let at = now.at;
         self.counters = tables.counters;
         want(tables, ledger);
         let mut totals: HashMap<StackKey, SiteTotals> = HashMap::new();
@@ -123,7 +129,8 @@ impl Evidence {
         for (call_site, sums) in &tables.call_sites {
             let key = key(ledger, *call_site, false);
             self.sites.entry(key).or_insert(*call_site);
-            totals.entry(key).or_default().add(&site_totals(sums));
+            let forgone = self.forgone.get(call_site).copied().unwrap_or_default();
+            totals.entry(key).or_default().add(&site_totals(sums).less(&forgone));
         }
         self.mapped.clear();
         self.mapped_totals = MappedSums::default();
@@ -144,10 +151,17 @@ impl Evidence {
         }
         // a call site whose stack has come to be known is another one's now
         self.tally.retain(|key| totals.contains_key(key));
-        self.tally.snapshot(at, totals);
+        self.tally.snapshot(now.watched, totals);
         if let Some(live) = &tables.live {
             self.take_live(at, live, ledger);
         }
+    }
+
+    /// Watching begins anew after a pause, before which the tables held this. Of the end of what was there then nothing will be known.
+    pub(super) fn begin_anew(&mut self, tables: &Tables) {
+        let had = tables.call_sites.iter().map(|(site, sums)| (*site, site_totals(sums).forgone()));
+        self.forgone = had.collect();
+        self.present.clear();
     }
 
     fn take_live(&mut self, at: Duration, live: &Live, ledger: &Ledger) {
@@ -299,6 +313,14 @@ impl Evidence {
         self.present.retain(|key, _| key.slot != slot);
         self.mapped.retain(|key, _| key.slot != slot);
         self.sites.retain(|key, _| key.slot != slot);
+        self.forgone.retain(|call_site, _| call_site.slot != slot);
+    }
+
+    /// Blocks and their bytes of whose end nothing is known, since watching ceased for a while.
+    fn forgone(&self) -> (u64, u64) {
+        self.tally.evidence().fold((0, 0), |(count, bytes), (_, Figures { estimate, .. })| {
+            (count.saturating_add(estimate.forgone_count), bytes.saturating_add(estimate.forgone_bytes))
+        })
     }
 
     fn totals<'a>(&self, stacks: impl Iterator<Item = &'a StackEvidence>) -> Totals {
@@ -317,6 +339,7 @@ impl Evidence {
         let counters = &self.counters;
         totals.largest = counters.largest;
         totals.evicted = self.evicted;
+        (totals.forgone_count, totals.forgone_bytes) = self.forgone();
         totals.not_fitted = counters.table_full;
         totals.unknown_frees = counters.unknown_frees;
         totals.failed = counters.failed;
@@ -376,6 +399,7 @@ fn counts(sums: &Sums) -> Counts {
         freed: sums.freed,
         freed_bytes: sums.freed_bytes,
         freed_squares: sums.freed_squares,
+        ..Counts::default()
     }
 }
 

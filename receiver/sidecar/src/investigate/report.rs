@@ -58,7 +58,7 @@ pub struct Member {
     pub blind_spots: Vec<BlindSpot>,
     /// It has ended, or runs another program now.
     pub gone: bool,
-    /// It lost its probes to the brake.
+    /// Its probes are out for good: they cost more than the budget.
     pub braked: bool,
 }
 
@@ -87,7 +87,7 @@ pub struct StackEvidence {
     pub freed_bytes: u64,
     /// So many.
     pub freed_count: u64,
-    /// Bytes a second over the last minute at most.
+    /// Bytes a second over the last minute at most that was watched.
     pub allocation_rate: f64,
     /// The same, freed.
     pub free_rate: f64,
@@ -151,6 +151,10 @@ pub struct Totals {
     pub largest: u64,
     /// Blocks the table forgot before they were freed.
     pub evicted: u64,
+    /// Blocks and mappings that were there when a burst ended: of their end nothing is known, and they are not live.
+    pub forgone_count: u64,
+    /// Their bytes.
+    pub forgone_bytes: u64,
     /// Allocations that were not tracked for want of room.
     pub not_fitted: u64,
     /// Records that were lost between the kernel and here.
@@ -174,6 +178,8 @@ pub struct Cost {
     pub kernel_bytes: u64,
     /// Probe hits.
     pub hits: u64,
-    /// Of the time, so much had probes in place: 1.0 unless the brake acted.
+    /// Of the time, so much had probes in place: 1.0 where they cost so little that they could stay.
     pub watched_share: f64,
+    /// Bursts in which it was watched; 1 where they stayed.
+    pub bursts: u64,
 }

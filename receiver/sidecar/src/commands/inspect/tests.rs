@@ -175,6 +175,7 @@ fn report() -> Report {
             kernel_bytes: 52_428_800,
             hits: 24_102,
             watched_share: 1.0,
+            bursts: 1,
         },
         not_seen: vec!["Direct system calls are not seen.".to_owned()],
         ended: Some(End::Elapsed),
