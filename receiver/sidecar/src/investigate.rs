@@ -5,7 +5,7 @@
 //! is the kernel's side. What the kernel tells comes through the `inbox` into the `ledger`, a `space` for each process, which two threads
 //! fill (`listening`); operations are `pending` until their stacks have names, and stacks that share a
 //! call site are told `apart`. `evidence` makes of
-//! it and of the kernel's `tables` what each stack holds, and `not_seen` says what is missing; it is watched in
+//! it and of the kernel's `tables` what each stack holds, and `survivors` what that says, and `not_seen` what is missing; it is watched in
 //! `bursts`, as long as the budget allows; `look` holds all of it.
 //! [`investigation`] is one look from its first probe to its last, [`desk`] is where the running sidecar takes orders.
 
@@ -32,6 +32,7 @@ mod tables;
 mod evidence;
 mod not_seen;
 mod bursts;
+mod survivors;
 mod look;
 
 pub mod investigation;

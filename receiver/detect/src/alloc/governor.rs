@@ -1,9 +1,9 @@
 //! Keeps what a look costs its target within a budget: the probes are in place in bursts, as long as what they cost allows, and
 //! come back at moments that nobody can foresee.
 //!
-//! What counts is the minute that has just gone by: in none of them more is paid than the budget's share of it. So much may be
-//! paid as the minute allows, less what was paid in it, less a reserve: between the moment at which that is spent and the one
-//! at which the last probe is out the target goes on paying. A target that is quiet is watched all of the time.
+//! What counts is the minute that has just gone by, and the whole of the look: of neither is more paid than the budget's share.
+//! So much may be paid as these allow, less what was paid in them, less a reserve: between the moment at which that is spent
+//! and the one at which the last probe is out the target goes on paying. A target that is quiet is watched all of the time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use super::spent::{HitCosts, Spent};
 const LEAST_CPU: f64 = 1.0;
 /// The time in which no more may be paid than the budget's share of it.
 const MINUTE: Duration = Duration::from_secs(60);
-/// A look begins as if nothing had been paid for so long: it would see nothing at first otherwise. For a short look a third of
-/// its length, so that what is spent in half of these is within the budget by its end.
+/// A look begins as if it had been going on for so long, or for all of its length where that is less: it would see nothing at
+/// first otherwise.
 const GRACE: Duration = Duration::from_secs(10);
 /// Of what a minute allows, so much is kept for what is paid after the alarm.
 const RESERVE: f64 = 0.5;
@@ -85,7 +85,7 @@ pub struct Governor {
     /// Oldest first; the first one is before the minute, or when the look began.
     moments: VecDeque<Moment>,
     /// When it began.
-    began: Duration,
+    begun: Moment,
     last: Spent,
     /// Most that was paid beyond what was allowed, seconds.
     worst: f64,
@@ -101,11 +101,11 @@ impl Governor {
         Self {
             budget,
             costs,
-            grace: length.map_or(GRACE, |length| GRACE.min(length / 3)),
+            grace: length.map_or(GRACE, |length| GRACE.min(length)),
             random: seed,
             state: State::Watching { ceiling: f64::INFINITY },
             moments: VecDeque::new(),
-            began: Duration::ZERO,
+            begun: Moment::default(),
             last: Spent::default(),
             worst: 0.0,
             share: 0.0,
@@ -117,9 +117,7 @@ impl Governor {
     pub fn judge(&mut self, at: Duration, spent: Spent, is_spent: bool) -> Turn {
         self.enter(at, spent);
         let Some(budget) = self.budget else { return Turn::Watch { may_cost: None } };
-        let allowed = self.allowed(budget, at);
-        let reserve = self.reserve(allowed);
-        let left = allowed - self.paid_within(at) - reserve;
+        let left = self.left(budget, at);
         match self.state {
             State::Watching { .. } if left > 0.0 && !is_spent => self.watch(left),
             State::Watching { ceiling } => {
@@ -164,9 +162,8 @@ impl Governor {
         let wanted = LEAST_BURST + (1.0 - LEAST_BURST) * self.chance();
         let enough = |governor: &Self, then: Duration| {
             let allowed = governor.allowed(budget, then);
-            let reserve = governor.reserve(allowed);
-            let left = allowed - governor.paid_within(then) - reserve;
-            left > 0.0 && left >= wanted * (allowed - reserve)
+            let left = governor.left(budget, then);
+            left > 0.0 && left >= wanted * (allowed - governor.reserve(allowed))
         };
         let mut until = at.saturating_add(SHORTEST_PAUSE);
         // when the minute has gone by, all that was paid is out of it
@@ -186,7 +183,7 @@ impl Governor {
         let moment = Moment { at, paid, cpu: spent.target_cpu.as_secs_f64() };
         if before.is_none() || spent.is_less_than(&self.last) {
             self.moments.clear();
-            self.began = at;
+            self.begun = moment;
         }
         self.last = spent;
         self.share = match self.moments.back() {
@@ -234,17 +231,32 @@ impl Governor {
         cpus.max(LEAST_CPU)
     }
 
+    /// What may be paid from `at` on, as far as it is known now: seconds.
+    fn left(&self, budget: f64, at: Duration) -> f64 {
+        let allowed = self.allowed(budget, at);
+        let of_minute = allowed - self.paid_within(at) - self.reserve(allowed);
+        let newest = self.newest();
+        let cpus = (newest.cpu - self.begun.cpu) / newest.at.saturating_sub(self.begun.at).as_secs_f64();
+        let of_all = budget * self.lasted(at).as_secs_f64() * cpus.max(LEAST_CPU);
+        // `max` is never NaN, of no time neither
+        of_minute.min(of_all - (newest.paid - self.begun.paid) - CAUTION * self.worst)
+    }
+
     /// What may be paid within the minute before `at`, seconds.
     fn allowed(&self, budget: f64, at: Duration) -> f64 {
-        let minute = MINUTE.min(at.saturating_sub(self.began).saturating_add(self.grace));
-        budget * minute.as_secs_f64() * self.cpus(at)
+        budget * self.lasted(at).min(MINUTE).as_secs_f64() * self.cpus(at)
+    }
+
+    /// The look, as long as it is taken to be.
+    fn lasted(&self, at: Duration) -> Duration {
+        at.saturating_sub(self.begun.at).max(self.grace)
     }
 
     fn reserve(&self, allowed: f64) -> f64 {
         (RESERVE * allowed).max(CAUTION * self.worst)
     }
 
-    /// 0 to 1, evenly: SplitMix64.
+    /// 0 to 1, evenly: `SplitMix64`.
     fn chance(&mut self) -> f64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

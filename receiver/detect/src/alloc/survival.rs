@@ -55,6 +55,8 @@ pub struct Survival {
     pub interval: (f64, f64),
     /// Of the bytes that had reached the oldest ages which were seen, the share that had reached twice of these. 0..=1.
     pub retention: f64,
+    /// Bytes that were followed from one age to twice that age.
+    pub followed: u64,
     /// For how long it was watched.
     pub watched: Duration,
 }
@@ -152,7 +154,8 @@ impl Life {
         let retention = self.retention();
         let shown = self.pattern(retention, left);
         let pattern = if shown == Pattern::Unclear { self.before.unwrap_or(shown) } else { shown };
-        Survival { pattern, velocity, interval, retention: retention.unwrap_or(0.0), watched }
+        let followed = self.octaves.iter().map(|(had, _)| *had).max().unwrap_or(0);
+        Survival { pattern, velocity, interval, retention: retention.unwrap_or(0.0), followed, watched }
     }
 
     fn pattern(&self, retention: Option<f64>, left: &[u64]) -> Pattern {

@@ -160,7 +160,7 @@ impl Pursuer {
                     Request::Release(origin, answer) => drop(answer.send(self.release(origin))),
                     Request::Status(answer) => drop(answer.send(self.status())),
                 }
-                // whoever never stops asking does not keep the brake waiting
+                // whoever never stops asking does not keep the budget waiting
                 self.tick();
             }
             self.tick();

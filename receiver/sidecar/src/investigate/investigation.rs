@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mlh_detect::Testimony;
 use mlh_detect::alloc::{Governor, HitCosts, Spent, Turn};
 use mlh_stacks::unwind::Library;
 use mlh_targets::host::{HostClock, own_cpu_time};
@@ -15,7 +16,8 @@ use super::listening::Listening;
 use super::look::Look;
 use super::members::{Means, Members};
 use super::plan::{End, Plan};
-use super::report::Report;
+use super::report::{Report, StackEvidence};
+use super::survivors;
 use super::tables::Tables;
 use super::told::Told;
 use super::tracer::{self, Sink, Tracer};
@@ -129,6 +131,7 @@ impl Investigation {
         // placing took a while; the time that was asked for begins now
         new.look.started = HostClock::now_boot().unwrap_or(started);
         new.look.bursts = Bursts::begin(new.look.started);
+        new.look.evidence.begin(new.look.started);
         Ok(new)
     }
 
@@ -261,11 +264,13 @@ impl Investigation {
     /// Another burst. What was there at the end of the one before is known no more.
     fn resume(&mut self, now: Duration) -> Result<(), String> {
         let tables = Tables::read(self.tracer.as_ref(), false)?;
-        self.look.evidence.begin_anew(&tables);
+        self.look.evidence.forgo(&tables);
         self.tracer.begin()?;
         self.with_members(now, Members::resume);
         // placing took a while
-        self.look.bursts.resume(HostClock::now_boot().unwrap_or(now).max(now));
+        let begun = HostClock::now_boot().unwrap_or(now).max(now);
+        self.look.bursts.resume(begun);
+        self.look.evidence.begin(begun);
         Ok(())
     }
 
@@ -317,6 +322,21 @@ impl Investigation {
         let tables = Tables::read(self.tracer.as_ref(), self.look.evidence.wants_live());
         self.look.take(now, tables);
         self.look.report(now, top)
+    }
+
+    /// What it says of a case in which memory grows by `charged_growth` bytes a second. `None`: it has no probes.
+    #[must_use]
+    pub fn testimony(&self, now: Duration, charged_growth: f64) -> Option<Testimony> {
+        let look = &self.look;
+        let rung = survivors::rung(&look.plan)?;
+        let (cohorts, evicted) = (look.evidence.cohorts(), look.evidence.evicted());
+        Some(survivors::testimony(cohorts, rung, evicted, look.bursts.moment(now), charged_growth))
+    }
+
+    /// The `top` stacks of which the most comes to stay, the most first.
+    #[must_use]
+    pub fn leads(&self, top: usize) -> Vec<StackEvidence> {
+        self.look.evidence.leads(&self.look.listening.lock(), top)
     }
 
     /// For the metrics, as of the newest step.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mlh_detect::alloc::{Pattern, Survival};
 use mlh_detect::growth_stacks::Figures;
 use mlh_stacks::trace::Trace;
 use mlh_targets::points::{BlindSpot, Runtime};
@@ -97,6 +98,8 @@ pub struct StackEvidence {
     pub oldest: Duration,
     /// The largest live block.
     pub largest: u64,
+    /// What becomes of what it allocates, with its age; `None`: nothing of it was seen.
+    pub survival: Option<Survival>,
     /// Of mappings: address space that was reserved and may not be touched, bytes still there; not among `live_bytes`.
     pub reserved_bytes: u64,
     /// Of mappings: mapped files, bytes still there; not among `live_bytes`.
@@ -105,6 +108,14 @@ pub struct StackEvidence {
     pub at_least: bool,
     /// The process has ended, or runs another program: this is what the stack held then.
     pub gone: bool,
+}
+
+impl StackEvidence {
+    /// What it allocates stays, and more comes all the time.
+    #[must_use]
+    pub fn survives(&self) -> bool {
+        self.survival.is_some_and(|seen| seen.pattern == Pattern::Kept)
+    }
 }
 
 /// Growth by the stack that touched new memory first: sampled page faults of which the pages are still there.

@@ -54,7 +54,7 @@ impl Members {
         let known: BTreeSet<u32> = self.living.values().map(|living| living.member.pid).collect();
         let began = Instant::now();
         for &pid in pids.difference(&known) {
-            // the brake waits for this; the others are found again by the next step
+            // the budget waits for this; the others are found again by the next step
             if began.elapsed() >= INTAKE {
                 break;
             }

@@ -247,7 +247,9 @@ fn changes_of_mode() {
     let record = parts(encoder().mode_changed(&back, &clock()));
     let told =
         [("mode", "\"growth_detection\""), ("previous_mode", "\"targeted\""), ("reason", "\"elapsed\"")];
-    for (key, value) in told.into_iter().chain([("overhead", "0.0123"), ("watched_share", "0.25"), ("probe_hits", "77")]) {
+    for (key, value) in
+        told.into_iter().chain([("overhead", "0.0123"), ("watched_share", "0.25"), ("probe_hits", "77")])
+    {
         assert!(tail(&record).contains(&(key, value.to_owned())), "{key}");
     }
     assert_eq!(
