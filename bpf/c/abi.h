@@ -324,6 +324,14 @@ struct mlh_alloc_counters {
 	__u64 abandoned;
 	__u64 rate_limited;
 	__u64 largest;
+	__u64 owed_ns;		/* paid by this CPU's hits, and in no sum yet */
+};
+
+/* What a trap costs, nanoseconds. */
+struct mlh_hit_costs {
+	__u64 emulated_ns;
+	__u64 stepped_ns;
+	__u64 returned_ns;
 };
 
 /* A process under observation, by its thread group id in the initial pid namespace. */
@@ -385,7 +393,8 @@ _Static_assert(sizeof(struct mlh_block_key) == 16, "block key");
 _Static_assert(sizeof(struct mlh_live) == 40, "live");
 _Static_assert(sizeof(struct mlh_sums) == 48, "sums");
 _Static_assert(sizeof(struct mlh_totals) == 120, "totals");
-_Static_assert(sizeof(struct mlh_alloc_counters) == 120, "counters");
+_Static_assert(sizeof(struct mlh_alloc_counters) == 128, "counters");
+_Static_assert(sizeof(struct mlh_hit_costs) == 24, "hit costs");
 _Static_assert(sizeof(struct mlh_target) == 16, "target");
 _Static_assert(sizeof(struct mlh_wrapper_key) == 16, "wrapper");
 _Static_assert(sizeof(struct mlh_alloc_config) == 40, "configuration");

@@ -20,6 +20,7 @@
 
 #include "process.bpf.h"
 #include "gate.bpf.h"
+#include "purse.bpf.h"
 #include "hit.bpf.h"
 #include "stack.bpf.h"
 #include "callsite.bpf.h"
@@ -49,15 +50,23 @@ static __always_inline bool reached(registers_t *regs)
 	struct mlh_alloc_counters *count = own_counters();
 	__u64 pid_tgid = bpf_get_current_pid_tgid(), at_ns = bpf_ktime_get_boot_ns();
 	struct mlh_target *target = target_of(pid_tgid, cookie >> MLH_COOKIE_SLOT);
+	__u64 trap_ns;
 	struct hit hit;
 	bool wanted = false;
 
 	if (!count || !target)
 		return false;
-	if (cookie & (1U << MLH_COOKIE_EMULATED))
+	if (cookie & (1U << MLH_COOKIE_EMULATED)) {
 		COUNT(count, emulated_hits);
-	else
+		trap_ns = hit_costs.emulated_ns;
+	} else {
 		COUNT(count, stepped_hits);
+		trap_ns = hit_costs.stepped_ns;
+	}
+	if (is_spent()) {
+		pay(count, trap_ns, at_ns);
+		return false;
+	}
 	hit = (struct hit){
 		.count = count,
 		.at_ns = at_ns,
@@ -97,7 +106,7 @@ static __always_inline bool reached(registers_t *regs)
 		tell_turn(MLH_KIND_LOADED_CODE, hit.slot, 0, hit.pid);
 		break;
 	}
-	__sync_fetch_and_add(&count->handler_ns, bpf_ktime_get_boot_ns() - at_ns);
+	pay(count, trap_ns, at_ns);
 	return wanted;
 }
 
@@ -112,6 +121,10 @@ static __always_inline void returned(registers_t *regs)
 	if (!count || !target)
 		return;
 	COUNT(count, returns);
+	if (is_spent()) {
+		pay(count, hit_costs.returned_ns, at_ns);
+		return;
+	}
 	hit = (struct hit){
 		.count = count,
 		.at_ns = at_ns,
@@ -123,7 +136,7 @@ static __always_inline void returned(registers_t *regs)
 	};
 	if (part(cookie, MLH_COOKIE_SHAPE, 4) != MLH_SHAPE_NOTHING)
 		end(regs, &hit);
-	__sync_fetch_and_add(&count->handler_ns, bpf_ktime_get_boot_ns() - at_ns);
+	pay(count, hit_costs.returned_ns, at_ns);
 }
 
 /* An entry and its return in one; the return is trapped only where the entry wants it. */
@@ -176,6 +189,10 @@ static __always_inline bool told(struct pt_regs *regs, struct hit *hit, __u32 op
 	if (!count || !target)
 		return false;
 	COUNT(count, emulated_hits);
+	if (is_spent()) {
+		pay(count, hit_costs.emulated_ns, bpf_ktime_get_boot_ns());
+		return false;
+	}
 	*hit = (struct hit){
 		.count = count,
 		.at_ns = bpf_ktime_get_boot_ns(),
@@ -213,7 +230,7 @@ int otel_alloc(struct pt_regs *regs)
 	hit.address = address;
 	find_call_site(&site, hit.slot, hit.caller, hit.top);
 	allocated((registers_t *)regs, &hit, &site, &block);
-	__sync_fetch_and_add(&hit.count->handler_ns, bpf_ktime_get_boot_ns() - hit.at_ns);
+	pay(hit.count, hit_costs.emulated_ns, hit.at_ns);
 	return 0;
 }
 
@@ -229,6 +246,6 @@ int otel_free(struct pt_regs *regs)
 	key_of(&key, hit.slot, address);
 	if (!free_block(&hit, &key, hit.operation))
 		COUNT(hit.count, unknown_frees);
-	__sync_fetch_and_add(&hit.count->handler_ns, bpf_ktime_get_boot_ns() - hit.at_ns);
+	pay(hit.count, hit_costs.emulated_ns, hit.at_ns);
 	return 0;
 }

@@ -42,6 +42,7 @@ const struct {
 	struct mlh_wrapper_key wrapper_key;
 	struct mlh_alloc_config alloc_config;
 	struct mlh_admission admission;
+	struct mlh_hit_costs hit_costs;
 	struct mlh_faults_config faults_config;
 	enum mlh_python_entry python_entry;
 	enum mlh_cookie cookie;

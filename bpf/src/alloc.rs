@@ -23,6 +23,12 @@ mod program;
 mod links;
 
 #[cfg(all(target_os = "linux", feature = "kernel"))]
+mod placed;
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+mod purse;
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
 mod frames;
 
 #[cfg(all(target_os = "linux", feature = "kernel"))]

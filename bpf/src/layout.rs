@@ -6,8 +6,8 @@ use std::mem::{offset_of, size_of};
 use crate::alloc::cookie::{bits, role, shape};
 use crate::alloc::point::Operation;
 use crate::alloc::wire::{
-    self as alloc, Admission, AllocConfig, BlockKey, BlockRecord, CallSiteKey, CountersEntry, LiveEntry,
-    MappingRecord, StackRecord, SumsEntry, TargetEntry, TotalsEntry, TurnRecord, WrapperKey,
+    self as alloc, Admission, AllocConfig, BlockKey, BlockRecord, CallSiteKey, CountersEntry, HitCostsEntry,
+    LiveEntry, MappingRecord, StackRecord, SumsEntry, TargetEntry, TotalsEntry, TurnRecord, WrapperKey,
 };
 use crate::capture::{CaptureRecord, RETURNS_MAX};
 use crate::faults::wire::{self as faults, FaultsConfig, TouchRecord};
@@ -77,8 +77,9 @@ same_layout!(SumsEntry, mlh_sums, {
 same_layout!(TotalsEntry, mlh_totals, { exact, sampled, last_ns, hits, copied });
 same_layout!(CountersEntry, mlh_alloc_counters, {
     emulated_hits, stepped_hits, returns, handler_ns, tracked, untracked, too_small, sampled_out, failed,
-    unknown_frees, table_full, call_sites_full, abandoned, rate_limited, largest,
+    unknown_frees, table_full, call_sites_full, abandoned, rate_limited, largest, owed_ns,
 });
+same_layout!(HitCostsEntry, mlh_hit_costs, { emulated_ns, stepped_ns, returned_ns });
 same_layout!(TargetEntry, mlh_target, { slot, pid, least, walks });
 same_layout!(WrapperKey, mlh_wrapper_key, { returns_to, slot, reserved });
 same_layout!(AllocConfig, mlh_alloc_config, {

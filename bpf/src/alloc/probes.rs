@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use libbpf_rs::{Link, MapCore as _, MapFlags, MapHandle, Object};
 use nix::poll::PollTimeout;
@@ -12,8 +13,10 @@ use super::frames::Frames;
 use super::heard::{AllocCounters, CallSite, Heard, HitCosts, LiveBlock, Slot, Totals};
 pub use super::links::Attached;
 use super::links::{self, Spot, Trap};
+use super::placed::InPlace;
 use super::point::Point;
 use super::program::{self, Found, Way};
+use super::purse::Purse;
 use super::subject;
 use super::tables::{self, Tables};
 use super::wire::{TARGETS_MAX, TargetEntry, WrapperKey};
@@ -56,6 +59,10 @@ pub struct AllocOptions {
 pub struct Probes {
     /// By the slot's index.
     members: HashMap<u32, Member>,
+    in_place: InPlace,
+    purse: Purse,
+    /// Takes all probes out when what they may cost is spent.
+    _alarm: Option<Worker>,
     // nothing may be told any more when the worker empties the ring for the last time
     _turns: Vec<Link>,
     _worker: Option<Worker>,
@@ -81,7 +88,6 @@ struct Member {
     slot: Slot,
     pid: u32,
     host_pid: u32,
-    links: Vec<Link>,
     /// Device, inode and offset of what is in place.
     placed: HashSet<(u64, u64, u64)>,
     wrappers: HashSet<WrapperKey>,
@@ -101,6 +107,17 @@ impl Probes {
         mut sink: impl FnMut(Heard) + Send + 'static,
     ) -> Result<Self, SweepError> {
         let (object, found) = program::load(options)?;
+        let in_place = InPlace::default();
+        let (purse, alarms) = object::explained(options.btf_path.as_deref(), || {
+            let handle = |name| object::handle(&object, name);
+            let alarms = Source { ring: handle("alarms")?, lost: handle(".data.lost_alarms")? };
+            Ok((Purse::of(&object, found.costs)?, alarms))
+        })?;
+        let (spent, placed) = (purse.clone(), in_place.clone());
+        // an alarm that comes late, when all begins anew already, is of no interest
+        let alarm = Worker::start(vec![alarms], PollTimeout::NONE, move |_| {
+            placed.close(|| spent.closed_since().is_ok_and(|since| since.is_some()));
+        })?;
         let (turns, sources, handles) = object::explained(options.btf_path.as_deref(), || {
             let attach = |name| {
                 object::program(&object, name)?.attach().map_err(|error| ("listening to processes", error))
@@ -138,6 +155,9 @@ impl Probes {
         let (tables, targets, threads, wrappers, has_wrappers, pythons, has_pythons, frames) = handles;
         Ok(Self {
             members: HashMap::new(),
+            in_place,
+            purse,
+            _alarm: alarm,
             _turns: turns,
             _worker: worker,
             tables,
@@ -178,7 +198,6 @@ impl Probes {
             slot,
             pid,
             host_pid,
-            links: Vec::new(),
             placed: HashSet::new(),
             wrappers: HashSet::new(),
             frames: HashSet::new(),
@@ -202,7 +221,7 @@ impl Probes {
         let member = self.members.get_mut(&index).filter(|_| current == Some(slot)).ok_or_else(gone)?;
         if member.slot != slot {
             member.slot = slot;
-            member.links.clear();
+            self.in_place.remove(index);
             member.placed.clear();
         }
         Ok(member)
@@ -244,9 +263,8 @@ impl Probes {
             attached.refused.extend(failed);
         }
         attached.placed += placed.len();
-        let member = self.member(slot)?;
-        member.links.extend(links);
-        member.placed.extend(placed.into_iter().map(|offset| (file.0, file.1, offset)));
+        self.member(slot)?.placed.extend(placed.into_iter().map(|offset| (file.0, file.1, offset)));
+        self.in_place.add(slot.0 >> GENERATION_BITS, links);
         match attached.refused.first() {
             Some((_, reason)) if attached.placed == 0 => Err(io_error("placing probes", reason)),
             _ => Ok(attached),
@@ -294,9 +312,8 @@ impl Probes {
             return Ok(());
         }
         let links = object::explained(None, || links::place_usdt(&self.object, slot, pid, image))?;
-        let member = self.member(slot)?;
-        member.links.extend(links);
-        member.placed.insert(key);
+        self.member(slot)?.placed.insert(key);
+        self.in_place.add(slot.0 >> GENERATION_BITS, links);
         Ok(())
     }
 
@@ -312,7 +329,7 @@ impl Probes {
             let _ = self.targets.delete(&member.host_pid.to_ne_bytes());
         }
         if member.slot <= slot {
-            member.links.clear();
+            self.in_place.remove(index);
             member.placed.clear();
         }
         let _ = python::set(&self.pythons, slot.0, None);
@@ -327,6 +344,50 @@ impl Probes {
         } else {
             tables::forget_threads(&self.threads, member.host_pid);
         }
+    }
+
+    /// From now on the probes may cost their targets so much more, the traps included; `None`: without limit. Once it is spent
+    /// they see nothing and are taken out, until [`begin`](Self::begin).
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn allow(&self, cost: Option<Duration>) -> Result<(), SweepError> {
+        self.purse.allow(cost)
+    }
+
+    /// Since when (since boot) nothing is seen of anybody; `None`: what is in place sees.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn closed_since(&self) -> Result<Option<Duration>, SweepError> {
+        self.purse.closed_since()
+    }
+
+    /// Nothing is seen from `now` (since boot) on, and all probes are out by the end of this. Who is observed stays so, and what the
+    /// tables hold stays readable.
+    ///
+    /// # Errors
+    /// The kernel refuses; the probes are out all the same.
+    pub fn pause(&mut self, now: Duration) -> Result<(), SweepError> {
+        // first, so that all of them cease to see at once
+        let closed = self.purse.close(now);
+        self.in_place.close(|| true);
+        self.members.values_mut().for_each(|member| member.placed.clear());
+        closed
+    }
+
+    /// After a [`pause`](Self::pause): forgets all blocks, of whose end nothing would be known, and lets probes come again. What the
+    /// call sites have done stays.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn begin(&mut self) -> Result<(), SweepError> {
+        self.tables.forget_blocks()?;
+        for member in self.members.values() {
+            // what a thread was at then is over
+            tables::forget_threads(&self.threads, member.host_pid);
+        }
+        self.in_place.open(|| self.purse.open())
     }
 
     /// Removes what the tables hold of an address space that is gone.
@@ -377,5 +438,6 @@ impl Drop for Probes {
         for member in self.members.values() {
             let _ = self.targets.delete(&member.host_pid.to_ne_bytes());
         }
+        self.in_place.close(|| true);
     }
 }

@@ -134,6 +134,24 @@ impl Tables {
         remove::<CallSiteKey, TotalsEntry>(&self.call_sites, |key| key.slot == slot.0);
     }
 
+    /// Removes every block. Nothing may come or go meanwhile.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(crate) fn forget_blocks(&mut self) -> Result<(), SweepError> {
+        let failed = |error: &dyn std::fmt::Display| io_error("emptying the table of blocks", error);
+        let all = entries::<BlockKey, LiveEntry>(&self.live)?;
+        for some in all.chunks(BATCH as usize) {
+            let keys: Vec<u8> = some.iter().flat_map(|(key, _)| key.as_bytes()).copied().collect();
+            let count = u32::try_from(some.len()).unwrap_or(BATCH);
+            self.live
+                .delete_batch(&keys, count, MapFlags::ANY, MapFlags::ANY)
+                .map_err(|error| failed(&error))?;
+        }
+        self.gone += all.len() as u64;
+        Ok(())
+    }
+
     pub(crate) fn counters(&self) -> Result<AllocCounters, SweepError> {
         let failed = |error: &dyn std::fmt::Display| io_error("reading the probes' counters", error);
         let key = 0_u32.to_ne_bytes();

@@ -242,6 +242,19 @@ pub struct CountersEntry {
     pub abandoned: u64,
     pub rate_limited: u64,
     pub largest: u64,
+    pub owed_ns: u64,
+}
+
+/// `struct mlh_hit_costs`: nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct HitCostsEntry {
+    /// On an emulated instruction.
+    pub emulated_ns: u64,
+    /// On another one.
+    pub stepped_ns: u64,
+    /// Of a return.
+    pub returned_ns: u64,
 }
 
 /// `struct mlh_target`.

@@ -10,6 +10,7 @@
 mod subject;
 mod look;
 mod pairs;
+mod governed;
 mod peer;
 mod programs;
 mod ring;
@@ -23,9 +24,10 @@ use mlh_integration::table::Table;
 
 type Part = fn(&World, &mut Table) -> anyhow::Result<()>;
 
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 8] = [
     ("pairs", pairs::measure),
     ("ungated", pairs::ungated),
+    ("governed", governed::measure),
     ("peer", peer::measure),
     ("redis", programs::redis),
     ("python", programs::python),

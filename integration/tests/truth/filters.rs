@@ -12,7 +12,7 @@ use mlh_integration::wait::until;
 
 const UNFREED: u32 = 3;
 
-/// A target, and a sidecar that looks at it by its pid with further settings. Nothing is sampled, the brake is off, and
+/// A target, and a sidecar that looks at it by its pid with further settings. Nothing is sampled, the budget is large, and
 /// what is unfreed is told soon, unless they say otherwise.
 fn targeted(world: &World, name: &str, settings: &str) -> anyhow::Result<(Hunter, Obedient)> {
     need::ebpf()?;
@@ -306,24 +306,32 @@ fn target_pid_and_duration() {
     });
 }
 
-/// Guarantees: a target that costs more than `overhead_budget` of its CPU time loses its probes, and the record says
-/// why; one that does not keeps them.
+/// Guarantees: of a target that costs more than `overhead_budget` of its CPU time the probes go out and it is said how much of the
+/// time it was watched, while it stays the target; one that does not is watched all of the time.
 /// Needs: root, eBPF, gcc.
 #[test]
 fn overhead_budget() {
     scenario(|world| {
         let (mut calm, mut idle) = targeted(world, "calm", "overhead_budget: 0.1%")?;
-        let (mut braked, mut busy) =
+        let (mut thinned, mut busy) =
             targeted(world, "busy", "overhead_budget: 0.1%, min_allocation_size: 16")?;
         idle.obey("a 10 20480")?;
-        until("the brake", PATIENCE, || {
+        let watched = |status: &serde_json::Value| status["cost"]["watched_share"].as_f64();
+        let status = until("the governor", PATIENCE, || {
             busy.obey("churn 200000 2000")?;
-            Ok((braked.status()?["mode"] == "growth_detection").then_some(()))
+            let status = thinned.status()?;
+            Ok(watched(&status).is_some_and(|share| share < 0.9).then_some(status))
         })?;
-        let events = braked.tells(10, busy.pid(), 2)?;
-        ensure!(events[1].to_string().contains("budget"), "{}", events[1]);
+        ensure!(status["mode"] == "targeted", "{status}");
+        let said = status["not_seen"].as_array().into_iter().flatten();
+        let mut said = said.filter_map(serde_json::Value::as_str);
+        ensure!(said.any(|sentence| sentence.contains("overhead_budget")), "{status}");
         calm.knows("keep_a", 10)?;
-        ensure!(calm.status()?["mode"] == "targeted", "braked for nothing");
+        let status = calm.status()?;
+        ensure!(watched(&status) == Some(1.0), "thinned for nothing: {status}");
+        thinned.order(&["release"])?;
+        let events = thinned.tells(10, busy.pid(), 2)?;
+        ensure!(number(&events[1], "watched_share")? < 0.95, "{}", events[1]);
         Ok(())
     });
 }

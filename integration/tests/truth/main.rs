@@ -10,6 +10,7 @@ mod allocators;
 mod cplusplus;
 mod estimates;
 mod filters;
+mod governor;
 mod growth;
 mod harm;
 mod processes;

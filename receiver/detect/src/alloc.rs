@@ -3,7 +3,7 @@
 //! Pure as the rest of the crate. Call sites are opaque keys. Read in this order: a [`Block`] is what was allocated and is
 //! not freed; [`SiteTotals`] say what a call site has done and an [`Estimate`] what that stands for; a [`Tally`] follows them
 //! over time. [`Mappings`] is the ledger of an address space, fed with each [`MapChange`]. [`Unfreed`] says which stacks to
-//! tell of now, [`Brake`] when the look has become too dear.
+//! tell of now, [`Cohorts`] what becomes of blocks with their age, [`Governor`] when the probes may be in place for what they cost.
 
 mod block;
 mod totals;
@@ -15,13 +15,19 @@ mod sums;
 mod book;
 mod mappings;
 mod unfreed;
-mod brake;
+mod survival;
+mod cohorts;
+mod spent;
+mod governor;
 
 pub use block::{AGE_LIMITS, Ages, Block, ages};
-pub use brake::{Brake, HitCosts, Spent, Verdict};
 pub use change::MapChange;
+pub use cohorts::Cohorts;
+pub use governor::{Governor, Turn};
 pub use mappings::{MappedSite, Mappings};
+pub use spent::{HitCosts, Spent};
 pub use sums::{MapCounts, MappedSums};
+pub use survival::{Pattern, Survival};
 pub use tally::{Evidence, Tally};
 pub use totals::{Counts, Estimate, SiteTotals};
 pub use unfreed::{Overdue, Unfreed};

@@ -5,7 +5,8 @@
 //! is the kernel's side. What the kernel tells comes through the `inbox` into the `ledger`, a `space` for each process, which two threads
 //! fill (`listening`); operations are `pending` until their stacks have names, and stacks that share a
 //! call site are told `apart`. `evidence` makes of
-//! it and of the kernel's `tables` what each stack holds, and `not_seen` says what is missing; `look` holds all of it.
+//! it and of the kernel's `tables` what each stack holds, and `survivors` what that says, and `not_seen` what is missing; it is watched in
+//! `bursts`, as long as the budget allows; `look` holds all of it.
 //! [`investigation`] is one look from its first probe to its last, [`desk`] is where the running sidecar takes orders.
 
 pub mod plan;
@@ -30,6 +31,8 @@ mod apart;
 mod tables;
 mod evidence;
 mod not_seen;
+mod bursts;
+mod survivors;
 mod look;
 
 pub mod investigation;

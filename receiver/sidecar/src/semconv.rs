@@ -82,6 +82,9 @@ pub const AT_LEAST: &str = "memory_leak_hunter.at_least";
 pub const GROWN: &str = "memory_leak_hunter.grown";
 /// What the look has cost so far, number, share of the target's CPU time, or of one CPU where it used less: 0.001 is 0.1 %.
 pub const OVERHEAD: &str = "memory_leak_hunter.overhead";
+/// Of the time of the look, the share in which the target was watched, number: 1 where the probes could stay, less where they
+/// came in bursts to keep within the budget.
+pub const WATCHED_SHARE: &str = "memory_leak_hunter.watched_share";
 /// What the verdict rests on beside the trend, list of texts, the cheapest way of looking first: `source:says` each, such as
 /// `growth_pages:kept`; says: `kept`, `garbage`, `retained`, `copies` or `unclear`. Absent where nobody looked.
 pub const EVIDENCE: &str = "memory_leak_hunter.evidence";

@@ -112,6 +112,16 @@ impl<S: Copy + Eq + Hash> Book<S> {
         self.enter(site, kind, |sums| sums.given_back_bytes = sums.given_back_bytes.saturating_add(bytes));
     }
 
+    /// Nothing more will be known of any of them.
+    pub(super) fn forgo(&mut self) {
+        for Mapping { site, kind, left, .. } in std::mem::take(&mut self.mappings).into_values() {
+            self.enter(site, kind, |sums| {
+                sums.forgone = sums.forgone.saturating_add(1);
+                sums.forgone_bytes = sums.forgone_bytes.saturating_add(left);
+            });
+        }
+    }
+
     fn enter(&mut self, site: Option<S>, kind: Kind, change: impl Fn(&mut MapCounts)) {
         change(self.totals.of(kind));
         match site {

@@ -96,6 +96,21 @@ impl<S: Copy + Eq + Hash> Mappings<S> {
         self
     }
 
+    /// Watching begins anew after a gap in which nobody has told of changes. All that is mapped now, and where the heap ends, is from
+    /// before, as with [`new`](Self::new); what had been mapped until the gap is counted as forgone.
+    pub fn begin_anew(
+        &mut self,
+        at: Duration,
+        mapped: impl IntoIterator<Item = Range<u64>>,
+        heap_end: Option<u64>,
+    ) {
+        self.book.forgo();
+        self.regions = Regions::new();
+        self.debts = Debts::new();
+        self.heap_end = None;
+        self.reconcile(at, mapped, heap_end);
+    }
+
     /// Takes a change. `serves_allocation`: an allocator made it for a block that is counted by itself.
     pub fn apply(&mut self, at: Duration, site: S, change: MapChange, serves_allocation: bool) {
         let maker = (!serves_allocation).then_some(site);

@@ -16,19 +16,23 @@ pub struct MapCounts {
     pub unmapped_bytes: u64,
     /// Bytes given back by `madvise` while they stayed mapped; the same bytes as often as they were given back.
     pub given_back_bytes: u64,
+    /// Mappings that were there when watching ceased for a while: of their end nothing is known.
+    pub forgone: u64,
+    /// Bytes that were left of these.
+    pub forgone_bytes: u64,
 }
 
 impl MapCounts {
     /// Mappings of which something is left.
     #[must_use]
     pub fn live(&self) -> u64 {
-        self.mapped.saturating_sub(self.unmapped)
+        self.mapped.saturating_sub(self.unmapped).saturating_sub(self.forgone)
     }
 
     /// Their bytes.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
-        self.mapped_bytes.saturating_sub(self.unmapped_bytes)
+        self.mapped_bytes.saturating_sub(self.unmapped_bytes).saturating_sub(self.forgone_bytes)
     }
 
     fn add(&mut self, other: &Self) {
@@ -37,6 +41,8 @@ impl MapCounts {
         self.unmapped = self.unmapped.saturating_add(other.unmapped);
         self.unmapped_bytes = self.unmapped_bytes.saturating_add(other.unmapped_bytes);
         self.given_back_bytes = self.given_back_bytes.saturating_add(other.given_back_bytes);
+        self.forgone = self.forgone.saturating_add(other.forgone);
+        self.forgone_bytes = self.forgone_bytes.saturating_add(other.forgone_bytes);
     }
 }
 
@@ -48,6 +54,8 @@ impl From<MapCounts> for SiteTotals {
             allocated_bytes: counts.mapped_bytes,
             freed: counts.unmapped,
             freed_bytes: counts.unmapped_bytes,
+            forgone: counts.forgone,
+            forgone_bytes: counts.forgone_bytes,
             ..Counts::default()
         };
         Self { exact, ..Self::default() }

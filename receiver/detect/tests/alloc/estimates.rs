@@ -107,6 +107,7 @@ fn exact() {
         allocated_count: 50_000,
         freed_bytes: 2_000_000,
         freed_count: 20_000,
+        ..Estimate::default()
     };
     assert_eq!(estimate, expected);
     // both kinds
@@ -148,4 +149,26 @@ fn hostile() {
     let totals = SiteTotals { exact: ahead, sampled: ahead, ..SiteTotals::default() };
     let estimate = totals.estimate(0);
     assert_eq!((estimate.live_bytes, estimate.live_count, estimate.error_bytes), (0, 0, 0));
+}
+
+/// Guarantees: what was there when watching ceased is neither live nor freed afterwards, sampled or not, and what comes later is
+/// counted as ever.
+#[test]
+fn blocks_of_whose_end_nothing_is_known() {
+    let mut totals = SiteTotals::default();
+    for counts in [&mut totals.exact, &mut totals.sampled] {
+        allocate(counts, KIB);
+        allocate(counts, KIB);
+        free(counts, KIB);
+    }
+    let gap = totals.forgone();
+    let estimate = totals.less(&gap).estimate(10);
+    assert_eq!((estimate.live_bytes, estimate.live_count), (0, 0));
+    assert_eq!((estimate.forgone_bytes, estimate.forgone_count), (11 * KIB, 11));
+    assert_eq!((estimate.allocated_count, estimate.freed_count), (22, 11));
+    allocate(&mut totals.sampled, KIB);
+    let estimate = totals.less(&gap).estimate(10);
+    assert_eq!((estimate.live_bytes, estimate.live_count, estimate.forgone_count), (10 * KIB, 10, 11));
+    let again = totals.less(&totals.forgone()).estimate(10);
+    assert_eq!((again.live_bytes, again.forgone_count), (0, 21));
 }

@@ -7,4 +7,5 @@ mod disorder;
 mod estimates;
 mod tally;
 mod unfreed;
-mod brake;
+mod governor;
+mod cohorts;

@@ -227,3 +227,24 @@ fn ages() {
     assert_eq!(ages.counts, [0, 1, 0, 1, 1, 0]);
     assert_eq!((ages.oldest, ages.largest), (at(100_000), 3 * PAGE));
 }
+
+/// Guarantees: after a gap in which nobody told of changes nothing from before it is held, and what is unmapped of that later is
+/// nobody's; what was counted until then stays.
+#[test]
+fn a_gap() {
+    let mut ledger = empty();
+    ledger.apply(at(1), ONE, map(0, 4), false);
+    ledger.apply(at(2), ONE, map(10, 2), false);
+    ledger.apply(at(3), ONE, unmap(10, 2), false);
+    ledger.apply(at(3), OTHER, MapChange::Break { to: HEAP + 3 * PAGE }, false);
+    ledger.begin_anew(at(10), once(page(0)..page(4)), Some(HEAP + 5 * PAGE));
+    assert_eq!((live(&ledger, ONE), live(&ledger, OTHER)), ((0, 0), (0, 0)));
+    let sums = ledger.totals().anonymous;
+    assert_eq!((sums.mapped, sums.unmapped, sums.forgone), (3, 1, 2));
+    assert_eq!((sums.forgone_bytes / PAGE, ledger.live().count()), (7, 0));
+    ledger.apply(at(11), ONE, unmap(0, 4), false);
+    ledger.apply(at(12), OTHER, MapChange::Break { to: HEAP + 6 * PAGE }, false);
+    ledger.apply(at(12), ONE, map(20, 1), false);
+    assert_eq!((live(&ledger, ONE), live(&ledger, OTHER)), ((1, 1), (1, 1)));
+    assert_eq!(ledger.totals().anonymous.unmapped, 1);
+}

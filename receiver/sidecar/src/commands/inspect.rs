@@ -1,13 +1,12 @@
 //! `inspect`: one look at one target, and the report of it. No configuration is needed.
 //!
-//! Read in this order: `args` is what is asked for, `interrupt` ends it early, `growth` and `survival` watch memory and
-//! stacks meanwhile, `by_page` adds who touched the memory that stays, `verdict` concludes, `finding` holds it all, with the same stack of several processes `merged`; `text`, `json`,
+//! Read in this order: `args` is what is asked for, `interrupt` ends it early, `growth` watches memory
+//! meanwhile, `by_page` adds who touched the memory that stays, `verdict` concludes, `finding` holds it all, with the same stack of several processes `merged`; `text`, `json`,
 //! `svg`, `pprof` and `html` write it down, `flame` draws for two of them.
 
 mod args;
 mod interrupt;
 mod growth;
-mod survival;
 mod by_page;
 mod verdict;
 mod merged;
@@ -37,7 +36,6 @@ use self::finding::Finding;
 use self::growth::{Grown, Growth};
 use self::interrupt::Interrupt;
 use self::progress::Progress;
-use self::survival::{Survival, TOP};
 use self::text::Ink;
 use self::verdict::Verdict;
 use super::log::Log;
@@ -47,6 +45,8 @@ use crate::investigate::investigation::Investigation;
 use crate::investigate::plan::{End, Origin, Plan, Rung};
 use crate::investigate::report::Report;
 
+/// Stacks in a report, where fewer are asked for: whose memory grows is seen of these.
+const TOP: usize = 64;
 /// Between two readings of the target's memory.
 const SECOND: Duration = Duration::from_secs(1);
 /// Stacks of growth by page get so long to be named, after those of the probes.
@@ -90,7 +90,6 @@ pub(super) fn inspect(args: &Args) -> Exit {
     let look = Look {
         growth_stacks,
         growth: Growth::open(&plan.target, plan.filters.btf_path.as_deref()),
-        survival: Survival::new(args.duration()),
         progress,
         investigation,
     };
@@ -109,7 +108,6 @@ fn failed(error: &anyhow::Error) -> Exit {
 struct Seen {
     report: Report,
     grown: Grown,
-    survival: Survival,
     clock: HostClock,
 }
 
@@ -118,7 +116,6 @@ struct Look {
     /// Or why page faults cannot be sampled.
     growth_stacks: Result<GrowthLook, String>,
     growth: Growth,
-    survival: Survival,
     progress: Progress,
 }
 
@@ -136,7 +133,7 @@ impl Look {
         by_page::add(&mut report, by_page.map(|ended| ended.named(LAST_NAMES)));
         self.progress.end();
         let clock = HostClock::read().context("the clock")?;
-        Ok(Seen { report, grown: self.growth.outcome(), survival: self.survival, clock })
+        Ok(Seen { report, grown: self.growth.outcome(), clock })
     }
 
     /// Until the time is over, somebody asks for the report, or there is nothing more to see.
@@ -146,7 +143,10 @@ impl Look {
         loop {
             let now = HostClock::now_boot()?;
             // processes that come and go all the time do not make it all the more frequent
-            let is_due = now >= next || now >= over || (rung && now.saturating_sub(stepped) >= HEARD);
+            let pause = self.investigation.until_due();
+            let resumes = pause.is_some_and(|pause| pause.is_zero());
+            let is_due =
+                resumes || now >= next || now >= over || (rung && now.saturating_sub(stepped) >= HEARD);
             if is_due {
                 (rung, stepped) = (false, now);
                 if let Some(end) = self.investigation.step(now).ended {
@@ -154,7 +154,7 @@ impl Look {
                 }
             }
             if now >= next {
-                self.survey(now, now.saturating_sub(began));
+                self.survey(now);
                 next = (next + SECOND).max(now);
             }
             if interrupt.asked() {
@@ -163,32 +163,28 @@ impl Look {
             if now >= over {
                 return Ok(End::Elapsed);
             }
-            let wait = next.min(over).saturating_sub(now).min(HEARD);
+            let wait = next.min(over).saturating_sub(now).min(HEARD).min(pause.unwrap_or(HEARD));
             rung |= self.investigation.wait(wait);
         }
     }
 
     /// Once a second.
-    fn survey(&mut self, now: Duration, lasted: Duration) {
+    fn survey(&mut self, now: Duration) {
         let pids = self.investigation.pids();
         self.growth.look(now, &pids);
         if let Ok(look) = &mut self.growth_stacks {
             look.step(&pids);
         }
-        let is_due = self.survival.is_due(lasted);
-        let report = self.investigation.report(now, if is_due { TOP } else { 0 });
-        if is_due {
-            self.survival.note(&report);
-        }
+        let report = self.investigation.report(now, 0);
         self.progress.show(&report);
     }
 }
 
 /// Hands the report out.
 fn told(args: &Args, plan: &Plan, seen: &Seen) -> Exit {
-    let Seen { report, grown, survival, clock } = seen;
-    let verdict = Verdict::reach(grown, survival, report);
-    let finding = Finding { target: &plan.target, report, verdict: &verdict, grown, survival, clock };
+    let Seen { report, grown, clock } = seen;
+    let verdict = Verdict::reach(grown, report);
+    let finding = Finding { target: &plan.target, report, verdict: &verdict, grown, clock };
     let file = match rendered(args, &finding) {
         Ok(file) => file,
         Err(error) => return failed(&error),

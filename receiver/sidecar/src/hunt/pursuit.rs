@@ -166,7 +166,7 @@ impl Pursuer {
                     Request::Release(origin, answer) => drop(answer.send(self.release(origin))),
                     Request::Status(answer) => drop(answer.send(self.status())),
                 }
-                // whoever never stops asking does not keep the brake waiting
+                // whoever never stops asking does not keep the budget waiting
                 self.tick();
             }
             self.tick();
@@ -178,7 +178,10 @@ impl Pursuer {
         if let Some(current) = &self.pursuit.current {
             let often = current.rung || current.investigation.plan().emits();
             let due = if often { HASTE } else { SECOND };
-            return Some(due.saturating_sub(current.stepped.elapsed()).max(Duration::from_millis(1)));
+            let left = due.saturating_sub(current.stepped.elapsed());
+            // the next burst does not wait for the second to be over
+            let left = current.investigation.until_due().map_or(left, |pause| left.min(pause));
+            return Some(left.max(Duration::from_millis(1)));
         }
         self.pursuit.missing.as_ref().map(|missing| AGAIN.saturating_sub(missing.tried.elapsed()))
     }
@@ -189,7 +192,8 @@ impl Pursuer {
         }
         let Some(current) = &mut self.pursuit.current else { return };
         let since = current.stepped.elapsed();
-        if since < SECOND && !(current.rung && since >= HASTE) {
+        let is_due = current.investigation.until_due().is_some_and(|pause| pause.is_zero());
+        if since < SECOND && !(current.rung && since >= HASTE) && !is_due {
             let told = current.investigation.told();
             self.tell(told);
             return;

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use mlh_bpf::alloc::heard::{AllocCounters, CallSite, LiveBlock, Slot, Sums, Totals as SiteSums};
 use mlh_bpf::alloc::point::Operation;
 use mlh_detect::alloc::{
-    Ages, Block, Counts, Evidence as Figures, MappedSite, MappedSums, Mappings, Overdue, SiteTotals, Tally,
-    Unfreed,
+    Ages, Block, Cohorts, Counts, Evidence as Figures, MappedSite, MappedSums, Mappings, Overdue, Pattern,
+    SiteTotals, Survival, Tally, Unfreed,
 };
 
 use mlh_stacks::trace::{Frame, Trace};
 
+use super::bursts::Moment;
 use super::ledger::Ledger;
 use super::plan::{Filters, Plan, Rung};
 use super::report::{StackEvidence, Totals};
@@ -44,6 +45,14 @@ enum StackId {
     Unknown(u64, u32),
 }
 
+#[cfg(test)]
+impl StackKey {
+    /// One that is known by its call site alone.
+    pub(super) fn unknown(CallSite { slot, ip, depth }: CallSite) -> Self {
+        Self { slot, mapped: false, stack: StackId::Unknown(ip, depth) }
+    }
+}
+
 /// What a stack holds, from the table of live blocks.
 #[derive(Debug, Clone, Copy, Default)]
 struct Present {
@@ -57,12 +66,16 @@ pub(super) struct Evidence {
     debug: bool,
     /// Bytes; smaller mappings are no news in targeted mode.
     min_mapping: u64,
+    /// On the clock of the time that was watched.
     tally: Tally<StackKey>,
+    /// What the call sites had done when watching ceased last.
+    forgone: HashMap<CallSite, SiteTotals>,
     /// A call site of each stack.
     sites: HashMap<StackKey, CallSite>,
     mapped: HashMap<StackKey, MappedSite>,
     mapped_totals: MappedSums,
     present: HashMap<StackKey, Present>,
+    cohorts: Cohorts<StackKey>,
     live_read: Option<(Instant, Duration)>,
     evicted: u64,
     counters: AllocCounters,
@@ -72,7 +85,7 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    pub(super) fn new(at: Duration, plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan) -> Self {
         let Filters { sampling_rate, min_unfreed_age, stack_dedup_window, min_allocation_size, .. } =
             plan.filters;
         let debug = plan.rung == Rung::Debug;
@@ -80,11 +93,13 @@ impl Evidence {
         Self {
             debug,
             min_mapping: if debug { 0 } else { min_allocation_size },
-            tally: Tally::new(at, sampling_rate),
+            tally: Tally::new(Duration::ZERO, sampling_rate),
+            forgone: HashMap::new(),
             sites: HashMap::new(),
             mapped: HashMap::new(),
             mapped_totals: MappedSums::default(),
             present: HashMap::new(),
+            cohorts: Cohorts::default(),
             live_read: None,
             evicted: 0,
             counters: AllocCounters::default(),
@@ -114,8 +129,9 @@ impl Evidence {
         self.live_read = None;
     }
 
-    /// Takes what the kernel's tables hold, and the ledger, as of `at`.
-    pub(super) fn take(&mut self, at: Duration, tables: &Tables, ledger: &mut Ledger) {
+    /// Takes what the kernel's tables hold, and the ledger, as of `now`.
+    pub(super) fn take(&mut self, now: Moment, tables: &Tables, ledger: &mut Ledger) {
+        let at = now.at;
         self.counters = tables.counters;
         want(tables, ledger);
         let mut totals: HashMap<StackKey, SiteTotals> = HashMap::new();
@@ -123,7 +139,8 @@ impl Evidence {
         for (call_site, sums) in &tables.call_sites {
             let key = key(ledger, *call_site, false);
             self.sites.entry(key).or_insert(*call_site);
-            totals.entry(key).or_default().add(&site_totals(sums));
+            let forgone = self.forgone.get(call_site).copied().unwrap_or_default();
+            totals.entry(key).or_default().add(&site_totals(sums).less(&forgone));
         }
         self.mapped.clear();
         self.mapped_totals = MappedSums::default();
@@ -144,10 +161,27 @@ impl Evidence {
         }
         // a call site whose stack has come to be known is another one's now
         self.tally.retain(|key| totals.contains_key(key));
-        self.tally.snapshot(at, totals);
+        self.tally.snapshot(now.watched, totals);
         if let Some(live) = &tables.live {
             self.take_live(at, live, ledger);
         }
+    }
+
+    /// Watching begins anew after a pause, before which the tables held this. Of the end of what was there then nothing will be known.
+    pub(super) fn forgo(&mut self, tables: &Tables) {
+        let had = tables.call_sites.iter().map(|(site, sums)| (*site, site_totals(sums).forgone()));
+        self.forgone = had.collect();
+        self.present.clear();
+    }
+
+    /// A burst begins.
+    pub(super) fn begin(&mut self, at: Duration) {
+        self.cohorts.begin(at);
+    }
+
+    /// What becomes of blocks with their age.
+    pub(super) fn cohorts(&self) -> &Cohorts<StackKey> {
+        &self.cohorts
     }
 
     fn take_live(&mut self, at: Duration, live: &Live, ledger: &Ledger) {
@@ -162,6 +196,7 @@ impl Evidence {
             present.count = present.count.saturating_add(weight);
             present.ages.enter(at, &bare(block));
         }
+        self.cohorts.read(at, told(live, ledger, 0));
         self.live_read = Some((live.when, live.took));
     }
 
@@ -174,15 +209,7 @@ impl Evidence {
         ledger: &Ledger,
     ) -> Vec<Overdue<StackKey>> {
         let Some(live) = &tables.live else { return Vec::new() };
-        let blocks = live.blocks.iter().map(|block| (key(ledger, block.call_site, false), bare(block)));
-        let least = self.min_mapping;
-        let mapped = ledger.spaces().flat_map(|(_, space)| {
-            let live = space.mappings().into_iter().flat_map(Mappings::live);
-            let told =
-                live.filter(move |(call_site, block)| block.size >= least && !is_allocator(space, call_site));
-            told.map(|(call_site, block)| (key(ledger, call_site, true), block))
-        });
-        self.unfreed.due(at, blocks.chain(mapped), MAX_DUE)
+        self.unfreed.due(at, told(live, ledger, self.min_mapping), MAX_DUE)
     }
 
     /// The `top` stacks that hold the most, those of address spaces that are gone last; and the sums over all.
@@ -217,6 +244,22 @@ impl Evidence {
     /// Some of its blocks may be missing from the table.
     fn forgot(&self, key: &StackKey) -> bool {
         !key.mapped && self.evicted > 0
+    }
+
+    /// The `top` stacks of which the most comes to stay, the most first.
+    pub(super) fn leads(&self, ledger: &Ledger, top: usize) -> Vec<StackEvidence> {
+        let kept = self.cohorts.all().filter(|(_, seen)| seen.pattern == Pattern::Kept);
+        let mut kept: Vec<(StackKey, f64)> = kept.map(|(key, seen)| (key, seen.velocity)).collect();
+        kept.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+        kept.iter().filter_map(|(key, _)| self.one(ledger, key)).take(top).collect()
+    }
+
+    /// What has become of what it allocated. Of one whose blocks the table forgets it is known only that they stay.
+    fn survival(&self, key: &StackKey) -> Option<Survival> {
+        let seen = self.cohorts.of(key)?;
+        let pattern =
+            if self.forgot(key) && seen.pattern != Pattern::Kept { Pattern::Unclear } else { seen.pattern };
+        Some(Survival { pattern, ..seen })
     }
 
     /// One stack; `None` where nothing is known of it.
@@ -266,6 +309,7 @@ impl Evidence {
             ages: ages.counts,
             oldest: ages.oldest,
             largest: ages.largest,
+            survival: self.survival(key),
             reserved_bytes: mapped.sums.reserved.live_bytes(),
             file_bytes: mapped.sums.file.live_bytes(),
             at_least: if key.mapped {
@@ -299,6 +343,15 @@ impl Evidence {
         self.present.retain(|key, _| key.slot != slot);
         self.mapped.retain(|key, _| key.slot != slot);
         self.sites.retain(|key, _| key.slot != slot);
+        self.cohorts.retain(|key| key.slot != slot);
+        self.forgone.retain(|call_site, _| call_site.slot != slot);
+    }
+
+    /// Blocks and their bytes of whose end nothing is known, since watching ceased for a while.
+    fn forgone(&self) -> (u64, u64) {
+        self.tally.evidence().fold((0, 0), |(count, bytes), (_, Figures { estimate, .. })| {
+            (count.saturating_add(estimate.forgone_count), bytes.saturating_add(estimate.forgone_bytes))
+        })
     }
 
     fn totals<'a>(&self, stacks: impl Iterator<Item = &'a StackEvidence>) -> Totals {
@@ -317,11 +370,24 @@ impl Evidence {
         let counters = &self.counters;
         totals.largest = counters.largest;
         totals.evicted = self.evicted;
+        (totals.forgone_count, totals.forgone_bytes) = self.forgone();
         totals.not_fitted = counters.table_full;
         totals.unknown_frees = counters.unknown_frees;
         totals.failed = counters.failed;
         totals
     }
+}
+
+/// All that lives: blocks, and mappings of `least` bytes or more that serve no allocations.
+fn told<'a>(live: &'a Live, ledger: &'a Ledger, least: u64) -> impl Iterator<Item = (StackKey, Block)> + 'a {
+    let blocks = live.blocks.iter().map(|block| (key(ledger, block.call_site, false), bare(block)));
+    let mapped = ledger.spaces().flat_map(move |(_, space)| {
+        let live = space.mappings().into_iter().flat_map(Mappings::live);
+        let told =
+            live.filter(move |(call_site, block)| block.size >= least && !is_allocator(space, call_site));
+        told.map(|(call_site, block)| (key(ledger, call_site, true), block))
+    });
+    blocks.chain(mapped)
 }
 
 /// What is mapped there serves allocations, of which some may not be told: it does not count on top of them.
@@ -376,6 +442,7 @@ fn counts(sums: &Sums) -> Counts {
         freed: sums.freed,
         freed_bytes: sums.freed_bytes,
         freed_squares: sums.freed_squares,
+        ..Counts::default()
     }
 }
 

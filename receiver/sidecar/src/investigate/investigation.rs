@@ -3,18 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlh_detect::alloc::{Brake, HitCosts, Spent, Verdict};
+use mlh_detect::Testimony;
+use mlh_detect::alloc::{Governor, HitCosts, Spent, Turn};
 use mlh_stacks::unwind::Library;
 use mlh_targets::host::{HostClock, own_cpu_time};
 
 use super::bell::Bell;
+use super::bursts::Bursts;
 use super::evidence::{self, Evidence};
 use super::ledger::Losses;
 use super::listening::Listening;
 use super::look::Look;
 use super::members::{Means, Members};
 use super::plan::{End, Plan};
-use super::report::Report;
+use super::report::{Report, StackEvidence};
+use super::survivors;
 use super::tables::Tables;
 use super::told::Told;
 use super::tracer::{self, Sink, Tracer};
@@ -114,25 +117,37 @@ impl Investigation {
             listening,
             bell,
             members,
-            evidence: Evidence::new(started, plan),
-            brake: Brake::new(plan.filters.overhead_budget, costs),
+            evidence: Evidence::new(plan),
+            governor: Governor::new(plan.filters.overhead_budget, costs, plan.duration, seed()),
+            bursts: Bursts::begin(started),
             spent: Spent::default(),
             overhead: 0.0,
             over: None,
-            last: None,
             losses: Losses::default(),
         };
         let mut new = Self { tracer, look };
+        new.open_purse(started).map_err(OpenError::Host)?;
         new.with_members(started, Members::begin)?;
         // placing took a while; the time that was asked for begins now
         new.look.started = HostClock::now_boot().unwrap_or(started);
+        new.look.bursts = Bursts::begin(new.look.started);
+        new.look.evidence.begin(new.look.started);
         Ok(new)
+    }
+
+    /// What the probes may cost until the first step.
+    fn open_purse(&mut self, now: Duration) -> Result<(), String> {
+        let spent = Spent::default();
+        match self.look.governor.judge(now, spent, false) {
+            Turn::Watch { may_cost } => self.tracer.allow(may_cost),
+            Turn::Pause { .. } | Turn::GiveUp { .. } => Ok(()),
+        }
     }
 
     fn with_members<R>(&mut self, now: Duration, act: impl FnOnce(&mut Members, &mut Means<'_>) -> R) -> R {
         let Self { tracer, look } = self;
-        let Look { listening, evidence, members, .. } = look;
-        act(members, &mut Means { tracer: tracer.as_mut(), listening, evidence, now })
+        let Look { listening, evidence, members, bursts, .. } = look;
+        act(members, &mut Means { tracer: tracer.as_mut(), listening, evidence, now: bursts.moment(now) })
     }
 
     /// What was asked for.
@@ -160,11 +175,11 @@ impl Investigation {
     }
 
     fn try_step(&mut self, now: Duration) -> Result<Step, String> {
-        // the brake first: nothing may keep it waiting
-        if let Some(share) = self.brake(now)? {
-            self.look.over = Some(share);
-            self.look.last = Some(Tables::read(self.tracer.as_ref(), true)?);
-            self.look.members.release(self.tracer.as_mut(), true);
+        // the budget first: nothing may keep it waiting
+        let was_paused = self.look.bursts.is_paused();
+        if self.govern(now)? {
+            let tables = Tables::read(self.tracer.as_ref(), true);
+            self.look.take(now, tables);
             return Ok(Step { told: self.look.listening.lock().take_told(), ended: Some(End::OverBudget) });
         }
         let (events, losses, apart) = {
@@ -179,32 +194,91 @@ impl Investigation {
         let lost = losses.ring > self.look.losses.ring;
         self.look.losses = losses;
         let is_gone = self.with_members(now, |members, means| members.follow(means, events, lost));
-        let look = &mut self.look;
-        let tables = Tables::read(self.tracer.as_ref(), look.evidence.wants_live())?;
-        let (mut told, overdue) = {
-            let mut ledger = look.listening.lock();
-            look.evidence.take(now, &tables, &mut ledger);
-            (ledger.take_told(), look.evidence.overdue(now, &tables, &ledger))
+        let told = if was_paused && self.look.bursts.is_paused() {
+            // nothing has happened since the tables were read last
+            self.look.listening.lock().take_told()
+        } else {
+            self.take_stock(now)?
         };
-        look.listening.wake();
-        told.extend(look.unfreed(now, &overdue));
+        let look = &self.look;
         let is_over = look.plan.duration.is_some_and(|duration| now.saturating_sub(look.started) >= duration);
         let ended = if is_gone { Some(End::TargetGone) } else { is_over.then_some(End::Elapsed) };
         Ok(Step { told, ended })
     }
 
-    /// The share that the look took, where that was over the budget for too long.
-    fn brake(&mut self, now: Duration) -> Result<Option<f64>, String> {
+    fn take_stock(&mut self, now: Duration) -> Result<Vec<Told>, String> {
+        let look = &mut self.look;
+        let now = look.bursts.moment(now);
+        // at the end of a burst for the last time
+        let with_live = look.evidence.wants_live() || look.bursts.is_paused();
+        let tables = Tables::read(self.tracer.as_ref(), with_live)?;
+        let (mut told, overdue) = {
+            let mut ledger = look.listening.lock();
+            look.evidence.take(now, &tables, &mut ledger);
+            (ledger.take_told(), look.evidence.overdue(now.at, &tables, &ledger))
+        };
+        look.listening.wake();
+        told.extend(look.unfreed(now.at, &overdue));
+        Ok(told)
+    }
+
+    /// Keeps within the budget. True: that cannot be done, and the probes are out for good.
+    fn govern(&mut self, now: Duration) -> Result<bool, String> {
         let counters = self.tracer.counters()?;
+        let closed = self.tracer.closed_since()?;
         let look = &mut self.look;
         look.spend(&counters);
-        Ok(match look.brake.judge(now, look.spent) {
-            Verdict::Within { share } => {
-                look.overhead = share;
-                None
+        let turn = look.governor.judge(now, look.spent, closed.is_some());
+        look.overhead = look.governor.share();
+        let was_paused = look.bursts.is_paused();
+        match turn {
+            Turn::Watch { may_cost } => {
+                self.tracer.allow(may_cost)?;
+                if was_paused {
+                    self.resume(now)?;
+                }
             }
-            Verdict::Over { share, .. } => Some(share),
-        })
+            Turn::Pause { until } => {
+                self.pause(now, closed, until)?;
+            }
+            Turn::GiveUp { share } => {
+                self.pause(now, closed, Duration::MAX)?;
+                self.look.over = Some(share);
+                self.look.members.release(self.tracer.as_mut(), true);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// `closed`: since when nothing has been seen, where that was before.
+    fn pause(&mut self, now: Duration, closed: Option<Duration>, until: Duration) -> Result<(), String> {
+        if !self.look.bursts.is_paused() {
+            self.tracer.pause(now)?;
+            self.look.members.pause();
+        }
+        self.look.bursts.pause(closed.unwrap_or(now), until);
+        Ok(())
+    }
+
+    /// Another burst. What was there at the end of the one before is known no more.
+    fn resume(&mut self, now: Duration) -> Result<(), String> {
+        let tables = Tables::read(self.tracer.as_ref(), false)?;
+        self.look.evidence.forgo(&tables);
+        self.tracer.begin()?;
+        self.with_members(now, Members::resume);
+        // placing took a while
+        let begun = HostClock::now_boot().unwrap_or(now).max(now);
+        self.look.bursts.resume(begun);
+        self.look.evidence.begin(begun);
+        Ok(())
+    }
+
+    /// How long it is until a [`step`](Self::step) is due though no second has gone by: a pause is over then. `None`: there is none.
+    #[must_use]
+    pub fn until_due(&self) -> Option<Duration> {
+        let due = self.look.bursts.due()?;
+        Some(due.saturating_sub(HostClock::now_boot().unwrap_or(due)))
     }
 
     /// What is to be told by now, without taking stock: cheap enough for ten times a second.
@@ -250,6 +324,21 @@ impl Investigation {
         self.look.report(now, top)
     }
 
+    /// What it says of a case in which memory grows by `charged_growth` bytes a second. `None`: it has no probes.
+    #[must_use]
+    pub fn testimony(&self, now: Duration, charged_growth: f64) -> Option<Testimony> {
+        let look = &self.look;
+        let rung = survivors::rung(&look.plan)?;
+        let (cohorts, evicted) = (look.evidence.cohorts(), look.evidence.evicted());
+        Some(survivors::testimony(cohorts, rung, evicted, look.bursts.moment(now), charged_growth))
+    }
+
+    /// The `top` stacks of which the most comes to stay, the most first.
+    #[must_use]
+    pub fn leads(&self, top: usize) -> Vec<StackEvidence> {
+        self.look.evidence.leads(&self.look.listening.lock(), top)
+    }
+
     /// For the metrics, as of the newest step.
     #[must_use]
     pub fn meters(&self, now: Duration) -> Meters {
@@ -280,10 +369,7 @@ impl Investigation {
     pub fn close(self, now: Duration, top: usize, end: End) -> (Vec<Told>, Report) {
         let Self { mut tracer, mut look } = self;
         // stock first: while probes are taken out one by one, those that are still there see half of what happens
-        let tables = match look.last.take() {
-            Some(tables) => Ok(tables),
-            None => Tables::read(tracer.as_ref(), true),
-        };
+        let tables = Tables::read(tracer.as_ref(), true);
         if look.over.is_none() {
             if let Ok(tables) = &tables {
                 look.spend(&tables.counters);
@@ -305,6 +391,12 @@ impl Investigation {
         let told = look.listening.lock().take_told();
         (told, Report { ended: Some(end), ..look.report(now, top) })
     }
+}
+
+/// Nobody can tell when the next burst comes.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mlh_bpf::alloc::heard::AllocCounters;
-use mlh_detect::alloc::{Brake, Overdue, Spent};
+use mlh_detect::alloc::{Governor, Overdue, Spent};
 use mlh_targets::host::own_cpu_time;
 
 use super::bell::Bell;
+use super::bursts::Bursts;
 use super::evidence::{Evidence, StackKey};
 use super::ledger::Losses;
 use super::listening::Listening;
@@ -28,14 +29,13 @@ pub(super) struct Look {
     pub(super) bell: Arc<Bell>,
     pub(super) members: Members,
     pub(super) evidence: Evidence,
-    pub(super) brake: Brake,
+    pub(super) governor: Governor,
+    pub(super) bursts: Bursts,
     pub(super) spent: Spent,
     /// Cost over the target's CPU time in the newest second.
     pub(super) overhead: f64,
-    /// The same when it was over the budget for too long.
+    /// The share of the minute in which it turned out that no burst keeps within the budget.
     pub(super) over: Option<f64>,
-    /// What the tables held then.
-    pub(super) last: Option<Tables>,
     pub(super) losses: Losses,
 }
 
@@ -55,7 +55,7 @@ impl Look {
     pub(super) fn take(&mut self, now: Duration, tables: Result<Tables, String>) {
         match tables {
             Ok(tables) => {
-                self.evidence.take(now, &tables, &mut self.listening.lock());
+                self.evidence.take(self.bursts.moment(now), &tables, &mut self.listening.lock());
                 self.listening.wake();
             }
             Err(reason) => {
@@ -96,8 +96,11 @@ impl Look {
             ..totals
         };
         let members = self.members.report();
+        let cost = self.cost(now);
         let not_seen = not_seen::sentences(&not_seen::Facts {
             plan: &self.plan,
+            cost: &cost,
+            watched: self.bursts.moment(now).watched,
             members: &members,
             notes: self.members.notes(),
             totals: &totals,
@@ -112,7 +115,7 @@ impl Look {
             stacks,
             growth: Vec::new(),
             totals,
-            cost: self.cost(now),
+            cost,
             not_seen,
             ended: None,
         }
@@ -122,14 +125,16 @@ impl Look {
         let spent = &self.spent;
         let lasted = now.saturating_sub(self.started);
         // who has lost the probes is not watched for the rest of the time
-        let wanted = self.plan.duration.filter(|_| self.over.is_some()).unwrap_or(lasted);
-        let watched = if wanted.is_zero() { 1.0 } else { lasted.as_secs_f64() / wanted.as_secs_f64() };
+        let wanted = self.plan.duration.filter(|_| self.over.is_some()).unwrap_or(lasted).max(lasted);
+        let watched = self.bursts.moment(now).watched;
+        let watched = if wanted.is_zero() { 1.0 } else { watched.as_secs_f64() / wanted.as_secs_f64() };
         Cost {
-            target_cpu_share: self.brake.overall(spent, lasted),
+            target_cpu_share: self.governor.overall(spent, lasted),
             agent_cpu_s: own_cpu_time().saturating_sub(self.agent_cpu).as_secs_f64(),
             kernel_bytes: self.kernel_bytes,
             hits: spent.emulated_hits.saturating_add(spent.stepped_hits),
             watched_share: watched.min(1.0),
+            bursts: self.bursts.count(),
         }
     }
 }

@@ -17,6 +17,7 @@ use mlh_targets::sweep::{ProcSweep, ProcView};
 
 use self::capturing::Capturing;
 use self::intake::{Executed, Mapped};
+use super::bursts::Moment;
 use super::evidence::Evidence;
 use super::investigation::OpenError;
 use super::listening::Listening;
@@ -65,7 +66,7 @@ pub(super) struct Means<'a> {
     pub(super) tracer: &'a mut dyn Tracer,
     pub(super) listening: &'a Listening,
     pub(super) evidence: &'a mut Evidence,
-    pub(super) now: Duration,
+    pub(super) now: Moment,
 }
 
 /// See the module.
@@ -78,6 +79,8 @@ pub(super) struct Members {
     page_size: u64,
     /// No probes.
     unprobed: bool,
+    /// No probes for now.
+    paused: bool,
     sweep: ProcSweep,
     living: BTreeMap<Slot, Living>,
     /// Who came last, for when nobody is left.
@@ -118,6 +121,7 @@ impl Members {
             },
             page_size: mlh_targets::host::HostIdentity::read().page_size,
             unprobed: plan.rung == Rung::GrowthStacks,
+            paused: false,
             sweep,
             living: BTreeMap::new(),
             newest: None,
@@ -228,6 +232,11 @@ impl Members {
 
     pub(super) fn is_group(&self) -> bool {
         self.quarry.follows()
+    }
+
+    /// Nobody gets probes until [`resume`](Self::resume).
+    pub(super) fn pause(&mut self) {
+        self.paused = true;
     }
 
     /// Takes all probes out.

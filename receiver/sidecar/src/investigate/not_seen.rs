@@ -1,17 +1,20 @@
 //! What a look did not see, in sentences.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use mlh_bpf::alloc::heard::AllocCounters;
 
 use super::ledger::Losses;
 use super::plan::{Plan, Rung};
-use super::report::{Member, Totals};
-use crate::records::words::size;
+use super::report::{Cost, Member, Totals};
+use crate::records::words::{percent, size};
 
 /// What is known.
 pub(super) struct Facts<'a> {
     pub(super) plan: &'a Plan,
+    pub(super) cost: &'a Cost,
+    pub(super) watched: Duration,
     pub(super) members: &'a [Member],
     pub(super) notes: &'a BTreeSet<String>,
     pub(super) totals: &'a Totals,
@@ -21,7 +24,7 @@ pub(super) struct Facts<'a> {
 
 /// Each once, blind spots first.
 pub(super) fn sentences(facts: &Facts<'_>) -> Vec<String> {
-    let Facts { plan, members, notes, totals, counters, losses } = facts;
+    let Facts { plan, cost, watched, members, notes, totals, counters, losses } = facts;
     let mut blind = BTreeSet::new();
     for member in *members {
         for spot in &member.blind_spots {
@@ -42,6 +45,9 @@ pub(super) fn sentences(facts: &Facts<'_>) -> Vec<String> {
             ));
         }
     }
+    if cost.bursts > 1 || cost.watched_share < 0.995 {
+        told.push(bursts(cost, *watched));
+    }
     told.push("what was allocated before the look began is not known".to_owned());
     let mut counted = |count: u64, what: &str| {
         if count > 0 {
@@ -52,6 +58,10 @@ pub(super) fn sentences(facts: &Facts<'_>) -> Vec<String> {
         totals.evicted,
         "blocks were forgotten to make room for newer ones: what is told to be held is at least that",
     );
+    counted(
+        totals.forgone_count,
+        "blocks and mappings were there when a burst ended; of their end nothing is known, and they are not told to be held",
+    );
     counted(totals.not_fitted, "allocations found no room in the table and are in no figure");
     counted(counters.call_sites_full, "call sites found no room; what they hold is one sum");
     counted(counters.abandoned, "operations began and were never seen to end");
@@ -60,4 +70,15 @@ pub(super) fn sentences(facts: &Facts<'_>) -> Vec<String> {
     counted(losses.channel, "records were not fetched in time");
     counted(losses.stacks, "stacks were beyond those that are kept; their callers are named alone");
     told
+}
+
+fn bursts(cost: &Cost, watched: Duration) -> String {
+    let share = percent(cost.watched_share);
+    let seconds = watched.as_secs_f64() / cost.bursts.max(1) as f64;
+    let each = if seconds < 1.0 { format!("{:.0} ms", seconds * 1000.0) } else { format!("{seconds:.0} s") };
+    let many = if cost.bursts == 1 { "one burst".to_owned() } else { format!("{} bursts", cost.bursts) };
+    format!(
+        "the probes were in place for {share} of the time, in {many} of {each} on average, so that they cost no more than \
+         overhead_budget: what is told to be held is what the last one left"
+    )
 }

@@ -128,7 +128,8 @@ pub struct Filters {
     pub emit_allocations: bool,
     /// Records a second.
     pub max_events_per_second: u32,
-    /// Of the target's CPU time, 0.001 for 0.1 %. `None`: no brake (debug mode, where none was set).
+    /// Of the target's CPU time, 0.001 for 0.1 %: in no minute do the probes cost more. `None`: no limit (debug mode, where none was
+    /// set).
     pub overhead_budget: Option<f64>,
     /// Frames of a stack.
     pub max_frames: usize,
@@ -161,6 +162,25 @@ impl Default for Filters {
 }
 
 impl Filters {
+    /// Probes where an allocator leaves its cache, as the rung `gate_probes` of the ladder places them: smaller allocations, which most
+    /// are, cost nothing and are not seen.
+    #[must_use]
+    pub fn gate_probes() -> Self {
+        Self { sampling_rate: 1, ..Self::default() }
+    }
+
+    /// Probes on every allocation, as the rung `full_probes` places them: of a busy target that is within the budget in short bursts.
+    #[must_use]
+    pub fn full_probes() -> Self {
+        Self {
+            min_allocation_size: 0,
+            large_allocation_size: 0,
+            sampling_rate: 1,
+            max_tracked_allocations: 100_000,
+            ..Self::default()
+        }
+    }
+
     /// How servers of debug information are asked, where some are named; it names none.
     #[must_use]
     pub fn debuginfod() -> Debuginfod {
@@ -213,7 +233,7 @@ pub enum End {
     Replaced,
     /// No process of it is left.
     TargetGone,
-    /// It cost the target more than the budget.
+    /// Not even one burst of it keeps within the budget.
     OverBudget,
     /// The sidecar ends.
     Shutdown,

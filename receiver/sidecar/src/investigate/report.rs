@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mlh_detect::alloc::{Pattern, Survival};
 use mlh_detect::growth_stacks::Figures;
 use mlh_stacks::trace::Trace;
 use mlh_targets::points::{BlindSpot, Runtime};
@@ -58,7 +59,7 @@ pub struct Member {
     pub blind_spots: Vec<BlindSpot>,
     /// It has ended, or runs another program now.
     pub gone: bool,
-    /// It lost its probes to the brake.
+    /// Its probes are out for good: they cost more than the budget.
     pub braked: bool,
 }
 
@@ -87,7 +88,7 @@ pub struct StackEvidence {
     pub freed_bytes: u64,
     /// So many.
     pub freed_count: u64,
-    /// Bytes a second over the last minute at most.
+    /// Bytes a second over the last minute at most that was watched.
     pub allocation_rate: f64,
     /// The same, freed.
     pub free_rate: f64,
@@ -97,6 +98,8 @@ pub struct StackEvidence {
     pub oldest: Duration,
     /// The largest live block.
     pub largest: u64,
+    /// What becomes of what it allocates, with its age; `None`: nothing of it was seen.
+    pub survival: Option<Survival>,
     /// Of mappings: address space that was reserved and may not be touched, bytes still there; not among `live_bytes`.
     pub reserved_bytes: u64,
     /// Of mappings: mapped files, bytes still there; not among `live_bytes`.
@@ -105,6 +108,14 @@ pub struct StackEvidence {
     pub at_least: bool,
     /// The process has ended, or runs another program: this is what the stack held then.
     pub gone: bool,
+}
+
+impl StackEvidence {
+    /// What it allocates stays, and more comes all the time.
+    #[must_use]
+    pub fn survives(&self) -> bool {
+        self.survival.is_some_and(|seen| seen.pattern == Pattern::Kept)
+    }
 }
 
 /// Growth by the stack that touched new memory first: sampled page faults of which the pages are still there.
@@ -151,6 +162,10 @@ pub struct Totals {
     pub largest: u64,
     /// Blocks the table forgot before they were freed.
     pub evicted: u64,
+    /// Blocks and mappings that were there when a burst ended: of their end nothing is known, and they are not live.
+    pub forgone_count: u64,
+    /// Their bytes.
+    pub forgone_bytes: u64,
     /// Allocations that were not tracked for want of room.
     pub not_fitted: u64,
     /// Records that were lost between the kernel and here.
@@ -174,6 +189,8 @@ pub struct Cost {
     pub kernel_bytes: u64,
     /// Probe hits.
     pub hits: u64,
-    /// Of the time, so much had probes in place: 1.0 unless the brake acted.
+    /// Of the time, so much had probes in place: 1.0 where they cost so little that they could stay.
     pub watched_share: f64,
+    /// Bursts in which it was watched; 1 where they stayed.
+    pub bursts: u64,
 }

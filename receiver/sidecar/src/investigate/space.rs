@@ -156,6 +156,23 @@ impl Space {
         self.mapped = Some((since, mappings));
     }
 
+    /// The same after a time in which no change was told: what had been mapped until then is of no more interest.
+    pub(super) fn begin_mappings_anew(
+        &mut self,
+        since: Duration,
+        until: Duration,
+        page_size: u64,
+        modules: &Modules,
+    ) {
+        match &mut self.mapped {
+            Some((from, mappings)) => {
+                *from = since;
+                mappings.begin_anew(until, modules.regions(), modules.heap_end());
+            }
+            None => self.begin_mappings(since, until, page_size, modules),
+        }
+    }
+
     /// The kernel may follow the frame pointers of its stacks.
     pub(super) fn keeps_frame_pointers(&self) -> bool {
         self.unwinder.keeps_frame_pointers()

@@ -34,6 +34,11 @@ pub(crate) struct Fake {
     pub(crate) live: Vec<LiveBlock>,
     pub(crate) counters: AllocCounters,
     pub(crate) refuses: Option<&'static str>,
+    pub(crate) allowed: Option<Duration>,
+    /// Since when nothing is seen.
+    pub(crate) closed: Option<Duration>,
+    /// Bursts that have begun after a pause.
+    pub(crate) begun: usize,
 }
 
 #[derive(Clone, Default)]
@@ -113,6 +118,32 @@ impl Tracer for Kernel {
 
     fn set_python(&mut self, slot: Slot, _: &PythonLayout) -> Result<(), String> {
         self.with(|fake| fake.pythons.push(slot));
+        Ok(())
+    }
+
+    fn allow(&mut self, cost: Option<Duration>) -> Result<(), String> {
+        self.with(|fake| fake.allowed = cost);
+        Ok(())
+    }
+
+    fn closed_since(&self) -> Result<Option<Duration>, String> {
+        Ok(self.with(|fake| fake.closed))
+    }
+
+    fn pause(&mut self, now: Duration) -> Result<(), String> {
+        self.with(|fake| {
+            fake.closed.get_or_insert(now);
+            fake.attached.clear();
+        });
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<(), String> {
+        self.with(|fake| {
+            fake.begun += 1;
+            fake.closed = None;
+            fake.live.clear();
+        });
         Ok(())
     }
 

@@ -189,29 +189,97 @@ fn another_program() {
     assert_eq!(kernel.with(|fake| (fake.admitted.len(), fake.forgotten.clone())), (1, vec![SLOT]));
 }
 
-/// Guarantees: a look that costs more than its budget for a second ends with its probes taken out, and says by how much;
-/// without a budget it goes on.
+/// Guarantees: what may be spent is said to the kernel's side before the first probe; when that is spent the probes go out, and
+/// come back later by themselves. Of the time in between nothing is told: what was there is not held any more, nor freed, and it
+/// is said how much of the time was watched. Without a budget none of it happens.
 #[test]
-fn the_brake() {
-    for (budget, ended) in [(Some(0.001), Some(End::OverBudget)), (None, None)] {
+fn a_look_goes_on_within_its_budget() {
+    for budget in [Some(0.001), None] {
         let (process, kernel) = (Waiting::start(), Kernel::default());
         let mut asked = plan(process.pid(), Rung::Targeted);
-        (asked.filters.overhead_budget, asked.duration) = (budget, Some(seconds(10)));
+        asked.filters.overhead_budget = budget;
         let mut look = open(&asked, &kernel);
         let started = look.started();
-        let mut came = None;
-        for second in 1..=4 {
-            kernel.with(|fake| fake.counters.stepped_hits += 1000);
-            came = came.or(look.step(started + seconds(second)).ended);
+        // half of what ten seconds of one CPU allow
+        assert_eq!(kernel.with(|fake| fake.allowed), budget.map(|_| Duration::from_millis(5)));
+        kernel.holds(SLOT, 3, MB, started);
+        let placed = kernel.with(|fake| fake.attached.len());
+        kernel.with(|fake| {
+            fake.counters.stepped_hits = 600;
+            fake.closed = budget.map(|_| started + seconds(4));
+        });
+        assert_eq!(look.step(started + seconds(6)).ended, None);
+        if budget.is_none() {
+            assert_eq!(kernel.with(|fake| fake.attached.len()), placed);
+            assert_eq!(look.report(started + seconds(6), 1).cost.watched_share, 1.0);
+            continue;
         }
-        assert_eq!(came, ended);
-        assert_eq!(look.over().is_some(), ended.is_some());
-        let released = kernel.with(|fake| fake.released.len());
-        assert_eq!(released > 0, ended.is_some());
-        let report = close(look, &kernel, started + seconds(5), End::OverBudget);
-        assert_eq!(report.members[0].braked, ended.is_some());
-        assert_eq!(report.cost.watched_share < 1.0, ended.is_some());
+        assert_eq!(kernel.with(|fake| (fake.attached.len(), fake.released.len())), (0, 0));
+        let report = look.report(started + seconds(8), 1);
+        assert_eq!((report.stacks[0].live_count, report.stacks[0].oldest), (3, seconds(4)));
+        assert_eq!((report.cost.watched_share, report.cost.bursts), (0.5, 1));
+        let mut resumed = None;
+        for second in 9..120 {
+            assert_eq!(look.step(started + seconds(second)).ended, None);
+            if kernel.with(|fake| fake.begun) > 0 {
+                resumed = Some(second);
+                break;
+            }
+        }
+        let resumed = resumed.expect("the probes come back");
+        assert_eq!(kernel.with(|fake| fake.attached.len()), placed);
+        let report = look.report(started + seconds(resumed + 4), 1);
+        assert_eq!((report.stacks[0].live_count, report.stacks[0].allocated_count), (0, 3));
+        assert_eq!((report.stacks[0].freed_count, report.totals.forgone_count), (0, 3));
+        assert_eq!(report.cost.bursts, 2);
+        let watched = 8.0 / (resumed + 4) as f64;
+        assert!((report.cost.watched_share - watched).abs() < 1e-9, "{:?}", report.cost);
+        for said in ["in 2 bursts of 4 s on average", "3 blocks and mappings were there when a burst ended"] {
+            assert!(report.not_seen.iter().any(|sentence| sentence.contains(said)), "{:?}", report.not_seen);
+        }
     }
+}
+
+/// Guarantees: in a pause a process that joins gets no probes, and one that is there gets them with the next burst.
+#[test]
+fn who_comes_in_a_pause() {
+    let (process, kernel) = (Waiting::start(), Kernel::default());
+    let mut asked = plan(process.pid(), Rung::Targeted);
+    asked.filters.overhead_budget = Some(0.001);
+    let mut look = open(&asked, &kernel);
+    let started = look.started();
+    kernel.with(|fake| fake.counters.stepped_hits = 1500);
+    look.step(started + seconds(1));
+    let next = Slot(SLOT.0 + 1);
+    let pid = process.pid();
+    kernel.says(&look, Heard::Process(ProcessEvent::Executed { slot: SLOT, next, pid }));
+    look.step(started + seconds(2));
+    assert_eq!(kernel.with(|fake| fake.attached.len()), 0);
+    let mut second = 2;
+    while kernel.with(|fake| fake.begun) == 0 {
+        second += 1;
+        assert!(second < 200, "the probes do not come back");
+        look.step(started + seconds(second));
+    }
+    let report = look.report(started + seconds(second), 1);
+    assert!(!report.members[0].gone && report.members[0].probes > 0, "{:?}", report.members);
+}
+
+/// Guarantees: a look of which not even one burst keeps within the budget ends with its probes taken out, and says by how much.
+#[test]
+fn over_the_budget() {
+    let (process, kernel) = (Waiting::start(), Kernel::default());
+    let mut asked = plan(process.pid(), Rung::Targeted);
+    (asked.filters.overhead_budget, asked.duration) = (Some(0.001), Some(seconds(10)));
+    let mut look = open(&asked, &kernel);
+    let started = look.started();
+    kernel.with(|fake| fake.counters.stepped_hits = 30_000);
+    assert_eq!(look.step(started + seconds(2)).ended, Some(End::OverBudget));
+    assert_eq!(look.over(), Some(0.005));
+    assert!(kernel.with(|fake| !fake.released.is_empty()));
+    let report = close(look, &kernel, started + seconds(2), End::OverBudget);
+    assert!(report.members[0].braked);
+    assert_eq!(report.cost.watched_share, 0.2);
 }
 
 /// Guarantees: losses make what they touch a lower bound, and are said.

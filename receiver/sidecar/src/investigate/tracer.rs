@@ -1,6 +1,7 @@
 //! The kernel's side of a look, as much of it as is used here.
 
 use std::path::Path;
+use std::time::Duration;
 
 use mlh_bpf::alloc::heard::{AllocCounters, CallSite, Heard, HitCosts, LiveBlock, Slot, Totals};
 use mlh_bpf::alloc::point::{FrameSize, Point, Wrapper};
@@ -58,6 +59,14 @@ pub(super) trait Tracer: Send {
     fn tell_apart(&mut self, slot: Slot, frames: &[FrameSize]) -> Result<(), String>;
     /// Its stacks tell what Python was running.
     fn set_python(&mut self, slot: Slot, layout: &PythonLayout) -> Result<(), String>;
+    /// From now on the probes may cost so much more, `None`: without limit. Once that is spent they see nothing and come out.
+    fn allow(&mut self, cost: Option<Duration>) -> Result<(), String>;
+    /// Since when, since boot, nothing is seen of anybody; `None`: what is in place sees.
+    fn closed_since(&self) -> Result<Option<Duration>, String>;
+    /// Nothing is seen from `now` on, and all probes are out by the end of this. What is known stays.
+    fn pause(&mut self, now: Duration) -> Result<(), String>;
+    /// After a pause: forgets all blocks, and lets probes come again.
+    fn begin(&mut self) -> Result<(), String>;
     /// Takes its probes out; what is known of it stays.
     fn release(&mut self, slot: Slot);
     /// Removes what is known of it.

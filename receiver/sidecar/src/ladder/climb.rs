@@ -15,14 +15,18 @@ use super::docket::{Closed, Docket};
 use super::growth_stacks::GrowthStacks;
 use super::knowledge::Knowledge;
 use super::outside::Outside;
+use super::probes::Probes;
 use super::rung::{Look, Paid};
 use crate::hunt::scope::{Candidate, Scope};
+use crate::investigate::bell::Bell;
 use crate::investigate::plan::{End, Mode, Rung as LookRung, Target};
 use crate::investigate::report::{Cost, GrowthStack, Report};
 use crate::records::{Subject, culprit};
 
 /// Stock is taken this often: a verdict that waits for it waits no longer.
 const STOCK: Duration = Duration::from_secs(5);
+/// A rung has so long to find who is to blame before the next one is tried.
+const HIGHER: Duration = Duration::from_secs(60);
 /// Before that no cost is judged: the first second tells nothing of a minute.
 const SETTLED: Duration = Duration::from_secs(10);
 /// Sentences on what was not seen.
@@ -39,9 +43,13 @@ pub(super) struct Climb {
     group: Option<Group>,
     pub(super) began: Duration,
     looks: Vec<Box<dyn Look>>,
+    /// The highest rung that was tried.
+    highest: Rung,
     /// Rungs that cannot be climbed here, or were left, and why.
     refused: BTreeSet<String>,
     stocked: Duration,
+    /// When the last rung was begun.
+    risen: Duration,
     /// Why the last rung was left.
     left: Option<End>,
     /// What rungs had cost that were left.
@@ -57,7 +65,13 @@ impl Climb {
     ///
     /// # Errors
     /// None can: why, in sentences.
-    pub(super) fn begin(case: Case, target: Target, wanted: &Wanted, now: Duration) -> Result<Self, String> {
+    pub(super) fn begin(
+        case: Case,
+        target: Target,
+        wanted: &Wanted,
+        docket: &Docket,
+        now: Duration,
+    ) -> Result<Self, String> {
         let group = match &target {
             Target::Pid(_) => None,
             Target::CgroupId(id) => Some(Group::by_id(*id)),
@@ -72,8 +86,10 @@ impl Climb {
             group,
             began: now,
             looks: Vec::new(),
+            highest: Rung::GrowthStacks,
             refused: BTreeSet::new(),
             stocked: now,
+            risen: now,
             left: None,
             paid: Paid::default(),
             knowledge: None,
@@ -93,6 +109,9 @@ impl Climb {
                 Ok(look) => new.looks.push(Box::new(look)),
                 Err(reason) => new.refuse(Rung::GrowthStacks, &reason),
             }
+        }
+        if new.looks.is_empty() {
+            new.rise(now, wanted, &docket.bell());
         }
         if new.looks.is_empty() {
             return Err(new.refused.into_iter().collect::<Vec<_>>().join("; "));
@@ -149,6 +168,7 @@ impl Climb {
         for look in &mut self.looks {
             look.step(now, &pids);
         }
+        self.leave_over();
         self.leave_dear(now, wanted.budget);
         if self.looks.is_empty() {
             return Some(self.left.take().unwrap_or(End::Elapsed));
@@ -158,12 +178,55 @@ impl Climb {
             self.looks.iter_mut().for_each(|look| look.see(now));
             self.testify(docket);
         }
+        if !self.blames() && now.saturating_sub(self.risen) >= HIGHER {
+            self.rise(now, wanted, &docket.bell());
+        }
         let is_told = docket.stage(&self.case.about) == Some(mlh_detect::Stage::Leaking);
-        let blames = |known: &Arc<Knowledge>| !known.leads.is_empty();
-        if is_told && self.kept && self.knowledge.as_ref().is_some_and(blames) {
+        if is_told && self.blames() {
             return Some(End::Verdict);
         }
         (now.saturating_sub(self.began) >= wanted.duration).then_some(End::Elapsed)
+    }
+
+    /// Memory is kept, and it is known who is to blame.
+    fn blames(&self) -> bool {
+        self.kept && self.knowledge.as_ref().is_some_and(|known| !known.leads.is_empty())
+    }
+
+    /// Climbs to the next rung that places probes, where it may. It takes the place of the one before: probes hide callers from whoever
+    /// else looks at stacks meanwhile.
+    fn rise(&mut self, now: Duration, wanted: &Wanted, bell: &Arc<Bell>) {
+        let Some(next) = Rung::ALL.into_iter().find(|rung| *rung > self.highest) else { return };
+        if next > wanted.escalation.max_rung {
+            return;
+        }
+        (self.risen, self.highest) = (now, next);
+        match Probes::begin(next, &self.target, &self.case, wanted, Arc::clone(bell)) {
+            Ok(look) => {
+                let (left, stay): (Vec<_>, Vec<_>) =
+                    std::mem::take(&mut self.looks).into_iter().partition(|look| look.rung() > Rung::Outside);
+                self.paid.target += left.iter().map(|look| look.paid().target).sum::<Duration>();
+                self.looks = stay;
+                self.looks.push(Box::new(look));
+            }
+            Err(reason) => self.refuse(next, &reason),
+        }
+    }
+
+    /// Leaves the rungs that have ended by themselves.
+    fn leave_over(&mut self) {
+        let (over, looks): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.looks).into_iter().partition(|look| look.over().is_some());
+        self.looks = looks;
+        for look in over {
+            self.paid.target += look.paid().target;
+            self.left = look.over().cloned();
+        }
+    }
+
+    /// When a step is due before the second is over.
+    pub(super) fn until_due(&self) -> Option<Duration> {
+        self.looks.iter().filter_map(|look| look.until_due()).min()
     }
 
     /// Leaves the rungs that cost more than the budget.
@@ -219,8 +282,12 @@ impl Climb {
 
     /// What the sidecar does for it beyond growth detection: reading from outside is none of its modes.
     pub(super) fn mode(&self) -> Option<Mode> {
-        let samples = self.looks.iter().any(|look| look.rung() == Rung::GrowthStacks);
-        samples.then_some(Mode::Investigating(LookRung::GrowthStacks))
+        let mode = |rung| match rung {
+            Rung::Trend | Rung::Outside => None,
+            Rung::GrowthStacks => Some(Mode::Investigating(LookRung::GrowthStacks)),
+            Rung::GateProbes | Rung::FullProbes => Some(Mode::Investigating(LookRung::Targeted)),
+        };
+        self.looks.iter().rev().find_map(|look| mode(look.rung()))
     }
 
     /// What was not seen, in sentences.

@@ -28,6 +28,8 @@ use crate::records::{Clock, Encoder, HostIdentity};
 
 /// Between two steps while there is something to climb for.
 const SECOND: Duration = Duration::from_secs(1);
+/// Nor are steps more frequent than this.
+const LEAST: Duration = Duration::from_millis(10);
 /// So long after the ones before profiles are sent. They are cumulative: what is told more often tells little more.
 const MINUTE: Duration = Duration::from_secs(60);
 /// A reason is logged once. So many reasons are remembered.
@@ -145,8 +147,7 @@ impl Climber {
     pub(crate) fn run(mut self, is_closing: impl Fn() -> bool) -> Ladder {
         let bell = self.ladder.docket.bell();
         loop {
-            let busy = !self.ladder.climbs.is_empty() || self.ladder.docket.has_waiting();
-            bell.wait(busy.then_some(SECOND));
+            bell.wait(self.patience());
             if self.ladder.docket.is_stopping() {
                 if is_closing() {
                     self.end_all(&End::Shutdown);
@@ -159,6 +160,13 @@ impl Climber {
                 Err(_) => self.out.metrics.errors(stage::SWEEP, 1),
             }
         }
+    }
+
+    /// How long nothing is to be done, unless something is told.
+    fn patience(&self) -> Option<Duration> {
+        let busy = !self.ladder.climbs.is_empty() || self.ladder.docket.has_waiting();
+        let due = self.ladder.climbs.iter().filter_map(|running| running.climb.until_due()).min();
+        busy.then(|| due.map_or(SECOND, |due| due.clamp(LEAST, SECOND)))
     }
 
     fn tick(&mut self, now: Duration) {
@@ -184,7 +192,24 @@ impl Climber {
             let running = self.ladder.climbs.remove(index);
             self.end(running, end, now);
         }
+        self.change_modes(now);
         self.profile(now);
+    }
+
+    /// Tells of those that have come to another rung.
+    fn change_modes(&mut self, now: Duration) {
+        for index in 0..self.ladder.climbs.len() {
+            let Some(running) = self.ladder.climbs.get_mut(index) else { return };
+            let mode = running.climb.mode();
+            if running.mode == mode {
+                continue;
+            }
+            let before = std::mem::replace(&mut running.mode, mode);
+            // while it is told it belongs to nobody
+            let running = self.ladder.climbs.remove(index);
+            self.change(&running.climb, (before, mode), now, None);
+            self.ladder.climbs.insert(index, running);
+        }
     }
 
     /// Takes up the cases for which there is room.
@@ -211,12 +236,12 @@ impl Climber {
     fn begin(&mut self, case: &Case, now: Duration) {
         let Some(target) = case.target() else { return self.ladder.docket.release(&case.about) };
         let stage = case.stage;
-        match Climb::begin(case.clone(), target, &self.ladder.wanted, now) {
+        match Climb::begin(case.clone(), target, &self.ladder.wanted, &self.ladder.docket, now) {
             Ok(climb) => {
                 let target = climb.target.to_string();
                 tracing::info!(target, case = stage_name(stage), "the ladder is climbed for it");
                 let mode = climb.mode();
-                self.change(&climb, mode, now, None);
+                self.change(&climb, (None, mode), now, None);
                 let (entered, profiled) = ((Duration::ZERO, now), Instant::now());
                 self.ladder.climbs.push(Running { climb, mode, entered, profiled });
             }
@@ -250,7 +275,7 @@ impl Climber {
         let target = climb.target.to_string();
         tracing::info!(target, reason = end.name(), "back to growth detection");
         self.send_profiles(&climb, now);
-        self.change(&climb, mode, now, Some(end));
+        self.change(&climb, (mode, None), now, Some(end));
         drop(climb);
         mlh_bpf::memory::give_back();
     }
@@ -264,12 +289,17 @@ impl Climber {
     }
 
     /// Tells the change of mode.
-    fn change(&mut self, climb: &Climb, mode: Option<Mode>, now: Duration, ended: Option<End>) {
-        let Some(look) = mode else { return };
-        let (from, to) = match ended {
-            Some(_) => (look, Mode::GrowthDetection),
-            None => (Mode::GrowthDetection, look),
-        };
+    fn change(
+        &mut self,
+        climb: &Climb,
+        (from, to): (Option<Mode>, Option<Mode>),
+        now: Duration,
+        ended: Option<End>,
+    ) {
+        if from == to {
+            return;
+        }
+        let [from, to] = [from, to].map(Option::unwrap_or_default);
         let lasted = now.saturating_sub(climb.began);
         let cost = climb.cost(now);
         let over = (ended == Some(End::OverBudget)).then_some(cost.target_cpu_share);

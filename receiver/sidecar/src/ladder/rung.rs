@@ -5,6 +5,7 @@ use std::time::Duration;
 use mlh_detect::{Rung, Testimony};
 
 use super::knowledge::{Kind, Lead};
+use crate::investigate::plan::End;
 use crate::investigate::report::GrowthStack;
 
 /// What a rung has cost so far.
@@ -50,4 +51,14 @@ pub(super) trait Look: Send {
 
     /// All stacks by page that are known, for profiles; none where it looks at no pages.
     fn growth(&self) -> &[GrowthStack];
+
+    /// When a step is due before the second is over.
+    fn until_due(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Why it has ended by itself, where it has.
+    fn over(&self) -> Option<&End> {
+        None
+    }
 }

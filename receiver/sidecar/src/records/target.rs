@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 use super::attributes::Attributes;
 use super::clock::Clock;
 use super::prose::who;
-use super::words::{printable, size, span};
+use super::words::{percent, printable, size, span};
 use super::{Encoder, blamed, finish, identity, stack};
 use crate::investigate::plan::{End, Mode, Origin, Rung};
 use crate::investigate::told::{ModeChange, Operation, Unfreed};
@@ -85,6 +85,7 @@ impl Encoder {
         attributes.integer_if(semconv::DURATION, change.duration.map(|duration| duration.as_secs()));
         if let Some(cost) = &change.cost {
             attributes.precise(semconv::OVERHEAD, cost.target_cpu_share);
+            attributes.precise(semconv::WATCHED_SHARE, cost.watched_share);
             attributes.integer(semconv::HITS, cost.hits);
             attributes.integer(semconv::KERNEL_MEMORY, cost.kernel_bytes);
         }
@@ -223,19 +224,4 @@ fn why(end: &End, change: &ModeChange) -> String {
         End::Cleared(Cleared::Exited) => "it has ended".to_owned(),
         End::Failed(reason) => printable(reason),
     }
-}
-
-/// A share with two digits that count.
-fn percent(share: f64) -> String {
-    let percent = share * 100.0;
-    let digits = if percent >= 10.0 {
-        0
-    } else if percent >= 1.0 {
-        1
-    } else if percent >= 0.1 {
-        2
-    } else {
-        3
-    };
-    format!("{percent:.digits$} %")
 }

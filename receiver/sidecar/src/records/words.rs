@@ -24,6 +24,21 @@ pub(crate) fn last(text: &str, most: usize) -> String {
     std::iter::once('…').chain(text.chars().skip(length - most + 1)).collect()
 }
 
+/// A share with two digits that count.
+pub(crate) fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    let digits = if percent >= 10.0 {
+        0
+    } else if percent >= 1.0 {
+        1
+    } else if percent >= 0.1 {
+        2
+    } else {
+        3
+    };
+    format!("{percent:.digits$} %")
+}
+
 pub(crate) fn size(bytes: u64) -> String {
     ByteSize::b(bytes).display().si().to_string()
 }

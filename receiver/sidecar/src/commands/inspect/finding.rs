@@ -8,7 +8,6 @@ use mlh_targets::host::HostClock;
 use super::by_page;
 use super::growth::Grown;
 use super::merged::{Merged, merge};
-use super::survival::Survival;
 use super::verdict::{Kind, Verdict};
 use crate::investigate::plan::{End, Rung, Target};
 use crate::investigate::report::{Member, Report, StackEvidence};
@@ -22,7 +21,6 @@ pub(super) struct Finding<'a> {
     pub(super) report: &'a Report,
     pub(super) verdict: &'a Verdict,
     pub(super) grown: &'a Grown,
-    pub(super) survival: &'a Survival,
     pub(super) clock: &'a HostClock,
 }
 
@@ -62,7 +60,7 @@ impl Finding<'_> {
         if by_page::is_by_page(stack) {
             return by_page::is_steady(self.report, stack);
         }
-        self.survival.survives(stack, self.report.lasted)
+        stack.survives()
     }
 
     pub(super) fn time(&self, since_boot: Duration) -> SystemTime {
@@ -285,7 +283,7 @@ pub(super) fn ending(end: &End) -> (&'static str, Option<String>) {
         End::OverBudget => (
             "over_budget",
             Some(
-                "It cost the target more than the budget and was ended; --overhead-budget allows more."
+                "Not even one short burst of it keeps within the budget; --overhead-budget allows more."
                     .to_owned(),
             ),
         ),

@@ -6,6 +6,7 @@ mod files;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
+use mlh_detect::alloc::{self, Survival};
 use mlh_detect::growth_stacks::{Figures, Pattern};
 use mlh_detect::{About, ProcessKey, Stage, Trend};
 use mlh_stacks::trace::{Frame, Trace};
@@ -15,7 +16,6 @@ use serde_json::Value;
 
 use super::finding::Finding;
 use super::growth::{Case, Grown};
-use super::survival::Survival;
 use super::text::Ink;
 use super::verdict::Verdict;
 use super::{json, text};
@@ -71,6 +71,14 @@ fn leak() -> StackEvidence {
         ages: [34, 307, 683, 1024, 0, 0],
         oldest: Duration::from_millis(59_900),
         largest: 1024,
+        survival: Some(Survival {
+            pattern: alloc::Pattern::Kept,
+            velocity: 34_952.0,
+            interval: (34_000.0, 36_000.0),
+            retention: 1.0,
+            followed: 1_000_000,
+            watched: LOOK,
+        }),
         ..StackEvidence::default()
     }
 }
@@ -153,7 +161,7 @@ fn report() -> Report {
         started: STARTED,
         lasted: LOOK,
         members: vec![member(101)],
-        stacks: vec![leak(), cache(), StackEvidence { gone: true, pid: 102, ..leak() }],
+        stacks: vec![leak(), cache(), StackEvidence { gone: true, pid: 102, survival: None, ..leak() }],
         growth: Vec::new(),
         totals: Totals {
             allocated_count: 12_050,
@@ -175,6 +183,7 @@ fn report() -> Report {
             kernel_bytes: 52_428_800,
             hits: 24_102,
             watched_share: 1.0,
+            bursts: 1,
         },
         not_seen: vec!["Direct system calls are not seen.".to_owned()],
         ended: Some(End::Elapsed),
@@ -213,23 +222,10 @@ fn grown(stage: Option<Stage>) -> Grown {
     }
 }
 
-/// What comes of a report in which the first stack rose steadily, and nothing of the others was seen before the end.
 fn told<T>(target: &Target, report: &Report, grown: &Grown, tell: impl FnOnce(&Finding<'_>) -> T) -> T {
-    let mut survival = Survival::new(LOOK);
-    for second in 1..60_u32 {
-        let mut stacks: Vec<StackEvidence> = report.stacks.iter().take(1).cloned().collect();
-        for stack in &mut stacks {
-            stack.live_bytes = stack.live_bytes * u64::from(second) / 60;
-        }
-        survival.note(&Report {
-            lasted: Duration::from_secs(u64::from(second)),
-            stacks,
-            ..Report::default()
-        });
-    }
-    let verdict = Verdict::reach(grown, &survival, report);
+    let verdict = Verdict::reach(grown, report);
     let clock = HostClock::starting_at(UNIX_EPOCH + BOOT - STARTED);
-    tell(&Finding { target, report, verdict: &verdict, grown, survival: &survival, clock: &clock })
+    tell(&Finding { target, report, verdict: &verdict, grown, clock: &clock })
 }
 
 fn sentence(target: &Target, report: &Report, grown: &Grown) -> String {

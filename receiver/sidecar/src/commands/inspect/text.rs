@@ -13,7 +13,7 @@ use super::merged::Merged;
 use super::verdict::Kind;
 use crate::investigate::plan::{Mode, Rung};
 use crate::investigate::report::{Member, StackEvidence};
-use crate::records::words::{moment, printable, size, span};
+use crate::records::words::{moment, percent, printable, size, span};
 
 /// Columns, as far as names are concerned.
 const WIDTH: usize = 110;
@@ -153,7 +153,7 @@ impl Page {
         );
         let watched = match cost.watched_share {
             share if share < 0.995 => {
-                format!("; the probes were in place {:.0} % of the time", share * 100.0)
+                format!("; the probes were in place {} of the time", percent(share))
             }
             _ => String::new(),
         };

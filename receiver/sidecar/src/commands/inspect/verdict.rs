@@ -14,7 +14,6 @@ use mlh_detect::{Rules, Stage, Trend};
 
 use super::by_page::{is_by_page, outweighs, steady};
 use super::growth::{Case, Grown};
-use super::survival::Survival;
 use crate::investigate::report::{Report, StackEvidence};
 use crate::records::words::span;
 
@@ -66,10 +65,9 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    pub(super) fn reach(grown: &Grown, survival: &Survival, report: &Report) -> Self {
-        let survives = |stack: &&StackEvidence| survival.survives(stack, report.lasted);
+    pub(super) fn reach(grown: &Grown, report: &Report) -> Self {
         let probed = report.stacks.iter().filter(|stack| !is_by_page(stack));
-        let survivors: Vec<&StackEvidence> = probed.filter(survives).collect();
+        let survivors: Vec<&StackEvidence> = probed.filter(|stack| stack.survives()).collect();
         let kept = survivors.iter().fold(0_u64, |sum, stack| sum.saturating_add(stack.live_bytes));
         // the same memory seen in two ways
         let (paged, explained) =
@@ -125,11 +123,10 @@ fn too_little(grown: &Grown) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use crate::investigate::report::GrowthStack;
+    use mlh_detect::alloc::{self, Survival};
     use mlh_detect::growth_stacks::{Figures, Pattern};
     use mlh_detect::{About, ProcessKey};
-    use mlh_stacks::trace::Trace;
-
-    use crate::investigate::report::GrowthStack;
 
     use super::*;
 
@@ -166,18 +163,19 @@ mod tests {
 
     /// The verdict on a look in which one stack has kept so many bytes.
     fn verdict(grown: &Grown, kept: u64) -> Verdict {
-        let lasted = seconds(60);
-        let (mut survival, mut report) = (Survival::new(lasted), Report::default());
-        for second in 1..=60 {
-            report.lasted = seconds(second);
-            let live_bytes = kept * second / 60;
-            let trace = Trace { hash: 1, ..Trace::default() };
-            let stack =
-                StackEvidence { trace, live_bytes, allocated_bytes: live_bytes, ..StackEvidence::default() };
-            report.stacks = vec![stack];
-            survival.note(&report);
-        }
-        Verdict::reach(grown, &survival, &report)
+        let survival = Some(Survival {
+            pattern: alloc::Pattern::Kept,
+            velocity: 50_000.0,
+            interval: (4e4, 6e4),
+            retention: 1.0,
+            followed: 1_000_000,
+            watched: seconds(60),
+        });
+        let kept =
+            StackEvidence { live_bytes: kept, allocated_bytes: kept, survival, ..StackEvidence::default() };
+        // what does not stay explains nothing, however much it is
+        let cache = StackEvidence { live_bytes: 9_000_000, ..StackEvidence::default() };
+        Verdict::reach(grown, &Report { stacks: vec![cache, kept], ..Report::default() })
     }
 
     /// Guarantees: the table at the head of this file.
@@ -203,7 +201,7 @@ mod tests {
             let growth = GrowthStack { figures, ..GrowthStack::default() };
             let report = Report { growth: vec![growth], ..Report::default() };
             let suspected = grown(Some(Stage::Suspected), 60, 600);
-            let verdict = Verdict::reach(&suspected, &Survival::new(seconds(60)), &report);
+            let verdict = Verdict::reach(&suspected, &report);
             (verdict.kind, verdict.kept, verdict.keepers)
         };
         assert_eq!(of(Pattern::Steady, 1_500_000), (Kind::Leak, 1_500_000, 1));

@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(super) use crate::records::words::printable;
 
 use crate::control::{ClimbMessage, FrameMessage, GrowthMessage, MemberMessage, StackMessage, StatusMessage};
-use crate::records::words::{size, span};
+use crate::records::words::{percent, size, span};
 
 /// Stacks of growth that are shown.
 const TOP: usize = 10;
@@ -46,11 +46,7 @@ pub(super) fn status(status: &StatusMessage) -> String {
             "cost        {share:.2} % of the target's CPU time (of one CPU at least), {hits} probe hits, {kernel} of kernel memory"
         );
         if cost.watched_share < 1.0 {
-            line!(
-                out,
-                "            probes were in place for {:.0} % of the time",
-                cost.watched_share * 100.0
-            );
+            line!(out, "            probes were in place for {} of the time", percent(cost.watched_share));
         }
     }
     for (index, reason) in status.not_seen.iter().enumerate() {

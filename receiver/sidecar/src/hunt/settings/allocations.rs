@@ -1,4 +1,4 @@
-//! What is left out while a target is looked at: the allocation filters and the brake.
+//! What is left out while a target is looked at: the allocation filters and the budget.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -32,6 +32,8 @@ const INTAKE: Duration = Duration::from_secs(1);
 pub(super) enum Mapped {
     /// It begins.
     Begins,
+    /// It begins anew, after a pause.
+    BeginsAnew,
     /// It goes on.
     GoesOn,
     /// It goes on, after losses.
@@ -52,7 +54,7 @@ impl Members {
         let known: BTreeSet<u32> = self.living.values().map(|living| living.member.pid).collect();
         let began = Instant::now();
         for &pid in pids.difference(&known) {
-            // the brake waits for this; the others are found again by the next step
+            // the budget waits for this; the others are found again by the next step
             if began.elapsed() >= INTAKE {
                 break;
             }
@@ -148,7 +150,7 @@ impl Members {
         let pid = living.member.pid;
         let host = |reason: String| OpenError::Host(reason);
         let mut modules = Modules::read(pid).map_err(|error| host(error.to_string()))?;
-        if self.unprobed {
+        if self.unprobed || self.paused {
             living.member.runtime = self.finder.find(pid, &modules, &self.wish).runtime;
             return Ok(());
         }
@@ -169,6 +171,9 @@ impl Members {
                 space.refresh(&modules);
                 match mapped {
                     Mapped::Begins => space.begin_mappings(before, after, self.page_size, &modules),
+                    Mapped::BeginsAnew => {
+                        space.begin_mappings_anew(before, after, self.page_size, &modules);
+                    }
                     Mapped::GoesOn => {}
                     Mapped::Lost => space.reconcile(after, &modules),
                 }
@@ -212,6 +217,18 @@ impl Members {
             tracing::debug!(pid = living.member.pid, %reason, "what a process has loaded could not be looked at");
         }
         self.living.insert(slot, living);
+    }
+
+    /// Places the probes of all that are there, after a pause.
+    pub(in crate::investigate) fn resume(&mut self, means: &mut Means<'_>) {
+        self.paused = false;
+        for slot in self.living.keys().copied().collect::<Vec<_>>() {
+            if let Some(living) = self.living.get_mut(&slot) {
+                living.files.clear();
+                living.member.probes = 0;
+            }
+            self.look_again(means, slot, Mapped::BeginsAnew);
+        }
     }
 
     /// Changes of address spaces were lost: whose mappings are gone is seen by what the processes map now.

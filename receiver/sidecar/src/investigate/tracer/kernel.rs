@@ -1,6 +1,7 @@
 //! By the BPF programs.
 
 use std::path::Path;
+use std::time::Duration;
 
 use mlh_bpf::alloc::heard::{AllocCounters, CallSite, HitCosts, LiveBlock, Slot, Totals};
 use mlh_bpf::alloc::point::{FrameSize, Point, Wrapper};
@@ -75,6 +76,22 @@ impl Tracer for KernelTracer {
 
     fn set_python(&mut self, slot: Slot, layout: &PythonLayout) -> Result<(), String> {
         self.0.set_python(slot, Some(layout)).map_err(|error| error.to_string())
+    }
+
+    fn allow(&mut self, cost: Option<Duration>) -> Result<(), String> {
+        self.0.allow(cost).map_err(|error| error.to_string())
+    }
+
+    fn closed_since(&self) -> Result<Option<Duration>, String> {
+        self.0.closed_since().map_err(|error| error.to_string())
+    }
+
+    fn pause(&mut self, now: Duration) -> Result<(), String> {
+        self.0.pause(now).map_err(|error| error.to_string())
+    }
+
+    fn begin(&mut self) -> Result<(), String> {
+        self.0.begin().map_err(|error| error.to_string())
     }
 
     fn release(&mut self, slot: Slot) {

@@ -1,6 +1,7 @@
 //! No probes at all: for a look that needs none.
 
 use std::path::Path;
+use std::time::Duration;
 
 use mlh_bpf::alloc::heard::{AllocCounters, CallSite, HitCosts, LiveBlock, Slot, Totals};
 use mlh_bpf::alloc::point::{FrameSize, Point, Wrapper};
@@ -50,6 +51,22 @@ impl Tracer for Nothing {
     }
 
     fn set_python(&mut self, _slot: Slot, _layout: &PythonLayout) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn allow(&mut self, _cost: Option<Duration>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn closed_since(&self) -> Result<Option<Duration>, String> {
+        Ok(None)
+    }
+
+    fn pause(&mut self, _now: Duration) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<(), String> {
         Ok(())
     }
 

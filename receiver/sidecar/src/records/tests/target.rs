@@ -238,13 +238,21 @@ fn changes_of_mode() {
                     the control socket: every allocation; each";
     assert!(told.starts_with(expected) && told.contains("microsecond"), "{told}");
 
-    let cost = Cost { target_cpu_share: 0.0123, hits: 77, kernel_bytes: 1000, ..Cost::default() };
+    let cost = Cost {
+        target_cpu_share: 0.0123,
+        hits: 77,
+        kernel_bytes: 1000,
+        watched_share: 0.25,
+        ..Cost::default()
+    };
     let (from, to) = (Mode::Investigating(Rung::Targeted), Mode::GrowthDetection);
     let back = ModeChange { from, to, cost: Some(cost), ended: Some(End::Elapsed), ..change() };
     let record = parts(encoder().mode_changed(&back, &clock()));
     let told =
         [("mode", "\"growth_detection\""), ("previous_mode", "\"targeted\""), ("reason", "\"elapsed\"")];
-    for (key, value) in told.into_iter().chain([("overhead", "0.0123"), ("probe_hits", "77")]) {
+    for (key, value) in
+        told.into_iter().chain([("overhead", "0.0123"), ("watched_share", "0.25"), ("probe_hits", "77")])
+    {
         assert!(tail(&record).contains(&(key, value.to_owned())), "{key}");
     }
     assert_eq!(

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::super::finding::{Finding, ending, name, number, short};
 use crate::investigate::plan::{Mode, Rung};
 use crate::investigate::report::Member;
-use crate::records::words::{moment, printable, size, span};
+use crate::records::words::{moment, percent, printable, size, span};
 
 /// Processes in the list.
 const MEMBERS: usize = 200;
@@ -105,7 +105,7 @@ pub(super) fn cost(finding: &Finding<'_>) -> Markup {
                 @if cost.hits > 0 { " for " (number(cost.hits)) " hits" }
                 "; " (format!("{:.1} s", cost.agent_cpu_s)) " of CPU and " (size(cost.kernel_bytes)) " of kernel memory here."
                 @if cost.watched_share < 0.995 {
-                    " The probes were in place " (format!("{:.0} %", cost.watched_share * 100.0)) " of the time."
+                    " The probes were in place " (percent(cost.watched_share)) " of the time."
                 }
             }
         }

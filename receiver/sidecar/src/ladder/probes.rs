@@ -1,0 +1,167 @@
+//! The rungs `gate_probes` and `full_probes`: who allocates what is not freed, by probes in the target's allocators.
+//!
+//! They need what targeted mode needs, and the operator's leave: they are climbed only where `escalation.max_rung` says so, and when
+//! nobody was found to blame before. They cost what `overhead_budget` allows and no more: of a busy target they see bursts. They see by
+//! stack whether what it allocates stays. They cannot see memory from before, nor what goes through no allocator that is known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mlh_detect::{Rung, Testimony};
+
+use super::case::Case;
+use super::climber::Wanted;
+use super::knowledge::{Lead, ranked};
+use super::rung::{Look, Paid};
+use crate::investigate::bell::Bell;
+use crate::investigate::investigation::Investigation;
+use crate::investigate::plan::{End, Filters, Origin, Plan, Rung as LookRung, Target};
+use crate::investigate::report::{GrowthStack, StackEvidence};
+
+/// Stacks that are told.
+const TOP: usize = 10;
+
+pub(super) struct Probes {
+    rung: Rung,
+    /// By how much the memory of the case grows, bytes a second.
+    growth: f64,
+    investigation: Investigation,
+    said: Option<Testimony>,
+    leads: Vec<Lead>,
+    not_seen: Vec<String>,
+    paid: Paid,
+    over: Option<End>,
+}
+
+impl Probes {
+    /// Places the probes of `rung`; rings `bell` when a step is due.
+    ///
+    /// # Errors
+    /// They cannot be placed: a sentence.
+    pub(super) fn begin(
+        rung: Rung,
+        target: &Target,
+        case: &Case,
+        wanted: &Wanted,
+        bell: Arc<Bell>,
+    ) -> Result<Self, String> {
+        let plan = Plan {
+            target: target.clone(),
+            rung: LookRung::Targeted,
+            duration: None,
+            filters: filters(rung, wanted),
+            origin: Origin::Escalation { of: case.stage },
+        };
+        let investigation = Investigation::open_ringing(&plan, &wanted.scope, bell);
+        let investigation = investigation.map_err(|error| error.to_string())?;
+        let (said, leads, not_seen) = (None, Vec::new(), Vec::new());
+        let (growth, paid) = (case.velocity, Paid::default());
+        Ok(Self { rung, growth, investigation, said, leads, not_seen, paid, over: None })
+    }
+}
+
+/// What the rung sees, as stacks are captured and named here.
+fn filters(rung: Rung, wanted: &Wanted) -> Filters {
+    let seen = if rung == Rung::FullProbes { Filters::full_probes() } else { Filters::gate_probes() };
+    Filters {
+        min_allocation_size: seen.min_allocation_size,
+        large_allocation_size: seen.large_allocation_size,
+        sampling_rate: seen.sampling_rate,
+        max_tracked_allocations: seen.max_tracked_allocations,
+        // nobody asked for records of single allocations
+        emit_allocations: false,
+        overhead_budget: wanted.budget,
+        ..wanted.filters.clone()
+    }
+}
+
+impl Look for Probes {
+    fn rung(&self) -> Rung {
+        self.rung
+    }
+
+    fn source(&self) -> &'static str {
+        "survival"
+    }
+
+    fn step(&mut self, now: Duration, _: &[u32]) {
+        if self.over.is_none() {
+            self.over = self.investigation.step(now).ended;
+        }
+    }
+
+    fn see(&mut self, now: Duration) {
+        self.said = self.investigation.testimony(now, self.growth);
+        self.leads =
+            self.investigation.leads(TOP).iter().filter(|stack| stack.survives()).map(lead).collect();
+        let report = self.investigation.report(now, 0);
+        let target = report.lasted.mul_f64(report.cost.target_cpu_share.clamp(0.0, 1.0));
+        self.paid = Paid { target, kernel_bytes: report.cost.kernel_bytes };
+        self.not_seen = report.not_seen;
+    }
+
+    fn says(&self, pid: Option<u32>) -> Vec<Testimony> {
+        self.said.iter().copied().filter(|_| pid.is_none()).collect()
+    }
+
+    fn leads(&self, pid: Option<u32>) -> Vec<Lead> {
+        ranked(self.leads.iter().filter(|lead| pid.is_none_or(|pid| lead.pid == pid)).cloned())
+    }
+
+    fn not_seen(&self) -> &[String] {
+        &self.not_seen
+    }
+
+    fn paid(&self) -> Paid {
+        self.paid
+    }
+
+    fn growth(&self) -> &[GrowthStack] {
+        &[]
+    }
+
+    fn until_due(&self) -> Option<Duration> {
+        self.investigation.until_due()
+    }
+
+    fn over(&self) -> Option<&End> {
+        self.over.as_ref()
+    }
+}
+
+/// What a stack keeps goes by how fast it keeps it: what it holds from the beginning of the look is no measure of that.
+fn lead(stack: &StackEvidence) -> Lead {
+    let kept = stack.survival.map_or(0.0, |seen| seen.velocity * seen.watched.as_secs_f64());
+    Lead {
+        pid: stack.pid,
+        trace: stack.trace.clone(),
+        share: 0.0,
+        bytes: kept.clamp(0.0, u64::MAX as f64) as u64,
+        count: Some(stack.live_count),
+        pattern: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hunt::settings::HuntSettings;
+
+    /// Guarantees: the rungs see what they are named for, within the budget of a target that nobody named, with the stacks as the
+    /// configuration wants them and no record of single allocations.
+    #[test]
+    fn what_is_seen() {
+        let mut settings = HuntSettings::default();
+        settings.filters.max_frames = 9;
+        settings.filters.emit_allocations = true;
+        let wanted = Wanted::of(&settings);
+        let gates = filters(Rung::GateProbes, &wanted);
+        let full = filters(Rung::FullProbes, &wanted);
+        for filters in [&gates, &full] {
+            assert_eq!((filters.max_frames, filters.emit_allocations), (9, false));
+            assert_eq!((filters.overhead_budget, filters.sampling_rate), (Some(0.001), 1));
+        }
+        assert!(gates.min_allocation_size > 0);
+        assert_eq!(full.min_allocation_size, 0);
+    }
+}
