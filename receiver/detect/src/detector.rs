@@ -9,6 +9,7 @@ use crate::followed::{Followed, Subject};
 use crate::rules::Rules;
 use crate::sample::{About, ContainerKey, ContainerSample, OomVictim, Pass, ProcessKey, Room, Sample, Sweep};
 use crate::track::{Measure, Surroundings, Track};
+use crate::work::Work;
 
 /// An open suspicion or verdict.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -126,7 +127,12 @@ impl Detector {
             upper_bound: false,
             kind,
         };
-        let measure = Measure { memory: sample.memory, slack: sample.slack, image: sample.image };
+        let measure = Measure {
+            memory: sample.memory,
+            slack: sample.slack,
+            image: sample.image,
+            work: Work::new(sample.cpu_ns, sample.threads),
+        };
         let container = sample.container.and_then(|key| self.containers.track(&key));
         let grown_around = |back| container.filter(|track| track.is_exact())?.grown_over(back);
         let around = Surroundings {
@@ -135,6 +141,7 @@ impl Detector {
             horizon: container
                 .is_none_or(|track| track.stage() == Stage::Calm)
                 .then_some(self.rules.oom_horizon),
+            alone: self.rules.trend_alone,
             grown_around: &grown_around,
         };
         let subject = Subject {
@@ -171,6 +178,7 @@ impl Detector {
         let around = Surroundings {
             room: [sample.room, host].into_iter().flatten().min_by_key(|room| room.left),
             horizon: Some(self.rules.oom_horizon),
+            alone: self.rules.trend_alone,
             grown_around: &|_| None,
         };
         let members = sweep.samples.iter().filter(|process| process.container == Some(sample.key));
@@ -182,7 +190,7 @@ impl Detector {
             } else {
                 born().map_or(sweep.at, Duration::from_nanos)
             },
-            measure: Measure { memory: sample.memory, slack: sample.slack, image: 0 },
+            measure: Measure { memory: sample.memory, slack: sample.slack, image: 0, work: Work::default() },
             container: None,
             exact: !sample.upper_bound,
             watchable: sample.watchable && !sample.upper_bound,

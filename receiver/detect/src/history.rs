@@ -1,10 +1,13 @@
-//! A process's memory over time, in constant space: the lowest value of each slot, at six resolutions.
+//! A process's memory over time, in constant space: the lowest value of each slot, at six resolutions, and how much it had
+//! worked by then.
 //!
 //! The finest level has slots of 2 s, each further one slots four times as long, 64 slots a level: the last two
-//! minutes in detail and the last 36 hours in outline, in 2.4 KB. Each value keeps its moment inside the slot: sweeps
+//! minutes in detail and the last 36 hours in outline, in 5.4 KB. Each value keeps its moment inside the slot: sweeps
 //! come at odd times, and a speed is only as exact as its times.
 
 use std::time::Duration;
+
+use crate::work::Work;
 
 const SLOTS: u64 = 64;
 const LEVELS: usize = 6;
@@ -13,8 +16,8 @@ const FACTOR: u64 = 4;
 const EMPTY: u32 = u32::MAX;
 
 /// Lengths of stretches that are looked at on each level, in slots. They divide evenly into 6 or 8 segments.
-const STRETCHES_IN_SIX: [u64; 3] = [12, 24, 48];
-const STRETCHES_IN_EIGHT: [u64; 3] = [16, 32, 64];
+const STRETCHES_IN_SIX: [u64; 4] = [12, 24, 36, 48];
+const STRETCHES_IN_EIGHT: [u64; 4] = [16, 24, 32, 64];
 
 /// The lowest value of a segment and when it was seen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,6 +26,8 @@ pub(crate) struct Point {
     pub(crate) at_s: f64,
     /// Bytes.
     pub(crate) bytes: f64,
+    /// What it had worked by then.
+    pub(crate) work: Work,
 }
 
 /// A stretch of history on one level.
@@ -60,6 +65,8 @@ struct Level {
     floors: [u32; SLOTS as usize],
     /// When the floor was seen, in 65,536ths of the slot.
     moments: [u16; SLOTS as usize],
+    /// What had been worked by then.
+    work: [Work; SLOTS as usize],
     /// Number of the newest slot, counted from the clock's zero.
     newest: u64,
 }
@@ -82,6 +89,7 @@ impl History {
         let level = |index| Level {
             floors: [EMPTY; SLOTS as usize],
             moments: [0; SLOTS as usize],
+            work: [Work::default(); SLOTS as usize],
             newest: at.as_secs() / width(index),
         };
         Self { levels: std::array::from_fn(level) }
@@ -89,7 +97,7 @@ impl History {
 
     /// Takes a sample and returns the first level on which a new slot has begun: that level and those below it
     /// have something new to say.
-    pub(crate) fn record(&mut self, at: Duration, bytes: u64) -> usize {
+    pub(crate) fn record(&mut self, at: Duration, bytes: u64, work: Work) -> usize {
         let kib = u32::try_from(bytes / 1024).unwrap_or(EMPTY - 1).min(EMPTY - 1);
         let mut advanced = 0;
         for (index, level) in self.levels.iter_mut().enumerate() {
@@ -106,6 +114,7 @@ impl History {
             if kib < level.floors[newest] {
                 let inside = at.saturating_sub(Duration::from_secs(level.newest * width(index)));
                 level.floors[newest] = kib;
+                level.work[newest] = work;
                 level.moments[newest] = (inside.as_secs_f64() / width(index) as f64 * 65_536.0) as u16;
             }
         }
@@ -146,6 +155,7 @@ impl History {
                     .map(|(kib, slot)| Point {
                         at_s: level.moment(slot) * width(stretch.level) as f64,
                         bytes: (u64::from(kib) * 1024).max(ceiling) as f64,
+                        work: level.work[(slot % SLOTS) as usize],
                     })
             })
             .collect();
@@ -179,7 +189,7 @@ mod tests {
     fn filled(seconds: u64, value: impl Fn(u64) -> u64) -> History {
         let mut history = History::new(Duration::ZERO);
         for second in 0..seconds {
-            history.record(Duration::from_secs(second), value(second));
+            history.record(Duration::from_secs(second), value(second), Work::default());
         }
         history
     }
@@ -210,7 +220,7 @@ mod tests {
         let short = filled(60, |s| s * 1024);
         assert!(short.floors(Stretch { level: 1, slots: 16 }, 8, 0).is_none());
         let mut hole = filled(40, |s| s * 1024);
-        hole.record(Duration::from_secs(130), 1024);
+        hole.record(Duration::from_secs(130), 1024, Work::default());
         assert!(hole.floors(Stretch { level: 1, slots: 16 }, 8, 0).is_none());
     }
 
@@ -218,9 +228,9 @@ mod tests {
     #[test]
     fn long_gaps_and_extremes() {
         let mut history = filled(128, |s| s * 1024);
-        history.record(Duration::from_secs(10_000_000), u64::MAX);
+        history.record(Duration::from_secs(10_000_000), u64::MAX, Work::default());
         assert!(history.floors(Stretch { level: 0, slots: 12 }, 6, 0).is_none());
-        history.record(Duration::from_secs(u64::MAX / 2), 0);
+        history.record(Duration::from_secs(u64::MAX / 2), 0, Work::default());
         assert_eq!(history.floor_before(Duration::ZERO), Some(0));
     }
 
@@ -234,7 +244,7 @@ mod tests {
         assert!((288..=300).contains(&at(300)), "{}", at(300));
         let mut sparse = History::new(Duration::ZERO);
         for second in (0..600).step_by(30) {
-            sparse.record(Duration::from_secs(second), second * 1024);
+            sparse.record(Duration::from_secs(second), second * 1024, Work::default());
         }
         let value = sparse.floor_before(Duration::from_secs(60)).expect("covered") / 1024;
         assert!((480..=510).contains(&value), "{value}");

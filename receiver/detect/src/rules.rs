@@ -20,6 +20,9 @@ pub struct Rules {
     pub max_watched_containers: usize,
     /// A limit that will be reached sooner than this is a risk to tell of.
     pub oom_horizon: Duration,
+    /// No verdict that the trend gives alone rests on less: a cache that fills does the same for minutes. What a rung of the
+    /// ladder sees being kept need not wait for it. At least [`Rules::CONVICT_WINDOW`] counts.
+    pub trend_alone: Duration,
 }
 
 impl Rules {
@@ -40,6 +43,7 @@ impl Default for Rules {
             max_containers: 8192,
             max_watched_containers: 64,
             oom_horizon: Duration::from_secs(3600),
+            trend_alone: Duration::from_secs(768),
         }
     }
 }
@@ -79,7 +83,7 @@ pub(crate) const SUSPECT_QUICK: Criteria = Criteria {
     min_hold: 0.6,
     min_newest: 0.5,
     min_pace: -1.0,
-    min_grown: 256 * KIB,
+    min_grown: 768 * KIB,
 };
 
 /// Suspicion on a longer stretch: collected heaps grow in steps and give a little back. A heap under churn creeps by some
@@ -92,6 +96,18 @@ pub(crate) const SUSPECT: Criteria = Criteria {
     min_hold: 0.45,
     min_newest: 0.1,
     min_pace: -1.0,
+    min_grown: 768 * KIB,
+};
+
+/// Suspicion of a staircase: events are rare, but nothing is ever given back.
+pub(crate) const SUSPECT_STAIRS: Criteria = Criteria {
+    segments: 6,
+    min_rises: 3,
+    max_share: 0.5,
+    max_given_back: 0.02,
+    min_hold: 0.3,
+    min_newest: 0.0,
+    min_pace: -1.0,
     min_grown: MIB,
 };
 
@@ -101,7 +117,7 @@ pub(crate) const CONVICT: Criteria = Criteria {
     min_rises: 6,
     max_share: 0.35,
     max_given_back: 0.1,
-    min_hold: 0.7,
+    min_hold: 0.8,
     min_newest: 0.3,
     min_pace: -0.7,
     min_grown: MIB,
@@ -116,7 +132,7 @@ pub(crate) const CONVICT_SETTLED: Criteria = Criteria {
     min_rises: 6,
     max_share: 0.35,
     max_given_back: 0.15,
-    min_hold: 0.5,
+    min_hold: 0.8,
     min_newest: 0.1,
     min_pace: -0.7,
     min_grown: MIB,
@@ -138,14 +154,16 @@ pub(crate) const CONVICT_FLOOR: Criteria = Criteria {
 pub(crate) const MIN_CERTAINTY: f64 = 0.4;
 /// Speed over a verdict's stretch against the speed over the stretch of the same length before it: the tail of a
 /// long warm-up looks steady by itself.
-pub(crate) const MIN_HOLD_BEFORE: f64 = 0.5;
+pub(crate) const MIN_HOLD_BEFORE: f64 = 0.8;
 
 /// From here on [`SUSPECT`] applies.
 pub(crate) const PATIENT: Duration = Duration::from_secs(90);
 /// From here on [`CONVICT_SETTLED`] applies.
 pub(crate) const SETTLED: Duration = Duration::from_secs(600);
+/// From here on [`SUSPECT_STAIRS`] applies as well.
+pub(crate) const STAIRS: Duration = Duration::from_secs(192);
 /// No suspicion rests on less.
-pub(crate) const SUSPECT_WINDOW: Duration = Duration::from_secs(24);
+pub(crate) const SUSPECT_WINDOW: Duration = Duration::from_secs(48);
 /// No program is suspected sooner after its start: what it loads, and the first tooth of a short sawtooth, is over
 /// by then, and a minute after a leak began there is still time to speak.
 pub(crate) const SUSPECT_AGE: Duration = Duration::from_secs(48);
@@ -191,8 +209,9 @@ pub(crate) const MAX_STOPPED: Duration = Duration::from_secs(3600);
 /// A suspicion or verdict is dropped when less than this share of the growth is still held.
 pub(crate) const HELD_SHARE: f64 = 0.2;
 
-/// A suspicion is told as a risk only when the limit will be reached before a verdict could be given.
-pub(crate) const URGENT: Duration = Duration::from_secs(180);
+/// A suspicion is told as a risk only when the limit will be reached before a verdict could be given, so long after what
+/// that must rest on.
+pub(crate) const URGENT: Duration = Duration::from_secs(60);
 /// A risk is told again each time the time left has come down to this share of what was told.
 pub(crate) const TOLD_AGAIN: f64 = 0.5;
 /// Less time than this is not worth another record.
@@ -219,3 +238,12 @@ pub(crate) const CONVICT_SEEN_WINDOW: Duration = Duration::from_secs(64);
 pub(crate) const SPARE_STOPPED_SHARE: f64 = 0.5;
 /// Growth that goes on for this long is a leak although nothing is seen to be kept: fragmentation, or a rung that errs.
 pub(crate) const SPARED_FOR: Duration = Duration::from_secs(3600);
+
+/// CPU time a second that has risen by this share is a load that rises.
+pub(crate) const LOAD_RISES: f64 = 0.1;
+/// It explains growth of the memory by up to so many times the share it rose by.
+pub(crate) const LOAD_EXPLAINS: f64 = 2.0;
+/// So many more threads are a pool that grows.
+pub(crate) const THREADS_ADDED: f64 = 2.0;
+/// A pool of threads has found its size by then: who still adds threads leaks them.
+pub(crate) const POOL_GROWS: Duration = Duration::from_secs(1500);

@@ -64,6 +64,10 @@ pub struct Sample {
     pub image: u64,
     /// The container it runs in.
     pub container: Option<ContainerKey>,
+    /// CPU time of all its threads, nanoseconds.
+    pub cpu_ns: Option<u64>,
+    /// Threads; 0 where unknown.
+    pub threads: u32,
 }
 
 /// One container in one pass.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::history::Point;
 use crate::rules::{FALL_SHARE, MIN_FALL, TEETH_REMEMBERED};
+use crate::work::Work;
 
 /// Finished teeth that are remembered one by one.
 const TROUGHS: usize = 6;
@@ -14,6 +15,7 @@ const TROUGHS: usize = 6;
 pub(crate) struct Teeth {
     trough: u64,
     trough_at: Duration,
+    trough_work: Work,
     peak: u64,
     peak_at: Duration,
     /// The highest peak of a finished tooth.
@@ -31,6 +33,7 @@ impl Teeth {
         Self {
             trough: bytes,
             trough_at: at,
+            trough_work: Work::default(),
             peak: bytes,
             peak_at: at,
             ceiling: 0,
@@ -41,12 +44,12 @@ impl Teeth {
         }
     }
 
-    pub(crate) fn observe(&mut self, at: Duration, bytes: u64) {
+    pub(crate) fn observe(&mut self, at: Duration, bytes: u64, work: Work) {
         if bytes > self.peak {
             (self.peak, self.peak_at) = (bytes, at);
         }
         if bytes < self.trough {
-            (self.trough, self.trough_at) = (bytes, at);
+            (self.trough, self.trough_at, self.trough_work) = (bytes, at, work);
         }
         let fall = self.peak - bytes;
         if fall < MIN_FALL || (fall as f64) < FALL_SHARE * (self.peak - self.trough) as f64 {
@@ -61,14 +64,18 @@ impl Teeth {
         // a fall that goes on over several sweeps is one fall: only a climb makes a tooth
         if self.peak_at > self.trough_at {
             let height = (self.peak - self.trough) as f64;
-            let point = Point { at_s: self.trough_at.as_secs_f64(), bytes: self.trough as f64 };
+            let point = Point {
+                at_s: self.trough_at.as_secs_f64(),
+                bytes: self.trough as f64,
+                work: self.trough_work,
+            };
             self.record =
                 self.troughs[0].map_or(self.record, |(forgotten, _)| self.record.max(forgotten.bytes));
             self.troughs.rotate_left(1);
             self.troughs[TROUGHS - 1] = Some((point, height));
         }
         (self.peak, self.peak_at) = (bytes, at);
-        (self.trough, self.trough_at) = (bytes, at);
+        (self.trough, self.trough_at, self.trough_work) = (bytes, at, work);
     }
 
     /// The height that was reached and given back before, while it may be reached again.
@@ -88,7 +95,7 @@ impl Teeth {
     /// half a tooth, from above all earlier troughs: what a collected heap does when what survives collection
     /// grows. Noise rises by chance as well, but not above what it has been before.
     pub(crate) fn rising_floor(&self) -> Option<[Point; TROUGHS - 1]> {
-        let mut points = [Point { at_s: 0.0, bytes: 0.0 }; TROUGHS - 1];
+        let mut points = [Point { at_s: 0.0, bytes: 0.0, work: Work::default() }; TROUGHS - 1];
         let mut heights = [0.0; TROUGHS - 1];
         // the first tooth's trough is where the process began, not where it fell back to
         for (index, tooth) in self.troughs[1..].iter().enumerate() {
@@ -123,7 +130,7 @@ mod tests {
     fn run(seconds: u64, value: impl Fn(u64) -> u64) -> Teeth {
         let mut teeth = Teeth::new(Duration::ZERO, value(0));
         for second in 1..seconds {
-            teeth.observe(Duration::from_secs(second), value(second));
+            teeth.observe(Duration::from_secs(second), value(second), Work::default());
         }
         teeth
     }

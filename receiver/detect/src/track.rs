@@ -6,17 +6,17 @@ use crate::bearing::Bearing;
 use crate::case::{Case, Evidence};
 use crate::evidence::Testimony;
 use crate::finding::{Cleared, Exhaustion, FindingKind, Risk, Stage, Trend};
-use crate::history::{History, Point, Stretch};
+use crate::grounds::Grounds;
+use crate::history::{History, Point};
 use crate::outlook::{exhaustion, is_news};
 use crate::rules::{
-    self, CONVICT, CONVICT_FLOOR, CONVICT_SEEN, CONVICT_SEEN_WINDOW, CONVICT_SETTLED, CONVICT_WINDOW,
-    Criteria, GROWN_AROUND, HELD_SHARE, LEAK_STOPPED, MAX_DOUBT, MAX_STOPPED, MIN_CERTAINTY, MIN_FALL,
-    MIN_HOLD_BEFORE, NOTICED, PATIENT, SETTLED, SHARED_SHARE, SPARE_STOPPED_SHARE, STOPPED_SHARE, SUSPECT,
-    SUSPECT_AGE, SUSPECT_QUICK, SUSPECT_STOPPED, SUSPECT_WINDOW, URGENT,
+    self, CONVICT, CONVICT_WINDOW, GROWN_AROUND, HELD_SHARE, LEAK_STOPPED, MAX_DOUBT, MAX_STOPPED, MIN_FALL,
+    NOTICED, PATIENT, SHARED_SHARE, SPARE_STOPPED_SHARE, STOPPED_SHARE, SUSPECT_AGE, SUSPECT_STOPPED, URGENT,
 };
 use crate::sample::{Memory, Room};
 use crate::teeth::Teeth;
-use crate::trend::{Shape, slowing, trend};
+use crate::trend::trend;
+use crate::work::Work;
 
 /// What a pass saw of one process or container.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,7 @@ pub(crate) struct Measure {
     pub(crate) slack: u64,
     /// Identifies the program; 0 where there is none, or it is unknown.
     pub(crate) image: u64,
+    pub(crate) work: Work,
 }
 
 /// What bears on the judgement from outside.
@@ -34,6 +35,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) room: Option<Room>,
     /// A limit that is nearer than this is told; `None`: somebody else tells it.
     pub(crate) horizon: Option<Duration>,
+    /// See [`crate::Rules::trend_alone`].
+    pub(crate) alone: Duration,
     /// By how many bytes the container around has grown over the time up to now; `None` where that is unknown.
     pub(crate) grown_around: &'a dyn Fn(Duration) -> Option<u64>,
 }
@@ -45,6 +48,7 @@ pub(crate) struct Track {
     /// When the program began, on the clock of the sweeps.
     born: Duration,
     memory: Memory,
+    work: Work,
     /// Not only an upper bound.
     exact: bool,
     room: Option<Room>,
@@ -68,6 +72,7 @@ impl Track {
             image: measure.image,
             born,
             memory: measure.memory,
+            work: measure.work,
             exact,
             room: None,
             seen: at,
@@ -150,16 +155,16 @@ impl Track {
         }
         self.slack = self.slack.max(measure.slack);
         self.image = measure.image;
-        self.memory = measure.memory;
+        (self.memory, self.work) = (measure.memory, measure.work);
         self.room = around.room;
         self.seen = at;
         self.baseline = self.baseline.min(charged.saturating_add(measure.slack));
-        self.teeth.observe(at, charged);
+        self.teeth.observe(at, charged, measure.work);
         if self.history.is_none() && charged < self.teeth.trough().saturating_add(NOTICED) {
             return Vec::new();
         }
         let history = self.history.get_or_insert_with(|| Box::new(History::new(at)));
-        let advanced = history.record(at, charged);
+        let advanced = history.record(at, charged, measure.work);
         self.judge(at, advanced, charged, around)
     }
 
@@ -174,7 +179,7 @@ impl Track {
     pub(crate) fn follow(&mut self, at: Duration) {
         if self.history.is_none() {
             let mut history = Box::new(History::new(at));
-            history.record(at, self.memory.charged());
+            history.record(at, self.memory.charged(), self.work);
             self.history = Some(history);
         }
     }
@@ -240,11 +245,14 @@ impl Track {
             findings.extend(self.close(reason));
             return findings;
         }
+        let Some(grounds) = self.grounds(at, advanced) else { return findings };
         let own = |evidence: &Evidence| self.is_own(evidence, around);
-        let conviction = self.conviction(at, advanced).filter(own);
+        let bearing = self.case.as_deref().map_or(Bearing::Open, |case| case.bearing(at));
+        let conviction = grounds.conviction(bearing, around.alone, self.doubt).filter(own);
         if self.case.is_none() {
-            let suspicion =
-                self.suspicion(at, advanced).filter(own).or_else(|| self.rising_floor().filter(own));
+            let old = at.saturating_sub(self.born) >= SUSPECT_AGE;
+            let suspicion = grounds.suspicion(self.doubt).filter(|evidence| old && own(evidence));
+            let suspicion = suspicion.or_else(|| grounds.rising_floor(CONVICT_WINDOW).filter(own));
             let Some(evidence) = suspicion else {
                 return findings;
             };
@@ -287,7 +295,7 @@ impl Track {
     fn risk(&mut self, at: Duration, around: &Surroundings<'_>) -> Option<FindingKind> {
         let (horizon, room) = (around.horizon?, around.room?);
         let case = self.case.as_deref()?;
-        let horizon = if case.stage == Stage::Leaking { horizon } else { horizon.min(URGENT) };
+        let horizon = if case.stage == Stage::Leaking { horizon } else { horizon.min(around.alone + URGENT) };
         let rough = exhaustion(room, &case.trend);
         // the exact slope is worked out for those that may be near
         if rough.earliest_s > 2.0 * horizon.as_secs_f64() {
@@ -349,77 +357,10 @@ impl Track {
         (recent < share * case.trend.velocity * patience.as_secs_f64()).then_some(Cleared::Stopped)
     }
 
-    fn suspicion(&self, at: Duration, advanced: usize) -> Option<Evidence> {
-        if at.saturating_sub(self.born) < SUSPECT_AGE {
-            return None;
-        }
-        let shortest = SUSPECT_WINDOW * (1 << self.doubt);
-        let criteria = |length| if length < PATIENT { &SUSPECT_QUICK } else { &SUSPECT };
-        self.evidence(at, advanced, shortest, criteria, |_, _| true)
-    }
-
-    fn conviction(&self, at: Duration, advanced: usize) -> Option<Evidence> {
-        let bearing = self.case.as_deref().map_or(Bearing::Open, |case| case.bearing(at));
-        let (shortest, young) = match bearing {
-            Bearing::Spare => return None,
-            Bearing::Kept => (CONVICT_SEEN_WINDOW, &CONVICT_SEEN),
-            Bearing::Open => (CONVICT_WINDOW * (1 << self.doubt.min(2)), &CONVICT),
-        };
-        let criteria = |length| if length < SETTLED { young } else { &CONVICT_SETTLED };
-        let certain = |stretch, trend: &Trend| {
-            trend.interval.0 >= MIN_CERTAINTY * trend.velocity && !self.is_tail(stretch)
-        };
-        self.evidence(at, advanced, shortest, criteria, certain).or_else(|| self.rising_floor())
-    }
-
-    /// Whether the process grew much faster just before this stretch.
-    fn is_tail(&self, stretch: Stretch) -> bool {
-        let (Some(history), Some(longer)) = (&self.history, stretch.doubled()) else { return false };
-        let points = history.covered(longer, 2 * CONVICT.segments, 0);
-        slowing(&points, CONVICT.segments, MIN_HOLD_BEFORE)
-    }
-
-    fn rising_floor(&self) -> Option<Evidence> {
-        let points = self.teeth.rising_floor()?;
-        let (first, last) = (points.first()?, points.last()?);
-        let length = Duration::from_secs_f64((last.at_s - first.at_s).max(0.0));
-        let shape = Shape::of(&points)?;
-        (length >= CONVICT_WINDOW && shape.meets(&CONVICT_FLOOR, self.slack)).then(|| Evidence {
-            trend: trend(&points, length),
-            shape,
-            onset: *first,
-        })
-    }
-
-    /// Looks for sustained growth on the levels that have something new; when there is some, the longest stretch
-    /// of any level that shows it speaks.
-    fn evidence(
-        &self,
-        at: Duration,
-        advanced: usize,
-        shortest: Duration,
-        criteria: impl Fn(Duration) -> &'static Criteria,
-        accept: impl Fn(Stretch, &Trend) -> bool,
-    ) -> Option<Evidence> {
+    /// What the history gives to judge by.
+    fn grounds(&self, at: Duration, advanced: usize) -> Option<Grounds<'_>> {
         let history = self.history.as_deref()?;
-        let segments = criteria(shortest).segments;
-        let test = |stretch: Stretch| {
-            let length = stretch.length();
-            if length < shortest {
-                return None;
-            }
-            let ceiling = self.teeth.ceiling_for(at, length / u32::try_from(segments).ok()?);
-            let points = history.floors(stretch, segments, ceiling)?;
-            let shape = Shape::of(&points)?;
-            if !shape.meets(criteria(length), self.slack) {
-                return None;
-            }
-            let trend = trend(&points, length);
-            let onset = *points.first()?;
-            accept(stretch, &trend).then_some(Evidence { trend, shape, onset })
-        };
-        History::stretches(segments, advanced).find_map(test)?;
-        History::stretches(segments, History::levels()).rev().find_map(test)
+        Some(Grounds { history, teeth: &self.teeth, slack: self.slack, at, advanced })
     }
 
     /// When the process was last seen.

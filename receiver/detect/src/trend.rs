@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::finding::Trend;
 use crate::history::Point;
 use crate::rules::{Criteria, STEADY};
+use crate::work::cpu_s;
 
 /// What the segments of a stretch have in common.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,7 +18,8 @@ pub(crate) struct Shape {
     pub(crate) share: f64,
     /// The sum of the steps that went down over `grown`.
     pub(crate) given_back: f64,
-    /// Speed of the later half over speed of the earlier half; the middle step belongs to neither.
+    /// Speed of the later half over speed of the earlier half, by time or by work, whichever held up better; the middle step
+    /// belongs to neither.
     pub(crate) hold: f64,
     /// Speed of the last step over the mean speed.
     pub(crate) newest: f64,
@@ -39,14 +41,18 @@ impl Shape {
         let speed =
             |from: &Point, to: &Point| (to.bytes - from.bytes) / (to.at_s - from.at_s).max(f64::EPSILON);
         let (half, end) = (steps.len() / 2, points.len() - 1);
-        let early = speed(first, &points[half]);
-        let late = speed(&points[end - half], last);
+        let hold = |early: f64, late: f64| if early > 0.0 { (late / early).min(10.0) } else { 10.0 };
+        let by_time = hold(speed(first, &points[half]), speed(&points[end - half], last));
+        let per_work = |from: &Point, to: &Point| Some((to.bytes - from.bytes) / cpu_s(from, to)?.max(1e-3));
+        let by_work = per_work(first, &points[half])
+            .zip(per_work(&points[end - half], last))
+            .map_or(0.0, |(early, late)| hold(early, late));
         Some(Self {
             grown,
             rises: steps.iter().filter(|step| **step > mean * 0.1).count(),
             share: steps.iter().copied().fold(0.0, f64::max) / grown,
             given_back: steps.iter().filter(|step| **step < 0.0).map(|step| -step).sum::<f64>() / grown,
-            hold: if early > 0.0 { (late / early).min(10.0) } else { 10.0 },
+            hold: by_time.max(by_work),
             newest: speed(&points[end - 1], last) / speed(first, last),
             pace: kendall(&points.windows(2).map(|pair| speed(&pair[0], &pair[1])).collect::<Vec<_>>()),
         })
@@ -65,7 +71,7 @@ impl Shape {
 }
 
 /// The share of pairs that rise less the share of pairs that fall.
-fn kendall(values: &[f64]) -> f64 {
+pub(crate) fn kendall(values: &[f64]) -> f64 {
     let pairs = values.iter().enumerate().flat_map(|(i, a)| values[i + 1..].iter().map(move |b| (*a, *b)));
     let (mut sum, mut count) = (0.0, 0.0);
     for (earlier, later) in pairs {
@@ -79,16 +85,26 @@ fn kendall(values: &[f64]) -> f64 {
     if count > 0.0 { sum / count } else { 0.0 }
 }
 
-/// Whether growth from `newer` points on is much slower than before. Medians are compared: one large step long ago,
-/// such as what a program loads at its start, is no speed. Too little seen before is no answer.
+/// Whether growth from `newer` points on is much slower than before, by time and by work alike: at night a leak slows down
+/// as well. Medians are compared: one large step long ago, such as what a program loads at its start, is no speed. Too
+/// little seen before is no answer.
 pub(crate) fn slowing(points: &[Point], newer: usize, min_hold: f64) -> bool {
-    let median = |part: &[Point]| {
-        let mut steps: Vec<f64> = part.windows(2).map(|pair| pair[1].bytes - pair[0].bytes).collect();
-        steps.sort_by(f64::total_cmp);
-        steps.get(steps.len() / 2).copied().unwrap_or(0.0)
-    };
     let (older, newer) = points.split_at(points.len().saturating_sub(newer));
-    older.len() >= 4 && median(newer) < min_hold * median(older)
+    let slower = |units: &dyn Fn(&Point, &Point) -> Option<f64>| {
+        let median = |part: &[Point]| {
+            let speed = |pair: &[Point]| match pair {
+                [from, to] => units(from, to).map(|units| (to.bytes - from.bytes) / units),
+                _ => None,
+            };
+            let mut speeds = part.windows(2).map(speed).collect::<Option<Vec<f64>>>()?;
+            speeds.sort_by(f64::total_cmp);
+            speeds.get(speeds.len() / 2).copied()
+        };
+        Some(median(newer)? < min_hold * median(older)?)
+    };
+    let by_time = slower(&|from, to| Some((to.at_s - from.at_s).max(f64::EPSILON)));
+    let by_work = slower(&|from, to| Some(cpu_s(from, to)?.max(1e-3)));
+    older.len() >= 4 && by_time == Some(true) && by_work != Some(false)
 }
 
 /// The slope through the points after Theil and Sen: the median of all pairwise slopes, which a few odd points
@@ -122,12 +138,13 @@ pub(crate) fn trend(points: &[Point], window: Duration) -> Trend {
 mod tests {
     use super::*;
     use crate::rules::CONVICT;
+    use crate::work::Work;
 
     fn points(values: &[f64]) -> Vec<Point> {
         values
             .iter()
             .enumerate()
-            .map(|(i, v)| Point { at_s: i as f64 * 16.0, bytes: v * 1048576.0 })
+            .map(|(i, v)| Point { at_s: i as f64 * 16.0, bytes: v * 1048576.0, work: Work::default() })
             .collect()
     }
 
@@ -176,7 +193,9 @@ mod tests {
     /// Guarantees: too few or equal points give zeros, not NaN and not a panic.
     #[test]
     fn degenerate() {
-        for points in [vec![], points(&[1.0]), vec![Point { at_s: 1.0, bytes: 5.0 }; 4]] {
+        for points in
+            [vec![], points(&[1.0]), vec![Point { at_s: 1.0, bytes: 5.0, work: Work::default() }; 4]]
+        {
             let trend = trend(&points, Duration::ZERO);
             assert_eq!((trend.velocity, trend.grown), (0.0, 0));
         }

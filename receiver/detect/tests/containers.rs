@@ -29,6 +29,11 @@ struct World<'a> {
 }
 
 /// Sweeps a container as a live host would, each 30 s and whenever the detector asks for it.
+/// Verdicts that rest on the shortest stretch there may be: what the trend must show by itself, it must show there as well.
+fn soon() -> Rules {
+    Rules { trend_alone: Rules::CONVICT_WINDOW, ..Rules::default() }
+}
+
 fn run_with(detector: &mut Detector, world: &World<'_>, seconds: f64) -> Vec<Finding> {
     let (mut findings, mut at, mut next_full) = (Vec::new(), 10.0, 10.0);
     while at < seconds {
@@ -76,7 +81,7 @@ fn run_with(detector: &mut Detector, world: &World<'_>, seconds: f64) -> Vec<Fin
 }
 
 fn run(view: &dyn Fn(f64) -> View, limit: Option<f64>, seconds: f64) -> Vec<Finding> {
-    run_with(&mut Detector::new(Rules::default()), &World { view, limit, upper_bound: false }, seconds)
+    run_with(&mut Detector::new(soon()), &World { view, limit, upper_bound: false }, seconds)
 }
 
 fn is_case(finding: &Finding) -> bool {
@@ -165,7 +170,7 @@ fn shared_memory_that_is_new() {
 fn upper_bounds_say_so() {
     let view = |at: f64| View { processes: vec![(process(100, 0.0), at * MIB, 0.0)], counted: at * MIB };
     let world = World { view: &view, limit: None, upper_bound: true };
-    let findings = run_with(&mut Detector::new(Rules::default()), &world, 700.0);
+    let findings = run_with(&mut Detector::new(soon()), &world, 700.0);
     let of_container: Vec<_> = findings.iter().filter(|f| matches!(f.about, About::Container(_))).collect();
     assert!(of_container.iter().any(|f| matches!(f.kind, FindingKind::Detected(_))));
     assert!(of_container.iter().all(|f| f.upper_bound));
@@ -211,7 +216,7 @@ fn the_limit_is_reached_when_it_was_said() {
 fn the_horizon_decides() {
     let view = |at: f64| View { processes: vec![(process(100, 0.0), at * MIB, 0.0)], counted: at * MIB };
     let seconds_at_limit = |horizon: u64| {
-        let rules = Rules { oom_horizon: Duration::from_secs(horizon), ..Rules::default() };
+        let rules = Rules { oom_horizon: Duration::from_secs(horizon), ..soon() };
         let world = World { view: &view, limit: Some(2000.0 * MIB), upper_bound: false };
         risks(&run_with(&mut Detector::new(rules), &world, 600.0)).first().map(|(at, ..)| *at)
     };
@@ -225,7 +230,7 @@ fn the_horizon_decides() {
 fn a_kill_tells_what_the_trend_had_been() {
     let held = |at: f64| 5.0 * MIB + at * MIB;
     let view = move |at: f64| View { processes: vec![(process(100, 0.0), held(at), 0.0)], counted: held(at) };
-    let mut detector = Detector::new(Rules::default());
+    let mut detector = Detector::new(soon());
     let world = World { view: &view, limit: Some(220.0 * MIB), upper_bound: false };
     let before = run_with(&mut detector, &world, 210.0);
     assert!(!risks(&before).is_empty());
@@ -258,7 +263,7 @@ fn a_kill_tells_what_the_trend_had_been() {
 #[test]
 fn a_container_that_ends() {
     let view = |at: f64| View { processes: vec![(process(100, 0.0), at * MIB, 0.0)], counted: at * MIB };
-    let mut detector = Detector::new(Rules::default());
+    let mut detector = Detector::new(soon());
     let world = World { view: &view, limit: None, upper_bound: false };
     run_with(&mut detector, &world, 240.0);
     assert!(detector.follows(&About::Container(CONTAINER)));
@@ -273,7 +278,7 @@ fn a_container_that_ends() {
 #[test]
 fn growth_that_the_kernel_told_of() {
     const LAG: u64 = 96 << 20;
-    let mut detector = Detector::new(Rules::default());
+    let mut detector = Detector::new(soon());
     let sample = |bytes: f64, slack| Sample {
         key: process(100, 0.0),
         memory: Memory { anon: bytes as u64, ..Memory::default() },

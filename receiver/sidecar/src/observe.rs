@@ -211,13 +211,15 @@ pub fn key(reading: &ProcessReading) -> ProcessKey {
 /// A reading as the detector takes it, but for its container.
 #[must_use]
 pub fn sample(reading: &ProcessReading) -> Sample {
-    let ProcessReading { anon, swap, shmem, file, .. } = *reading;
+    let ProcessReading { anon, swap, shmem, file, cpu_ns, threads, .. } = *reading;
     Sample {
         key: key(reading),
         memory: Memory { anon, swap, shmem, file },
         slack: reading.slack,
         image: reading.image,
         container: None,
+        cpu_ns,
+        threads,
     }
 }
 

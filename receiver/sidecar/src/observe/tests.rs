@@ -12,6 +12,8 @@ fn reading_to_sample() {
         file: 4,
         slack: 5,
         image: 6,
+        cpu_ns: Some(9),
+        threads: 10,
         ..ProcessReading::default()
     };
     let expected = Sample {
@@ -20,6 +22,8 @@ fn reading_to_sample() {
         memory: Memory { anon: 1, swap: 2, shmem: 3, file: 4 },
         slack: 5,
         image: 6,
+        cpu_ns: Some(9),
+        threads: 10,
     };
     assert_eq!(sample(&reading), expected);
     assert_eq!(key(&reading), expected.key);

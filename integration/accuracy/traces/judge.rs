@@ -1,0 +1,85 @@
+//! A trace through the detector, as a sweep every half minute would see it and whoever it watches each second.
+
+use std::time::Duration;
+
+use mlh_detect::{
+    Detector, FindingKind, HostMemory, Memory, Pass, ProcessKey, Rules, Sample, Stage, Sweep,
+};
+
+use super::sketch::{Second, Trace};
+
+/// Between two sweeps of all, seconds.
+pub const SWEEP_EVERY: usize = 30;
+/// The host had been up for so long when the trace began: longer than the oldest program.
+pub const UPTIME_S: u64 = 100_000;
+/// The host's memory: too much for any of these to fill.
+pub const HOST: HostMemory = HostMemory { total: 1 << 40, available: 1 << 39, swap_free: 0 };
+
+/// What was said of a program.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Outcome {
+    /// Seconds from the trace's beginning.
+    pub suspected: Option<usize>,
+    /// All suspicions' and verdicts' openings, seconds.
+    pub suspicions: Vec<usize>,
+    /// See `suspicions`.
+    pub verdicts: Vec<usize>,
+    /// How sure each verdict was.
+    pub confidence: Vec<f64>,
+    /// How it stood when the trace ended.
+    pub accused_at_end: bool,
+    /// See `accused_at_end`.
+    pub suspected_at_end: bool,
+}
+
+impl Outcome {
+    /// When the first verdict fell.
+    pub fn accused(&self) -> Option<usize> {
+        self.verdicts.first().copied()
+    }
+}
+
+/// The key of the program of every trace.
+pub fn key(trace: &Trace) -> ProcessKey {
+    ProcessKey { pid: 7, start_ns: (UPTIME_S - u64::from(trace.age)) * 1_000_000_000 }
+}
+
+fn sample(key: ProcessKey, second: &Second) -> Sample {
+    let Second { anon, swap, shmem, file, cpu_ns, threads } = *second;
+    Sample {
+        key,
+        memory: Memory { anon, swap, shmem, file },
+        image: 1,
+        cpu_ns: Some(cpu_ns),
+        threads,
+        ..Sample::default()
+    }
+}
+
+/// Judges a trace.
+pub fn judge(trace: &Trace) -> Outcome {
+    let mut detector = Detector::new(Rules::default());
+    let (key, mut outcome) = (key(trace), Outcome::default());
+    for (t, second) in trace.seconds.iter().enumerate() {
+        let pass = if t % SWEEP_EVERY == 0 { Pass::Full } else { Pass::Watched };
+        if pass == Pass::Watched && detector.watched().is_empty() {
+            continue;
+        }
+        let samples = [sample(key, second)];
+        let at = Duration::from_secs(UPTIME_S + t as u64);
+        for finding in detector.sweep(&Sweep { host: Some(HOST), samples: &samples, ..Sweep::empty(at, pass) }) {
+            match finding.kind {
+                FindingKind::Suspected(_) => outcome.suspicions.push(t),
+                FindingKind::Detected(verdict) => {
+                    outcome.verdicts.push(t);
+                    outcome.confidence.push(verdict.confidence);
+                }
+                _ => {}
+            }
+        }
+    }
+    outcome.suspected = outcome.suspicions.first().copied();
+    outcome.accused_at_end = detector.ongoing().any(|case| case.stage == Stage::Leaking);
+    outcome.suspected_at_end = detector.ongoing().any(|case| case.stage == Stage::Suspected);
+    outcome
+}

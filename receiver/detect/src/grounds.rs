@@ -1,0 +1,119 @@
+//! What a history gives to judge by: growth that is worth a suspicion, and growth that a verdict can rest on.
+
+use std::time::Duration;
+
+use crate::bearing::Bearing;
+use crate::case::Evidence;
+use crate::finding::Trend;
+use crate::history::{History, Stretch};
+use crate::rules::{
+    CONVICT, CONVICT_FLOOR, CONVICT_SEEN, CONVICT_SEEN_WINDOW, CONVICT_SETTLED, CONVICT_WINDOW, Criteria,
+    MIN_CERTAINTY, MIN_HOLD_BEFORE, PATIENT, POOL_GROWS, SETTLED, STAIRS, SUSPECT, SUSPECT_QUICK,
+    SUSPECT_STAIRS, SUSPECT_WINDOW,
+};
+use crate::teeth::Teeth;
+use crate::trend::{Shape, slowing, trend};
+use crate::work::{adds_threads, follows_load};
+
+/// See the module.
+pub(crate) struct Grounds<'a> {
+    pub(crate) history: &'a History,
+    pub(crate) teeth: &'a Teeth,
+    /// How far each value may be from the truth, bytes.
+    pub(crate) slack: u64,
+    /// Now.
+    pub(crate) at: Duration,
+    /// The levels that have something new.
+    pub(crate) advanced: usize,
+}
+
+impl Grounds<'_> {
+    /// Growth that is worth a suspicion, after so many that came to nothing.
+    pub(crate) fn suspicion(&self, doubt: u8) -> Option<Evidence> {
+        let shortest = SUSPECT_WINDOW * (1 << doubt);
+        let criteria = |length| if length < PATIENT { &SUSPECT_QUICK } else { &SUSPECT };
+        self.evidence(shortest, criteria, |_, _| true).or_else(|| {
+            let shortest = STAIRS * (1 << doubt);
+            self.evidence(shortest, |_| &SUSPECT_STAIRS, |_, _| true)
+        })
+    }
+
+    /// Growth that a verdict can rest on: on a minute of it where the rungs see that memory is kept, on `alone` where only the
+    /// trend speaks, on none where nothing is kept.
+    pub(crate) fn conviction(&self, bearing: Bearing, alone: Duration, doubt: u8) -> Option<Evidence> {
+        let alone = alone.max(CONVICT_WINDOW);
+        let (shortest, young) = match bearing {
+            Bearing::Spare => return None,
+            Bearing::Kept => (CONVICT_SEEN_WINDOW, &CONVICT_SEEN),
+            Bearing::Open => (alone * (1 << doubt.min(1)), &CONVICT),
+        };
+        let seen = bearing == Bearing::Kept;
+        // troughs alone are less easily mistaken
+        let floor = if seen { CONVICT_WINDOW } else { (alone * 2 / 3).max(CONVICT_WINDOW) };
+        let criteria = |length| if length < SETTLED { young } else { &CONVICT_SETTLED };
+        let certain = |stretch, trend: &Trend| {
+            trend.interval.0 >= MIN_CERTAINTY * trend.velocity && !self.is_tail(stretch)
+        };
+        let evidence = self.evidence(shortest, criteria, certain).or_else(|| self.rising_floor(floor))?;
+        (seen || !self.may_be_load(&evidence)).then_some(evidence)
+    }
+
+    /// Whether the process grew much faster before this stretch, at any scale.
+    fn is_tail(&self, stretch: Stretch) -> bool {
+        std::iter::successors(stretch.doubled(), |longer| longer.doubled()).any(|longer| {
+            let points = self.history.covered(longer, 2 * CONVICT.segments, 0);
+            slowing(&points, CONVICT.segments, MIN_HOLD_BEFORE)
+        })
+    }
+
+    /// Whether a load that rises, or threads that are being added, may be what the memory follows.
+    fn may_be_load(&self, evidence: &Evidence) -> bool {
+        let grows_for = Duration::from_secs_f64((self.at.as_secs_f64() - evidence.onset.at_s).max(0.0));
+        let pool_grows = grows_for < POOL_GROWS;
+        History::stretches(CONVICT.segments, History::levels())
+            .filter(|stretch| stretch.length() >= CONVICT_WINDOW && stretch.length() <= 2 * grows_for)
+            .filter_map(|stretch| self.history.floors(stretch, CONVICT.segments, 0))
+            .any(|points| follows_load(&points) || (pool_grows && adds_threads(&points)))
+    }
+
+    /// A sawtooth whose troughs have risen for so long.
+    pub(crate) fn rising_floor(&self, shortest: Duration) -> Option<Evidence> {
+        let points = self.teeth.rising_floor()?;
+        let (first, last) = (points.first()?, points.last()?);
+        let length = Duration::from_secs_f64((last.at_s - first.at_s).max(0.0));
+        let shape = Shape::of(&points)?;
+        (length >= shortest && shape.meets(&CONVICT_FLOOR, self.slack)).then(|| Evidence {
+            trend: trend(&points, length),
+            shape,
+            onset: *first,
+        })
+    }
+
+    /// Looks for sustained growth on the levels that have something new; when there is some, the longest stretch
+    /// of any level that shows it speaks.
+    fn evidence(
+        &self,
+        shortest: Duration,
+        criteria: impl Fn(Duration) -> &'static Criteria,
+        accept: impl Fn(Stretch, &Trend) -> bool,
+    ) -> Option<Evidence> {
+        let segments = criteria(shortest).segments;
+        let test = |stretch: Stretch| {
+            let length = stretch.length();
+            if length < shortest {
+                return None;
+            }
+            let ceiling = self.teeth.ceiling_for(self.at, length / u32::try_from(segments).ok()?);
+            let points = self.history.floors(stretch, segments, ceiling)?;
+            let shape = Shape::of(&points)?;
+            if !shape.meets(criteria(length), self.slack) {
+                return None;
+            }
+            let trend = trend(&points, length);
+            let onset = *points.first()?;
+            accept(stretch, &trend).then_some(Evidence { trend, shape, onset })
+        };
+        History::stretches(segments, self.advanced).find_map(test)?;
+        History::stretches(segments, History::levels()).rev().find_map(test)
+    }
+}
