@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use mlh_detect::{
-    Detector, FindingKind, HostMemory, Memory, Pass, ProcessKey, Rules, Sample, Stage, Sweep,
-};
+use mlh_detect::{Detector, FindingKind, HostMemory, Memory, Pass, ProcessKey, Rules, Sample, Stage, Sweep};
 
 use super::sketch::{Second, Trace};
 
 /// Between two sweeps of all, seconds.
 pub const SWEEP_EVERY: usize = 30;
+const AN_HOUR: usize = 3600;
 /// The host had been up for so long when the trace began: longer than the oldest program.
 pub const UPTIME_S: u64 = 100_000;
 /// The host's memory: too much for any of these to fill.
@@ -26,10 +25,10 @@ pub struct Outcome {
     pub verdicts: Vec<usize>,
     /// How sure each verdict was.
     pub confidence: Vec<f64>,
-    /// How it stood when the trace ended.
+    /// Whether a verdict stood when the trace ended.
     pub accused_at_end: bool,
-    /// See `accused_at_end`.
-    pub suspected_at_end: bool,
+    /// Whether a suspicion or verdict stood after the first hour.
+    pub open_after_an_hour: bool,
 }
 
 impl Outcome {
@@ -61,13 +60,18 @@ pub fn judge(trace: &Trace) -> Outcome {
     let mut detector = Detector::new(Rules::default());
     let (key, mut outcome) = (key(trace), Outcome::default());
     for (t, second) in trace.seconds.iter().enumerate() {
+        if t == AN_HOUR {
+            outcome.open_after_an_hour = detector.ongoing().next().is_some();
+        }
         let pass = if t % SWEEP_EVERY == 0 { Pass::Full } else { Pass::Watched };
         if pass == Pass::Watched && detector.watched().is_empty() {
             continue;
         }
         let samples = [sample(key, second)];
         let at = Duration::from_secs(UPTIME_S + t as u64);
-        for finding in detector.sweep(&Sweep { host: Some(HOST), samples: &samples, ..Sweep::empty(at, pass) }) {
+        for finding in
+            detector.sweep(&Sweep { host: Some(HOST), samples: &samples, ..Sweep::empty(at, pass) })
+        {
             match finding.kind {
                 FindingKind::Suspected(_) => outcome.suspicions.push(t),
                 FindingKind::Detected(verdict) => {
@@ -80,6 +84,5 @@ pub fn judge(trace: &Trace) -> Outcome {
     }
     outcome.suspected = outcome.suspicions.first().copied();
     outcome.accused_at_end = detector.ongoing().any(|case| case.stage == Stage::Leaking);
-    outcome.suspected_at_end = detector.ongoing().any(|case| case.stage == Stage::Suspected);
     outcome
 }

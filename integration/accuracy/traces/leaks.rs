@@ -84,12 +84,12 @@ fn day_and_night(sketch: &mut Sketch<'_>) {
 }
 
 fn bursts(sketch: &mut Sketch<'_>) {
-    let (speed, every) = (speed(sketch.rng, 1.0, 30.0), uniform(sketch.rng, 10.0, 90.0));
+    let (speed, every) = (speed(sketch.rng, 1.0, 30.0), uniform(sketch.rng, 10.0, 60.0));
     sketch.leak(|t| if t % every < 3.0 { speed * every / 3.0 } else { 0.0 });
 }
 
 fn steps(sketch: &mut Sketch<'_>) {
-    let (speed, every) = (speed(sketch.rng, 0.5, 10.0), uniform(sketch.rng, 20.0, 240.0));
+    let (speed, every) = (speed(sketch.rng, 0.5, 10.0), uniform(sketch.rng, 10.0, 90.0));
     let mut next = uniform(sketch.rng, 1.0, every) as usize;
     let mut at = vec![false; sketch.len()];
     while next < at.len() {
@@ -127,7 +127,7 @@ fn accelerating(sketch: &mut Sketch<'_>) {
 }
 
 fn huge_pages(sketch: &mut Sketch<'_>) {
-    let speed = speed(sketch.rng, 1.0, 40.0);
+    let speed = speed(sketch.rng, 2.0, 40.0);
     sketch.huge = true;
     with_load(sketch, speed);
 }

@@ -17,6 +17,7 @@ mod grounds;
 mod teeth;
 mod history;
 mod work;
+mod pattern;
 mod trend;
 mod outlook;
 mod rules;
@@ -35,6 +36,7 @@ pub mod outside;
 pub use detector::{Detector, Ongoing, WatchedContainer};
 pub use evidence::{Rung, Says, Spare, Testimonies, Testimony};
 pub use finding::{Cleared, Exhaustion, Finding, FindingKind, Kill, Risk, Stage, Trend, Verdict};
+pub use pattern::Pattern;
 pub use rules::Rules;
 pub use sample::{
     About, ContainerKey, ContainerSample, HostMemory, Limit, LimitKind, Memory, OomVictim, Pass, ProcessKey,

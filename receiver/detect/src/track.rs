@@ -9,6 +9,7 @@ use crate::finding::{Cleared, Exhaustion, FindingKind, Risk, Stage, Trend};
 use crate::grounds::Grounds;
 use crate::history::{History, Point};
 use crate::outlook::{exhaustion, is_news};
+use crate::pattern::Pattern;
 use crate::rules::{
     self, CONVICT, CONVICT_WINDOW, GROWN_AROUND, HELD_SHARE, LEAK_STOPPED, MAX_DOUBT, MAX_STOPPED, MIN_FALL,
     NOTICED, PATIENT, SHARED_SHARE, SPARE_STOPPED_SHARE, STOPPED_SHARE, SUSPECT_AGE, SUSPECT_STOPPED, URGENT,
@@ -266,10 +267,19 @@ impl Track {
             if evidence.onset.at_s < case.onset.at_s {
                 case.onset = evidence.onset;
             }
-            if case.stage == Stage::Suspected {
+            if case.stage == Stage::Suspected
+                && let Some(history) = self.history.as_deref()
+            {
                 case.stage = Stage::Leaking;
                 case.since = at;
-                findings.push(FindingKind::Detected(case.verdict(at, &evidence, charged, around.room)));
+                let pattern = Pattern::of(history, at, case.onset);
+                findings.push(FindingKind::Detected(case.verdict(
+                    at,
+                    &evidence,
+                    pattern,
+                    charged,
+                    around.room,
+                )));
             }
         }
         findings.extend(self.risk(at, around));
