@@ -16,8 +16,8 @@ const SIZE: usize = 320;
 /// It is being looked at by the collector meanwhile.
 const SCAN: u32 = 0x1000;
 
-/// States of those that do not run: not begun yet, ended, and ended though it was a thread of C code.
-const NONE: [u32; 3] = [0, 6, 10];
+/// States of those that are none: not begun yet, ended, and kept for threads of C code.
+const NONE: [u32; 3] = [0, 6, 11];
 
 /// No stack is larger, bytes.
 const MAX_STACK: u64 = 1 << 32;

@@ -1,6 +1,7 @@
 //! The heap profile: what was sampled by stack, and what of it has not been freed as of the last collection but one.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::class;
 use crate::outside::Class;
@@ -55,6 +56,14 @@ pub(super) fn by_stack(blocks: &mut Blocks, head: u64, rate: u64, not_seen: &mut
     live.into_iter()
         .map(|(stack, (bytes, objects))| class(name(&stack), bytes as u64, objects.round() as u64, stack))
         .collect()
+}
+
+/// Whether a variable leads to a bucket, whose stack is one of this code.
+pub(super) fn is_bucket(blocks: &mut Blocks, variable: u64, code: &Range<u64>) -> Option<()> {
+    let at = blocks.word(variable).filter(|at| *at != 0 && at.is_multiple_of(8))?;
+    let bucket = Bucket::read(blocks, at)?;
+    let runs = !bucket.stack.is_empty() && bucket.stack.iter().all(|address| code.contains(address));
+    (runs && bucket.size > 0).then_some(())
 }
 
 /// So many objects stand for one that was sampled: the larger an object, the likelier it is.
