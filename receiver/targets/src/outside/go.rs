@@ -225,6 +225,11 @@ impl Figures {
     }
 }
 
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    let _ = Build::parse(bytes);
+}
+
 /// Of a kind that the runtime itself does not name.
 fn class(name: String, bytes: u64, count: u64, stack: Vec<u64>) -> Class {
     Class { name, bytes, count, stack }

@@ -71,7 +71,6 @@ const V1_20: Layout = Layout {
     spans: 65_824,
     span: V1_22.span,
     goroutine: Goroutine { status: 144, started_at: 296 },
-    ..V1_21
 };
 
 impl Layout {
