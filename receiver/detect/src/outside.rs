@@ -145,12 +145,12 @@ impl Series {
         let held = self.slope(|noted| noted.held);
         let Some(in_use) = in_use else { return Says::Unclear("what is in use was not told") };
         let grows = charged.filter(|charged| charged.interval.0 > 0.0);
-        let of_growth = |velocity: f64| grows.map_or(1.0, |charged| velocity / charged.velocity);
-        if self.spare != Spare::Copies && in_use.interval.0 > 0.0 && of_growth(in_use.velocity) >= EXPLAINS {
+        let share = grows.map_or(1.0, |charged| self.due_to(in_use, held) / charged.velocity);
+        if self.spare != Spare::Copies && in_use.interval.0 > 0.0 && share >= EXPLAINS {
             return Says::Kept {
                 velocity: in_use.velocity,
                 interval: in_use.interval,
-                share: of_growth(in_use.velocity).clamp(0.0, 1.0),
+                share: share.clamp(0.0, 1.0),
             };
         }
         let Some(grows) = grows else { return Says::Unclear("its memory does not grow meanwhile") };
@@ -164,6 +164,17 @@ impl Series {
             Some(held) if held.velocity >= MAKES_UP * grows.velocity => Says::Spare(self.spare),
             _ => Says::Unclear("what grows lies outside of what this source sees"),
         }
+    }
+
+    /// How fast memory grows because of what is in use. A collected heap keeps room for garbage in proportion to what lives: that
+    /// grows as well, and for no other reason.
+    fn due_to(&self, in_use: Slope, held: Option<Slope>) -> f64 {
+        let with_room = || {
+            let newest = self.noted.last().filter(|_| self.spare == Spare::Garbage)?;
+            let proportion = newest.held? as f64 / newest.in_use.filter(|in_use| *in_use > 0)? as f64;
+            Some((in_use.velocity * proportion).min(held?.velocity))
+        };
+        with_room().unwrap_or(0.0).max(in_use.velocity)
     }
 
     /// The kinds that grow, those that grow fastest first.

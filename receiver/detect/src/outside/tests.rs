@@ -76,6 +76,18 @@ fn garbage_is_not_kept() {
     assert!(matches!(says(&series, 60), Some(Says::Unclear(why)) if why.contains("collections")));
 }
 
+/// Guarantees: room for garbage that a collected heap takes as what lives grows is due to what lives, an allocator's is not.
+#[test]
+fn room_for_garbage() {
+    for (spare, expected) in [(Spare::Garbage, 1.0), (Spare::Retained, 0.5)] {
+        let mut series = Series::new("go_heap", spare);
+        watch(&mut series, 20, |s| (20.0 + s * 0.1, 40.0 + s * 0.2, 60.0 + s * 0.2), Some(1));
+        let Some(Says::Kept { velocity, share, .. }) = says(&series, 20) else { panic!("{series:?}") };
+        assert!((velocity / (0.1 * MIB) - 1.0).abs() < 0.01, "{velocity}");
+        assert!((share - expected).abs() < 0.01, "{share}");
+    }
+}
+
 /// Guarantees: one step is no growth, a process that does not grow leaves nothing to explain, and a source that tells
 /// nothing in use explains nothing.
 #[test]
