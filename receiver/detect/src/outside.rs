@@ -57,7 +57,7 @@ pub struct Growing {
     pub name: String,
     /// How fast, by the median of all pairwise slopes.
     pub bytes_per_second: f64,
-    /// Of the growth of the memory charged in the same time: 0..=1.
+    /// Of the growth of the memory charged in the same time, with the room for garbage that it makes necessary: 0..=1.
     pub share: f64,
 }
 
@@ -181,13 +181,18 @@ impl Series {
     #[must_use]
     pub fn growing(&self) -> Vec<Growing> {
         let charged = self.slope(|noted| Some(noted.charged)).map_or(0.0, |charged| charged.velocity);
-        let share = |velocity: f64| if charged > 0.0 { (velocity / charged).min(1.0) } else { 1.0 };
+        // room for garbage is due to each in proportion
+        let in_use = self.slope(|noted| noted.in_use).filter(|in_use| in_use.velocity > 0.0);
+        let due = in_use
+            .map_or(1.0, |in_use| self.due_to(in_use, self.slope(|noted| noted.held)) / in_use.velocity);
+        let share = |velocity: f64| if charged > 0.0 { (due * velocity / charged).min(1.0) } else { 1.0 };
         let mut growing: Vec<Growing> = self
             .classes
             .each()
             .filter(|(_, points)| points.len() >= MIN_READINGS)
             .map(|(name, points)| (name, slope(points)))
-            .filter(|(_, slope)| slope.interval.0 > 0.0)
+            // what is known by few samples grows by steps: that it never falls must do
+            .filter(|(_, slope)| slope.velocity > 0.0 && slope.interval.0 >= 0.0)
             .map(|(name, slope)| Growing {
                 name: name.to_owned(),
                 bytes_per_second: slope.velocity,

@@ -29,11 +29,7 @@ pub(super) fn by_statement(
     layout: &Layout,
     not_seen: &mut Vec<String>,
 ) -> Vec<Class> {
-    let mut slice = [0; 2];
-    if blocks.words(list, &mut slice).is_none() {
-        return Vec::new();
-    }
-    let [items, count] = slice;
+    let Some([items, count]) = blocks.words(list) else { return Vec::new() };
     if count > MAX_GOROUTINES {
         not_seen.push(format!("goroutines beyond the first {MAX_GOROUTINES} that there have been at once"));
     }

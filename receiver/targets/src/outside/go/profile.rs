@@ -83,19 +83,16 @@ struct Bucket {
 impl Bucket {
     /// `None`: it is not there, or none.
     fn read(blocks: &mut Blocks, at: u64) -> Option<Self> {
-        let mut head = [0; HEAD];
-        blocks.words(at, &mut head)?;
-        let [_, next, kind, _, size, frames] = head;
+        let [_, next, kind, _, size, frames] = blocks.words::<HEAD>(at)?;
         if kind != MEMORY || frames > MOST_FRAMES || size > MAX_SIZE {
             return None;
         }
         let stack_at = at.checked_add(HEAD as u64 * 8)?;
         let mut stack = vec![0; (frames as usize).min(MAX_FRAMES)];
-        blocks.words(stack_at, &mut stack)?;
-        let mut counts = [0; 2];
-        blocks.words(stack_at.checked_add(frames * 8)?, &mut counts)?;
+        blocks.fill_words(stack_at, &mut stack)?;
+        let [allocated, freed] = blocks.words(stack_at.checked_add(frames * 8)?)?;
         // it is written meanwhile: a free may be there before the allocation is
-        Some(Self { next, size, objects: counts[0].saturating_sub(counts[1]), stack })
+        Some(Self { next, size, objects: allocated.saturating_sub(freed), stack })
     }
 }
 

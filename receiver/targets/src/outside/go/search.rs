@@ -35,9 +35,7 @@ fn each(range: &Range<u64>) -> impl Iterator<Item = u64> + use<> {
 
 /// A slice: where its items are, and how many. `None`: it cannot be one.
 fn slice(blocks: &mut Blocks, at: u64) -> Option<(u64, u64)> {
-    let mut slice = [0; 3];
-    blocks.words(at, &mut slice)?;
-    let [items, count, room] = slice;
+    let [items, count, room] = blocks.words(at)?;
     (items != 0 && items.is_multiple_of(8) && count > 0 && count <= room && room < MANY)
         .then_some((items, count))
 }
@@ -48,9 +46,7 @@ fn is_heap(blocks: &mut Blocks, at: u64, layout: &Layout) -> bool {
         let (items, count) = slice(blocks, at.checked_add(layout.spans)?)?;
         for index in 0..count.min(SOME) {
             let span = blocks.word(items.checked_add(index * 8)?)?;
-            let mut bounds = [0; 2];
-            blocks.words(span.checked_add(layout.span.start)?, &mut bounds)?;
-            let [start, pages] = bounds;
+            let [start, pages] = blocks.words(span.checked_add(layout.span.start)?)?;
             let whole = start != 0 && start.is_multiple_of(PAGE) && pages > 0 && pages < MANY;
             whole.then_some(())?;
         }
@@ -71,11 +67,10 @@ fn are_goroutines(blocks: &mut Blocks, at: u64, layout: &Layout) -> bool {
         let (items, count) = slice(blocks, at)?;
         for index in 0..count.min(SOME) {
             let goroutine = blocks.word(items.checked_add(index * 8)?)?;
-            let mut stack = [0; 2];
-            blocks.words(goroutine, &mut stack)?;
+            let [low, high] = blocks.words(goroutine)?;
             let number = blocks.word(goroutine.checked_add(layout.goroutine.number())?)?;
             let first = index > 0 || number == 1;
-            (first && number > 0 && stack[0] <= stack[1]).then_some(())?;
+            (first && number > 0 && low <= high).then_some(())?;
         }
         Some(())
     };
