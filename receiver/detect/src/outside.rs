@@ -57,7 +57,7 @@ pub struct Growing {
     pub name: String,
     /// How fast, by the median of all pairwise slopes.
     pub bytes_per_second: f64,
-    /// Of the growth of the memory charged in the same time: 0..=1.
+    /// Of the growth of the memory charged in the same time, with the room for garbage that it makes necessary: 0..=1.
     pub share: f64,
 }
 
@@ -145,12 +145,12 @@ impl Series {
         let held = self.slope(|noted| noted.held);
         let Some(in_use) = in_use else { return Says::Unclear("what is in use was not told") };
         let grows = charged.filter(|charged| charged.interval.0 > 0.0);
-        let of_growth = |velocity: f64| grows.map_or(1.0, |charged| velocity / charged.velocity);
-        if self.spare != Spare::Copies && in_use.interval.0 > 0.0 && of_growth(in_use.velocity) >= EXPLAINS {
+        let share = grows.map_or(1.0, |charged| self.due_to(in_use, held) / charged.velocity);
+        if self.spare != Spare::Copies && in_use.interval.0 > 0.0 && share >= EXPLAINS {
             return Says::Kept {
                 velocity: in_use.velocity,
                 interval: in_use.interval,
-                share: of_growth(in_use.velocity).clamp(0.0, 1.0),
+                share: share.clamp(0.0, 1.0),
             };
         }
         let Some(grows) = grows else { return Says::Unclear("its memory does not grow meanwhile") };
@@ -166,17 +166,33 @@ impl Series {
         }
     }
 
+    /// How fast memory grows because of what is in use. A collected heap keeps room for garbage in proportion to what lives: that
+    /// grows as well, and for no other reason.
+    fn due_to(&self, in_use: Slope, held: Option<Slope>) -> f64 {
+        let with_room = || {
+            let newest = self.noted.last().filter(|_| self.spare == Spare::Garbage)?;
+            let proportion = newest.held? as f64 / newest.in_use.filter(|in_use| *in_use > 0)? as f64;
+            Some((in_use.velocity * proportion).min(held?.velocity))
+        };
+        with_room().unwrap_or(0.0).max(in_use.velocity)
+    }
+
     /// The kinds that grow, those that grow fastest first.
     #[must_use]
     pub fn growing(&self) -> Vec<Growing> {
         let charged = self.slope(|noted| Some(noted.charged)).map_or(0.0, |charged| charged.velocity);
-        let share = |velocity: f64| if charged > 0.0 { (velocity / charged).min(1.0) } else { 1.0 };
+        // room for garbage is due to each in proportion
+        let in_use = self.slope(|noted| noted.in_use).filter(|in_use| in_use.velocity > 0.0);
+        let due = in_use
+            .map_or(1.0, |in_use| self.due_to(in_use, self.slope(|noted| noted.held)) / in_use.velocity);
+        let share = |velocity: f64| if charged > 0.0 { (due * velocity / charged).min(1.0) } else { 1.0 };
         let mut growing: Vec<Growing> = self
             .classes
             .each()
             .filter(|(_, points)| points.len() >= MIN_READINGS)
             .map(|(name, points)| (name, slope(points)))
-            .filter(|(_, slope)| slope.interval.0 > 0.0)
+            // what is known by few samples grows by steps: that it never falls must do
+            .filter(|(_, slope)| slope.velocity > 0.0 && slope.interval.0 >= 0.0)
             .map(|(name, slope)| Growing {
                 name: name.to_owned(),
                 bytes_per_second: slope.velocity,

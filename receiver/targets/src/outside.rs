@@ -116,6 +116,14 @@ pub fn readers(pid: u32, modules: &Modules) -> Vec<Box<dyn Reader>> {
     readers
 }
 
+/// Everything here that reads bytes, on these: for fuzzing alone.
+#[cfg(fuzzing)]
+pub fn fuzz(bytes: &[u8]) {
+    jvm::fuzz(bytes);
+    go::fuzz(bytes);
+    pages::fuzz(bytes);
+}
+
 /// Reads one source of one process.
 pub trait Reader: Send {
     /// Which.

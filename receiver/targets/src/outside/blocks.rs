@@ -10,18 +10,23 @@ const BLOCK: u64 = 4096;
 /// Of so many blocks the content is kept: 4 MiB.
 const MAX_KEPT: usize = 1024;
 
+/// Where no block begins.
+const NONE: u64 = 1;
+
 /// As of the moment when each block is first looked at. For one reading.
 #[derive(Debug)]
 pub(super) struct Blocks {
     memory: Memory,
     kept: HashMap<u64, Option<Vec<u8>>>,
+    /// The one that was looked at last: as a rule it is the next one too.
+    current: (u64, Vec<u8>),
     left: usize,
 }
 
 impl Blocks {
     /// Reads `most` blocks at most.
     pub(super) fn new(memory: Memory, most: usize) -> Self {
-        Self { memory, kept: HashMap::new(), left: most }
+        Self { memory, kept: HashMap::new(), current: (NONE, Vec::new()), left: most }
     }
 
     /// It has read as much as it may: what is missing may be there.
@@ -40,8 +45,15 @@ impl Blocks {
         self.read(address).map(u64::from_le_bytes)
     }
 
+    /// Words from here on.
+    pub(super) fn words<const N: usize>(&mut self, address: u64) -> Option<[u64; N]> {
+        let mut words = [0; N];
+        self.fill_words(address, &mut words)?;
+        Some(words)
+    }
+
     /// Words from here on: as many as `to` holds.
-    pub(super) fn words(&mut self, address: u64, to: &mut [u64]) -> Option<()> {
+    pub(super) fn fill_words(&mut self, address: u64, to: &mut [u64]) -> Option<()> {
         for (index, word) in (0..).zip(to) {
             *word = self.word(address.checked_add(index * 8)?)?;
         }
@@ -65,16 +77,33 @@ impl Blocks {
     }
 
     fn block(&mut self, start: u64) -> Option<&[u8]> {
-        if !self.kept.contains_key(&start) {
-            self.left = self.left.checked_sub(1)?;
-            if self.kept.len() >= MAX_KEPT {
-                self.kept.clear();
+        if self.current.0 != start {
+            let block = match self.kept.remove(&start) {
+                Some(block) => block,
+                None => self.fetch(start)?,
+            };
+            // what is not there is remembered as well
+            let Some(block) = block else {
+                self.kept.insert(start, None);
+                return None;
+            };
+            let (before, bytes) = std::mem::replace(&mut self.current, (start, block));
+            if before != NONE {
+                self.kept.insert(before, Some(bytes));
             }
-            let mut bytes = vec![0; BLOCK as usize];
-            let read = self.memory.read(start, &mut bytes);
-            self.kept.insert(start, read.then_some(bytes));
         }
-        self.kept.get(&start)?.as_deref()
+        Some(&self.current.1)
+    }
+
+    /// `None`: it has read as much as it may.
+    fn fetch(&mut self, start: u64) -> Option<Option<Vec<u8>>> {
+        self.left = self.left.checked_sub(1)?;
+        if self.kept.len() >= MAX_KEPT {
+            self.kept.clear();
+        }
+        let mut bytes = vec![0; BLOCK as usize];
+        let read = self.memory.read(start, &mut bytes);
+        Some(read.then_some(bytes))
     }
 }
 
@@ -90,8 +119,9 @@ mod tests {
         let at = own.as_ptr() as u64;
         let mut blocks = Blocks::new(Memory::of(std::process::id()), 20);
         let mut words = vec![0; own.len()];
-        assert_eq!(blocks.words(at, &mut words), Some(()));
+        assert_eq!(blocks.fill_words(at, &mut words), Some(()));
         assert_eq!(words, own);
+        assert_eq!(blocks.words(at + 511 * 8), Some([511, 512, 513]));
         assert_eq!(blocks.read::<4>(at + 4094 * 8 + 4), Some([0; 4]));
         assert_eq!(blocks.word(1), None);
         assert_eq!(blocks.word(u64::MAX - 3), None);
