@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -80,6 +81,10 @@ pub(crate) fn own_cpu_time() -> Duration {
     Duration::ZERO
 }
 
+pub(crate) fn thread_cpu_time() -> Duration {
+    Duration::ZERO
+}
+
 pub(crate) fn executable_path(_pid: u32) -> Option<PathBuf> {
     None
 }
@@ -106,6 +111,10 @@ impl Pagemap {
     }
 
     pub(crate) fn states(&self, _addresses: &[u64]) -> Result<Vec<PageState>, PagemapError> {
+        match *self {}
+    }
+
+    pub(crate) fn resident(&self, _from: u64, _to: u64) -> Result<Vec<Range<u64>>, PagemapError> {
         match *self {}
     }
 

@@ -25,7 +25,9 @@ use crate::cgroup::{CgroupPaths, Layout, Tree};
 pub(crate) use groups::{
     by_container as group_by_container, by_id as group_by_id, by_path as group_by_path, pids as group_pids,
 };
-pub(crate) use host::{effective_capabilities, host_identity, memory, namespaces, now_boot, own_cpu_time};
+pub(crate) use host::{
+    effective_capabilities, host_identity, memory, namespaces, now_boot, own_cpu_time, thread_cpu_time,
+};
 pub(crate) use pagemap::{Pagemap, huge_page_size};
 pub(crate) use sweep::ProcSweep;
 

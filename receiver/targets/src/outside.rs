@@ -4,6 +4,8 @@
 //! Each reader looks at one source and may be asked again and again; what several readings say together is judged in
 //! `mlh-detect`. What is read is the target's memory or files, hostile like all else: bounded and checked.
 
+pub mod census;
+
 use std::time::Duration;
 
 /// What is read.
