@@ -63,6 +63,7 @@ fn main() -> anyhow::Result<()> {
     let done = run(&world, &plan)?;
     let out = said("OUT")
         .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("accuracy"), PathBuf::from);
+    std::fs::create_dir_all(&out)?;
     report::keep_faults(&out.join("faults"), world.folder(), &done)?;
     let page = report::markdown(&done.outcomes, &without);
     std::fs::write(out.join("report.md"), &page)?;

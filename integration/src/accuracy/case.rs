@@ -87,7 +87,9 @@ impl Case {
 /// # Errors
 /// What it printed, when it fails.
 pub(super) fn shell(line: &str, folder: &std::path::Path) -> anyhow::Result<()> {
-    let output = Command::new("bash").args(["-c", line]).current_dir(folder).output()?;
+    let mut command = Command::new("bash");
+    // what is built lies where the line expects it
+    let output = command.args(["-c", line]).current_dir(folder).env_remove("CARGO_TARGET_DIR").output()?;
     let words = [&output.stdout[..], &output.stderr[..]].concat();
     anyhow::ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&words));
     Ok(())

@@ -1,6 +1,5 @@
-//! One run: a case with a seed, in a memory cgroup of its own.
+//! One run: a case with a seed, in a cgroup of its own.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -10,8 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::case::Case;
+use super::cgroup::{Around, Cgroup};
 use super::story::{Story, Truth};
-use crate::memory_cgroup::MemoryCgroup;
 use crate::process::Process;
 use crate::wait::until;
 
@@ -28,7 +27,7 @@ impl Split {
     /// Of a seed.
     #[must_use]
     pub fn of(seed: u64) -> Self {
-        if seed % 2 == 0 { Self::Tune } else { Self::Test }
+        if seed.is_multiple_of(2) { Self::Tune } else { Self::Test }
     }
 
     /// As it is named by users.
@@ -47,12 +46,12 @@ pub struct Run {
     pub case: Case,
     /// With this seed.
     pub seed: u64,
-    /// The cgroup's id: that of its folder.
+    /// The cgroup's id.
     pub cgroup_id: u64,
     /// Seconds since 1970.
     pub begun: f64,
     known: Option<Truth>,
-    cgroup: MemoryCgroup,
+    cgroup: Cgroup,
     process: Process,
 }
 
@@ -73,16 +72,17 @@ impl Run {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(case: Case, seed: u64, around: &MemoryCgroup, folder: &Path) -> anyhow::Result<Self> {
+    pub fn start(case: Case, seed: u64, around: &Around, folder: &Path) -> anyhow::Result<Self> {
         let name = name(&case, seed);
-        let cgroup = around.create(&name)?;
+        let cgroup = around.inside(&name)?;
         let (words, known) = case.command(seed);
         let mut command = Command::new("sh");
-        // the shell is in the cgroup before the program is: all of the program's memory is counted there
-        command.args(["-c", "echo $$ > \"$0\" && exec nice -n 10 \"$@\""]);
-        command.arg(cgroup.folder().join("cgroup.procs")).args(words).current_dir(&case.folder);
+        // the shell is in the cgroup before the program is, so that whatever the program starts is there too
+        let doors = cgroup.doors().iter().map(|door| format!("echo $$ > '{}' && ", door.display()));
+        let line = doors.chain(["exec nice -n 10 \"$0\" \"$@\"".to_owned()]).collect::<String>();
+        command.args(["-c", &line]).args(words).current_dir(&case.folder);
         let process = Process::spawn(folder, &name, &mut command)?;
-        let cgroup_id = std::fs::metadata(cgroup.folder())?.ino();
+        let cgroup_id = cgroup.id()?;
         Ok(Self { case, seed, cgroup_id, begun: now(), known, cgroup, process })
     }
 
@@ -113,7 +113,7 @@ impl Run {
             let left = self.cgroup.processes()?;
             for pid in &left {
                 // one that is gone meanwhile needs no signal
-                let _ = kill(Pid::from_raw(i32::try_from(*pid)?), Signal::SIGKILL);
+                let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
             }
             // what has ended is still listed until it has been waited for
             let ended = self.process.lives().is_err();

@@ -9,11 +9,11 @@ use anyhow::Context as _;
 use nix::sys::signal::Signal;
 
 use super::case::Case;
+use super::cgroup::Around;
 use super::heard::{Heard, by_cgroup};
 use super::outcome::Outcome;
 use super::run::{Run, now};
 use super::story::Story;
-use crate::memory_cgroup::MemoryCgroup;
 use crate::process::Process;
 use crate::scenario::{World, free_port};
 use crate::sidecar;
@@ -63,13 +63,13 @@ pub struct Done {
 /// The sidecar does not start or ends early, or a run cannot be started or ended. A program that ends early is an outcome.
 pub fn run(world: &World, plan: &Plan) -> anyhow::Result<Done> {
     let name = format!("mlh-accuracy-{}", std::process::id());
-    let around = MemoryCgroup::root()?.create(&name)?;
+    let around = Around::create(&name)?;
     let done = beside_sidecar(world, plan, &around, &name);
     around.remove()?;
     done
 }
 
-fn beside_sidecar(world: &World, plan: &Plan, around: &MemoryCgroup, name: &str) -> anyhow::Result<Done> {
+fn beside_sidecar(world: &World, plan: &Plan, around: &Around, name: &str) -> anyhow::Result<Done> {
     let (file, port) = (world.path("events.jsonl"), free_port()?);
     let config = format!(
         "receivers: {{memory_leak_hunter: {{include: {{cgroups: ['/{name}']}}}}}}
@@ -139,7 +139,7 @@ impl<'a> Runs<'a> {
     fn all(
         mut self,
         world: &World,
-        around: &MemoryCgroup,
+        around: &Around,
         file: &Path,
         hunter: &mut Process,
     ) -> anyhow::Result<Vec<Outcome>> {
@@ -147,12 +147,11 @@ impl<'a> Runs<'a> {
         while self.waiting.len() > 0 || !self.active.is_empty() {
             hunter.lives()?;
             let time = now();
-            if time >= next && self.active.len() < self.plan.parallel {
-                if let Some((case, seed)) = self.waiting.next() {
-                    let run = Run::start(case.clone(), *seed, around, world.folder());
-                    self.active.push(run.with_context(|| case.id.clone())?);
-                    next = time + self.dice.f64() * self.plan.apart;
-                }
+            let room = time >= next && self.active.len() < self.plan.parallel;
+            if let Some((case, seed)) = room.then(|| self.waiting.next()).flatten() {
+                let run = Run::start(case.clone(), *seed, around, world.folder());
+                self.active.push(run.with_context(|| case.id.clone())?);
+                next = time + self.dice.f64() * self.plan.apart;
             }
             if time >= read + READ_EVERY {
                 read = time;
