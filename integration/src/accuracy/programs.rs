@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::case::{Case, Set, Start, shell};
-use crate::need;
+use crate::need::{self, Skip};
 use crate::scenario::repository;
 
 fn sources() -> PathBuf {
@@ -44,6 +44,20 @@ const PROGRAMS: [(&str, &[&str], &str, &str); 8] = [
     ),
 ];
 
+/// Builds one of them in `folder`.
+///
+/// # Errors
+/// A [`Skip`] without its compiler; it does not compile, or there is no such program.
+pub fn build(program: &str, folder: &Path) -> anyhow::Result<()> {
+    let found = PROGRAMS.iter().find(|(name, ..)| *name == program);
+    let (_, needs, build, _) = found.with_context(|| format!("no program {program}"))?;
+    for name in *needs {
+        need::program(name)?;
+    }
+    let build = build.replace("SRC", &sources().canonicalize()?.display().to_string());
+    shell(&build, folder).with_context(|| program.to_owned())
+}
+
 /// The cases of `programs/cases.yaml` whose program can be built here, in `folder`. Those that cannot, and why, come beside.
 ///
 /// # Errors
@@ -52,14 +66,12 @@ pub fn cases(folder: &Path) -> anyhow::Result<(Vec<Case>, Vec<String>)> {
     let list = std::fs::read_to_string(sources().join("cases.yaml"))?;
     let list: serde_yaml::Mapping = serde_yaml::from_str(&list)?;
     let (mut cases, mut without) = (Vec::new(), Vec::new());
-    for (program, needs, build, run) in PROGRAMS {
-        let mut mine = list.iter().filter_map(|(id, words)| Some((id.as_str()?, words.as_str()?))).peekable();
-        let missing = needs.iter().find_map(|name| need::program(name).err());
-        if missing.is_none() {
-            let build = build.replace("SRC", &sources().canonicalize()?.display().to_string());
-            shell(&build, folder).with_context(|| program.to_owned())?;
-        }
-        for (id, words) in mine.by_ref() {
+    for (program, _, _, run) in PROGRAMS {
+        let missing = match build(program, folder) {
+            Ok(()) => None,
+            Err(error) => Some(error.downcast::<Skip>()?),
+        };
+        for (id, words) in list.iter().filter_map(|(id, words)| Some((id.as_str()?, words.as_str()?))) {
             let mut words = words.split(' ');
             if words.next() != Some(program) {
                 continue;

@@ -223,7 +223,7 @@ static void doubling(void)
 
     for (;;) {
         used += (size_t)((double)(most - used) / (40 * pace) / BEATS);
-        if (used > length) {
+        while (used > length) {
             length *= 2;
             table = (char *)realloc(table, length);
         }
