@@ -34,7 +34,7 @@ bench-stacks: build ## what a sampled stack costs, and naming one of half a giga
 	@cargo bench --quiet --locked -p mlh-integration --bench stacks -- $(PARTS)
 
 accuracy: build ## how often verdicts are right, on programs that run for real, as root; SETS="programs corpus" RUNS=8 SEED=1 MINUTES=10 PARALLEL=24
-	@SETS="$(SETS)" CASES="$(CASES)" RUNS=$(RUNS) SEED=$(SEED) MINUTES=$(MINUTES) PARALLEL=$(PARALLEL) OUT="$(OUT)" \
+	@SETS="$(SETS)" CASES="$(CASES)" RUNS=$(RUNS) SEED=$(SEED) MINUTES=$(MINUTES) PARALLEL=$(PARALLEL) OUT="$(OUT)" SETTINGS="$(SETTINGS)" \
 	cargo bench --quiet --locked -p mlh-integration --bench accuracy
 
 accuracy-oom: build ## how well the end of memory is foretold, over thirty leaks with limits, as root; SEED=1

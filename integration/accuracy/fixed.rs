@@ -43,6 +43,7 @@ fn most_leaks_are_found_and_calm_programs_are_not_accused() {
             patience: Patience { leak: 400.0, after_verdict: 0.0, calm: 200.0, longest: 500.0 },
             seed: 1,
             apart: 0.5,
+            settings: String::new(),
             traced: false,
         };
         let outcomes = run(world, &plan)?.outcomes;

@@ -2,7 +2,7 @@
 //!
 //! Needs root and eBPF, and a release build of the sidecar (or `MLH_BIN`). What runs is said by the environment: `SETS` (`programs`
 //! and `corpus`), `CASES` (parts of their names), `RUNS` (of each case), `SEED`, `MINUTES` (of a calm run), `PARALLEL`, `OUT` (the
-//! folder for the report). docs/accuracy.md says what it means.
+//! folder for the report), `SETTINGS` (of the receiver). docs/accuracy.md says what it means.
 
 #![forbid(unsafe_code)]
 
@@ -58,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         patience: Patience { leak: 330.0, after_verdict: 60.0, calm, longest: calm.max(1200.0) },
         seed,
         apart: 8.0,
+        settings: said("SETTINGS").unwrap_or_default(),
         traced: true,
     };
     let done = run(&world, &plan)?;

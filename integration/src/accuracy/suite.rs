@@ -44,6 +44,8 @@ pub struct Plan {
     pub seed: u64,
     /// As said there.
     pub apart: f64,
+    /// Settings of the receiver beside what it is to judge, as members of a YAML flow mapping; empty for the defaults.
+    pub settings: String,
     /// Whether the host's sweeps are recorded beside, for `replay`.
     pub traced: bool,
 }
@@ -57,7 +59,7 @@ pub struct Done {
     pub trace: Option<PathBuf>,
 }
 
-/// Runs the plan with the sidecar's default settings.
+/// Runs the plan.
 ///
 /// # Errors
 /// The sidecar does not start or ends early, or a run cannot be started or ended. A program that ends early is an outcome.
@@ -71,8 +73,12 @@ pub fn run(world: &World, plan: &Plan) -> anyhow::Result<Done> {
 
 fn beside_sidecar(world: &World, plan: &Plan, around: &Around, name: &str) -> anyhow::Result<Done> {
     let (file, port) = (world.path("events.jsonl"), free_port()?);
+    let settings = match plan.settings.as_str() {
+        "" => String::new(),
+        members => format!(", {members}"),
+    };
     let config = format!(
-        "receivers: {{memory_leak_hunter: {{include: {{cgroups: ['/{name}']}}}}}}
+        "receivers: {{memory_leak_hunter: {{include: {{cgroups: ['/{name}']}}{settings}}}}}
 exporters:
   file: {{path: '{}', format: event}}
   prometheus: {{endpoint: '127.0.0.1:{port}'}}
