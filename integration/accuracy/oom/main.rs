@@ -112,11 +112,12 @@ service:
     })?;
     // what was told before the last kill is in the file by now
     std::thread::sleep(Duration::from_secs(5));
-    print!("{}", judged(&doomed, &file)?);
     for one in &doomed {
         one.cgroup.remove()?;
     }
-    around.remove()
+    around.remove()?;
+    print!("{}", judged(&doomed, &file)?);
+    Ok(())
 }
 
 fn judged(doomed: &[Doomed], file: &Path) -> anyhow::Result<Table> {
