@@ -1,7 +1,7 @@
 # The ways into this repository. What takes more than a line stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run test lint bench bench-allocations bench-stacks accuracy-traces matrix fuzz pictures clean
+.PHONY: help setup setup-test build run test lint bench bench-allocations bench-stacks accuracy accuracy-oom accuracy-traces matrix fuzz pictures clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,13 @@ bench-stacks: build ## what a sampled stack costs, and naming one of half a giga
 
 accuracy-traces: build ## how right verdicts are on 4,000 generated traces, as tables and JSON; SETS="train test", TRACES=2000 in each, JSON=FILE
 	@cargo bench --quiet --locked -p mlh-integration --bench accuracy-traces -- $(SETS) $(if $(TRACES),traces=$(TRACES)) json=$(or $(abspath $(JSON)),$(CURDIR)/target/accuracy-traces.json)
+
+accuracy: build ## how often verdicts are right, on programs that run for real, as root; SETS="programs corpus" RUNS=8 SEED=1 MINUTES=10 PARALLEL=24
+	@SETS="$(SETS)" CASES="$(CASES)" RUNS=$(RUNS) SEED=$(SEED) MINUTES=$(MINUTES) PARALLEL=$(PARALLEL) OUT="$(OUT)" SETTINGS="$(SETTINGS)" \
+	cargo bench --quiet --locked -p mlh-integration --bench accuracy
+
+accuracy-oom: build ## how well the end of memory is foretold, over thirty leaks with limits, as root; SEED=1
+	@SEED=$(SEED) cargo bench --quiet --locked -p mlh-integration --bench accuracy-oom
 
 matrix: setup-test ## whom stacks blame, by compiler and runtime, as root; RIVALS=1 with memleak and perf beside, ROWS="gcc python" for some
 	@RIVALS=$(RIVALS) ROWS="$(ROWS)" scripts/matrix

@@ -31,3 +31,4 @@ pub mod memleak;
 pub mod wait;
 pub mod web;
 pub mod browser;
+pub mod accuracy;

@@ -89,6 +89,15 @@ impl MemoryCgroup {
         std::fs::write(&file, pid.to_string()).with_context(|| format!("{pid} to {}", file.display()))
     }
 
+    /// Sets how much it may hold, in bytes.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn limit(&self, bytes: u64) -> anyhow::Result<()> {
+        let file = if self.unified { "memory.max" } else { "memory.limit_in_bytes" };
+        Ok(std::fs::write(self.folder.join(file), bytes.to_string())?)
+    }
+
     /// Its processes.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ pub struct Foretold {
     pub earliest: f64,
     /// The estimate.
     pub expected: f64,
-    /// Not after.
+    /// Not after; infinite where it is not said, as the growth may end.
     pub latest: f64,
 }
 
@@ -57,7 +57,7 @@ impl Foretold {
             at: SystemTime::UNIX_EPOCH + Duration::from_nanos(record.time),
             earliest: record.number("time_to_oom_earliest_s")?,
             expected: record.number("time_to_oom_s")?,
-            latest: record.number("time_to_oom_latest_s")?,
+            latest: record.number("time_to_oom_latest_s").unwrap_or(f64::INFINITY),
         })
     }
 

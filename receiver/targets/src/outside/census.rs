@@ -43,8 +43,7 @@ use self::tally::Tally;
 use self::types::Types;
 use self::walk::{Block, Walked};
 use super::{OutsideError, Reader, Reading, Source};
-use crate::host::thread_cpu_time;
-use crate::os;
+use crate::os::{self, thread_cpu_time};
 use crate::pagemap::{Pagemap, PagemapError};
 
 /// Bytes of heaps that one reading walks: a third of a second's work at most, most often a tenth.

@@ -1,0 +1,74 @@
+//! `make accuracy`: programs that leak and programs that only look like it, run for real beside one sidecar and scored.
+//!
+//! Needs root and eBPF, and a release build of the sidecar (or `MLH_BIN`). What runs is said by the environment: `SETS` (`programs`
+//! and `corpus`), `CASES` (parts of their names), `RUNS` (of each case), `SEED`, `MINUTES` (of a calm run), `PARALLEL`, `OUT` (the
+//! folder for the report), `SETTINGS` (of the receiver). docs/accuracy.md says what it means.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use mlh_integration::accuracy::suite::{Patience, Plan, run};
+use mlh_integration::accuracy::{corpus, programs, report};
+use mlh_integration::need;
+use mlh_integration::scenario::World;
+
+/// What the environment says; an empty value counts as none.
+fn said(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn number<T: FromStr>(name: &str, default: T) -> anyhow::Result<T> {
+    let Some(value) = said(name) else { return Ok(default) };
+    value.parse().ok().with_context(|| format!("{name}={value}: expected a number"))
+}
+
+fn words(name: &str) -> Vec<String> {
+    said(name).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+}
+
+fn main() -> anyhow::Result<()> {
+    need::ebpf()?;
+    let (seed, runs) = (number("SEED", 1u64)?, number("RUNS", 2u64)?);
+    let calm = number("MINUTES", 10.0)? * 60.0;
+    let world = World::new()?;
+    let (sets, names) = (words("SETS"), words("CASES"));
+    let (mut cases, mut without) = (Vec::new(), Vec::new());
+    for set in if sets.is_empty() { vec!["programs".to_owned()] } else { sets } {
+        let (more, less) = match set.as_str() {
+            "programs" => programs::cases(world.folder())?,
+            "corpus" => corpus::cases(&names)?,
+            other => anyhow::bail!("no set `{other}`; there are: programs corpus"),
+        };
+        cases.extend(more);
+        without.extend(less);
+    }
+    cases.retain(|case| names.is_empty() || names.iter().any(|name| case.id.contains(name)));
+    let seeds = (0..runs).map(|run| seed * 1000 + run);
+    let mut planned: Vec<_> =
+        seeds.flat_map(|seed| cases.iter().map(move |case| (case.clone(), seed))).collect();
+    fastrand::Rng::with_seed(seed).shuffle(&mut planned);
+    eprintln!("{} runs of {} cases; {} cannot be run here", planned.len(), cases.len(), without.len());
+
+    let plan = Plan {
+        runs: planned,
+        parallel: number("PARALLEL", 24)?,
+        patience: Patience { leak: 330.0, after_verdict: 60.0, calm, longest: calm.max(1200.0) },
+        seed,
+        apart: 8.0,
+        settings: said("SETTINGS").unwrap_or_default(),
+        traced: true,
+    };
+    let done = run(&world, &plan)?;
+    let out = said("OUT")
+        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("accuracy"), PathBuf::from);
+    std::fs::create_dir_all(&out)?;
+    report::keep_faults(&out.join("faults"), world.folder(), &done)?;
+    let page = report::markdown(&done.outcomes, &without);
+    std::fs::write(out.join("report.md"), &page)?;
+    std::fs::write(out.join("report.json"), format!("{:#}\n", report::json(&done.outcomes, &without)))?;
+    println!("{page}\nThis page, the figures and the faults lie in {}.", out.display());
+    Ok(())
+}
