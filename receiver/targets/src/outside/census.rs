@@ -279,7 +279,7 @@ fn may_read(bytes: &impl Bytes, modules: &Modules) -> bool {
 }
 
 /// A reading of any memory.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub fn fuzz(memory: &[u8], at: u64, hole: u64) {
     use self::bytes::Made;
     use mlh_stacks::modules::Anonymous;
