@@ -159,8 +159,8 @@ fn runs(pages: &[u64]) -> impl Iterator<Item = &[u64]> {
 /// Of these pages, those in memory.
 fn present(entries: &[u64], first: u64, page: u64) -> Vec<Range<u64>> {
     let mut found: Vec<Range<u64>> = Vec::new();
-    for (number, _) in (first..).zip(entries).filter(|(_, entry)| *entry & PRESENT != 0) {
-        let start = number.saturating_mul(page);
+    for (number, _) in entries.iter().enumerate().filter(|(_, entry)| *entry & PRESENT != 0) {
+        let start = first.saturating_add(number as u64).saturating_mul(page);
         match found.last_mut().filter(|before| before.end == start) {
             Some(before) => before.end = start.saturating_add(page),
             None => found.push(start..start.saturating_add(page)),

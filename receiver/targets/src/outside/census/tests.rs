@@ -70,7 +70,7 @@ fn a_heap() {
     assert_eq!(all, places);
     assert_eq!(used.len(), 3200);
     assert_eq!(whole, Walked { seen: end - AT, ..Walked::default() });
-    let middle = AT + (1 << 20) + 8;
+    let middle = AT + (1 << 20) + 16;
     let (first, _, _) = walked(&room.made(&[]), AT..middle, Start::Chunk, end);
     let (second, _, window) = walked(&room.made(&[]), middle..end, Start::Within, end);
     assert_eq!([first, second].concat(), places);
@@ -194,6 +194,39 @@ fn arenas() {
         blank.put(AT + 0x100 + 112, 0x1000);
         assert_eq!(search(&blank.made(&[]), &(AT..AT + (1 << 14))), []);
     }
+}
+
+/// Guarantees: whatever is in memory, a reading of it ends, and with no panic.
+#[test]
+fn nonsense() {
+    let mut room = Room::new(1 << 14);
+    let (places, end) =
+        room.chunks((0..20).map(|number| (if number == 0 { 0x290 } else { 64 }, number % 4 != 3)));
+    arena(&mut room, AT + 0x1000, end, places[3], AT + 0x2000);
+    arena(&mut room, AT + 0x2000, AT + 0x3f00, 0, AT + 0x1000);
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for _ in 0..3000 {
+        let mut bytes = room.0.clone();
+        for _ in 0..random() % 8 {
+            let at = usize::try_from(random() % (bytes.len() as u64 - 8)).unwrap();
+            let word = match random() % 5 {
+                0 => random(),
+                1 => AT + random() % (1 << 14),
+                2 => u64::MAX - random() % 64,
+                3 => random() % 4096,
+                _ => 1 << (random() % 64),
+            };
+            bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        }
+        super::fuzz(&bytes, AT, random());
+    }
+    super::fuzz(&[], u64::MAX, u64::MAX);
 }
 
 /// Guarantees: malloc's account of its mappings is read in both of its layouts, and not out of what resembles it; mapped blocks are
