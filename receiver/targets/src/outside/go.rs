@@ -52,6 +52,9 @@ const USUAL_RATE: u64 = 512 << 10;
 /// Of the sections of variables so much is looked through, bytes. Linkers put large ones last.
 const MAX_SEARCHED: u64 = 4 << 20;
 
+/// So often the variables are looked for in a reading: those of a program that allocates meanwhile may not agree.
+const ATTEMPTS: usize = 3;
+
 /// Reads them.
 #[derive(Debug)]
 pub(super) struct Go {
@@ -111,7 +114,8 @@ impl Go {
         let layout = &program.layout;
         blocks.word(program.pointers.start).ok_or_else(|| target.unreadable())?;
         if known.is_none() {
-            *known = search::places(&mut blocks, program);
+            let search = |_| search::places(&mut Blocks::new(target.memory, MAX_BLOCKS), program);
+            *known = (0..ATTEMPTS).find_map(search);
         }
         let places = known.as_mut().ok_or_else(|| OutsideError::Unknown(NOT_FOUND.to_owned()))?;
         if places.buckets.is_none() && places.rate.is_none() {
