@@ -30,6 +30,9 @@ const MIN_READINGS: usize = 5;
 /// So long a process is watched before anything is said of it.
 const MIN_WATCHED: Duration = Duration::from_secs(20);
 
+/// Less is no growth that memory has, bytes.
+const MIN_GROWN: f64 = 65_536.0;
+
 /// What is in use must grow by this share of the memory to explain why it grows at all.
 const EXPLAINS: f64 = 0.2;
 
@@ -119,10 +122,12 @@ impl Series {
         self.classes.note(at, look.classes, HORIZON);
     }
 
-    /// What it says by now; `None` as long as too little has been seen.
+    /// What it says by now; `None` as long as too little has been seen. It is as old as the reading that last told something new:
+    /// without a collection nothing renews it.
     #[must_use]
     pub fn testimony(&self, now: Duration) -> Option<Testimony> {
-        let watched = now.saturating_sub(self.began?).min(HORIZON);
+        let began = self.began.filter(|began| now.saturating_sub(*began) >= MIN_WATCHED)?;
+        let at = self.noted.last().map_or(now, |newest| newest.at);
         let says = if self.noted.len() >= MIN_READINGS {
             self.says()
         } else {
@@ -131,13 +136,8 @@ impl Series {
                 None => "too few readings so far",
             })
         };
-        (watched >= MIN_WATCHED).then_some(Testimony {
-            rung: Rung::Outside,
-            source: self.source,
-            at: now,
-            watched,
-            says,
-        })
+        let watched = at.saturating_sub(began).min(HORIZON);
+        Some(Testimony { rung: Rung::Outside, source: self.source, at, watched, says })
     }
 
     fn says(&self) -> Says {
@@ -146,13 +146,12 @@ impl Series {
         let held = self.slope(|noted| noted.held);
         let Some(in_use) = in_use else { return Says::Unclear("what is in use was not told") };
         let grows = charged.filter(|charged| charged.interval.0 > 0.0);
-        let share = grows.map_or(1.0, |charged| self.due_to(in_use, held) / charged.velocity);
-        if self.spare != Spare::Copies && in_use.interval.0 > 0.0 && share >= EXPLAINS {
-            return Says::Kept {
-                velocity: in_use.velocity,
-                interval: in_use.interval,
-                share: share.clamp(0.0, 1.0),
-            };
+        let due = self.due_to(in_use, held);
+        let share = charged.map_or(1.0, |charged| due / charged.velocity.max(due));
+        let grown = in_use.velocity * self.span().as_secs_f64();
+        let is_kept = in_use.interval.0 > 0.0 && grown >= MIN_GROWN && share >= EXPLAINS;
+        if is_kept && self.spare != Spare::Copies {
+            return Says::Kept { velocity: in_use.velocity, interval: in_use.interval, share };
         }
         let Some(grows) = grows else { return Says::Unclear("its memory does not grow meanwhile") };
         if in_use.interval.1 >= EXPLAINS * grows.velocity {
@@ -164,6 +163,14 @@ impl Series {
         match held {
             Some(held) if held.velocity >= MAKES_UP * grows.velocity => Says::Spare(self.spare),
             _ => Says::Unclear("what grows lies outside of what this source sees"),
+        }
+    }
+
+    /// From the first reading to the last.
+    fn span(&self) -> Duration {
+        match self.noted.as_slice() {
+            [first, .., last] => last.at.saturating_sub(first.at),
+            _ => Duration::ZERO,
         }
     }
 

@@ -119,6 +119,19 @@ fn nothing_to_say() {
     assert_eq!(says, Says::Unclear("what is in use was not told"));
 }
 
+/// Guarantees: a few bytes are not kept however surely they grow, and a testimony is as old as the collection that it rests on.
+#[test]
+fn little_and_old() {
+    let mut series = Series::new("go_heap", Spare::Garbage);
+    watch(&mut series, 12, |s| (20.0 + s * 0.0001, 60.0, 80.0), Some(1));
+    assert!(matches!(says(&series, 12), Some(Says::Unclear(_))), "{series:?}");
+    let mut series = Series::new("go_heap", Spare::Garbage);
+    watch(&mut series, 12, |s| (20.0 + s * 0.1, 60.0 + s * 0.1, 80.0 + s * 0.1), Some(2));
+    let testimony = series.testimony(Duration::from_secs(200)).unwrap();
+    assert!(matches!(testimony.says, Says::Kept { .. }));
+    assert_eq!((testimony.at, testimony.watched), (Duration::from_secs(100), Duration::from_secs(100)));
+}
+
 /// Guarantees: pages that are charged while those mapped stay as many are copies; growth of pages is never said to be kept by
 /// whoever sees pages alone.
 #[test]

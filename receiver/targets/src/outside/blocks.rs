@@ -1,32 +1,28 @@
-//! The memory of a process by whole pages, each read once: what stands side by side costs one read.
-
-use std::collections::HashMap;
+//! The memory of a process by whole pages, each read once as a rule: what stands side by side costs one read.
 
 use mlh_stacks::memory::Memory;
 
 /// Bytes; no page of any machine is smaller, so that one is there as a whole or not at all.
 const BLOCK: u64 = 4096;
 
-/// Of so many blocks the content is kept: 4 MiB.
-const MAX_KEPT: usize = 1024;
+/// Of so many blocks the content is kept: 4 MiB. Which place is a block's, its address says.
+const PLACES: u64 = 1024;
 
-/// Where no block begins.
-const NONE: u64 = 1;
-
-/// As of the moment when each block is first looked at. For one reading.
+/// As of the moment when each block is looked at. For one reading.
 #[derive(Debug)]
 pub(super) struct Blocks {
     memory: Memory,
-    kept: HashMap<u64, Option<Vec<u8>>>,
-    /// The one that was looked at last: as a rule it is the next one too.
-    current: (u64, Vec<u8>),
+    /// Where it begins, and its bytes: none if it is not there.
+    kept: Vec<(u64, Vec<u8>)>,
     left: usize,
 }
 
 impl Blocks {
     /// Reads `most` blocks at most.
     pub(super) fn new(memory: Memory, most: usize) -> Self {
-        Self { memory, kept: HashMap::new(), current: (NONE, Vec::new()), left: most }
+        // no block begins there
+        let kept = vec![(u64::MAX, Vec::new()); PLACES as usize];
+        Self { memory, kept, left: most }
     }
 
     /// It has read as much as it may: what is missing may be there.
@@ -77,33 +73,16 @@ impl Blocks {
     }
 
     fn block(&mut self, start: u64) -> Option<&[u8]> {
-        if self.current.0 != start {
-            let block = match self.kept.remove(&start) {
-                Some(block) => block,
-                None => self.fetch(start)?,
-            };
-            // what is not there is remembered as well
-            let Some(block) = block else {
-                self.kept.insert(start, None);
-                return None;
-            };
-            let (before, bytes) = std::mem::replace(&mut self.current, (start, block));
-            if before != NONE {
-                self.kept.insert(before, Some(bytes));
+        let (kept, bytes) = self.kept.get_mut((start / BLOCK % PLACES) as usize)?;
+        if *kept != start {
+            self.left = self.left.checked_sub(1)?;
+            *kept = start;
+            bytes.resize(BLOCK as usize, 0);
+            if !self.memory.read(start, bytes) {
+                bytes.clear();
             }
         }
-        Some(&self.current.1)
-    }
-
-    /// `None`: it has read as much as it may.
-    fn fetch(&mut self, start: u64) -> Option<Option<Vec<u8>>> {
-        self.left = self.left.checked_sub(1)?;
-        if self.kept.len() >= MAX_KEPT {
-            self.kept.clear();
-        }
-        let mut bytes = vec![0; BLOCK as usize];
-        let read = self.memory.read(start, &mut bytes);
-        Some(read.then_some(bytes))
+        (!bytes.is_empty()).then_some(bytes)
     }
 }
 

@@ -52,6 +52,9 @@ const USUAL_RATE: u64 = 512 << 10;
 /// Of the sections of variables so much is looked through, bytes. Linkers put large ones last.
 const MAX_SEARCHED: u64 = 4 << 20;
 
+/// So often the variables are looked for in a reading: those of a program that allocates meanwhile may not agree.
+const ATTEMPTS: usize = 3;
+
 /// Reads them.
 #[derive(Debug)]
 pub(super) struct Go {
@@ -111,7 +114,8 @@ impl Go {
         let layout = &program.layout;
         blocks.word(program.pointers.start).ok_or_else(|| target.unreadable())?;
         if known.is_none() {
-            *known = search::places(&mut blocks, program);
+            let search = |_| search::places(&mut Blocks::new(target.memory, MAX_BLOCKS), program);
+            *known = (0..ATTEMPTS).find_map(search);
         }
         let places = known.as_mut().ok_or_else(|| OutsideError::Unknown(NOT_FOUND.to_owned()))?;
         if places.buckets.is_none() && places.rate.is_none() {
@@ -120,18 +124,16 @@ impl Go {
         let figures = Figures::read(&mut blocks, places, layout).ok_or_else(|| {
             OutsideError::Unknown("Go's runtime is not laid out as that of its version is".to_owned())
         })?;
-        let rate = places.rate.map_or(Some(USUAL_RATE), |rate| blocks.word(rate)).unwrap_or(0);
         let mut not_seen = vec![ELSEWHERE.to_owned()];
         let mut classes = goroutines::by_statement(&mut blocks, places.goroutines, layout, &mut not_seen);
-        match places.buckets.filter(|_| rate > 0) {
-            Some(head) => {
-                not_seen.extend(places.rate.is_none().then(|| RATE_IS_ASSUMED.to_owned()));
-                classes.extend(profile::by_stack(&mut blocks, head, rate, &mut not_seen));
-            }
-            None => {
-                not_seen.push(PROFILE_IS_OFF.to_owned());
-                classes.extend(spans::by_size(&mut blocks, places.heap, layout, &mut not_seen));
-            }
+        let mut profile_not_seen = Vec::new();
+        let profile = profiled(&mut blocks, places, figures.marked, &mut profile_not_seen);
+        if let Some(profile) = profile {
+            classes.extend(profile);
+            not_seen.extend(profile_not_seen);
+        } else {
+            not_seen.push(PROFILE_IS_OFF.to_owned());
+            classes.extend(spans::by_size(&mut blocks, places.heap, layout, &mut not_seen));
         }
         if blocks.is_spent() {
             not_seen
@@ -162,6 +164,24 @@ impl Reader for Go {
             Err(why) => Err(OutsideError::Unknown(why.clone())),
         })
     }
+}
+
+/// What the heap profile tells, if the program keeps one. Before a program without one gives it up, it may have sampled something: where
+/// nobody knows the rate, a profile of next to nothing of the heap is none.
+fn profiled(
+    blocks: &mut Blocks,
+    places: &Places,
+    marked: u64,
+    not_seen: &mut Vec<String>,
+) -> Option<Vec<Class>> {
+    let rate = places.rate.map_or(Some(USUAL_RATE), |rate| blocks.word(rate)).filter(|rate| *rate > 0)?;
+    let profile = profile::by_stack(blocks, places.buckets?, rate, not_seen);
+    if places.rate.is_none() {
+        not_seen.push(RATE_IS_ASSUMED.to_owned());
+        let told = profile.iter().map(|class| class.bytes).fold(0, u64::saturating_add);
+        (told >= marked / 8).then_some(())?;
+    }
+    Some(profile)
 }
 
 fn program(elf: &Elf, build: &Build, module: &Module, bias: u64) -> Result<Program, String> {

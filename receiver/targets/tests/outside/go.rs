@@ -96,16 +96,17 @@ fn kept_and_let_go() {
     }
 }
 
-/// Guarantees: without a heap profile, what lives is told by the size of its objects, and that nobody knows who allocates.
+/// Guarantees: without a heap profile, what lives is told by the size of its objects, and that nobody knows who allocates; also where
+/// the program has been stripped, so that nothing says that it keeps none.
 /// Needs: go.
 #[test]
 fn without_a_profile() {
     if !is_there("go") {
         return;
     }
-    for go in toolchains() {
+    for (go, flags) in toolchains().iter().flat_map(|go| ["", "-s -w"].map(|flags| (go, flags))) {
         let room = tempfile::tempdir().unwrap();
-        let mut program = build(&go, room.path(), &["kept.go"], "");
+        let mut program = build(go, room.path(), &["kept.go"], flags);
         let mut reader = program.reader(Source::GoHeap);
         program.order("keep");
         let kept = reader.read().unwrap();

@@ -1,6 +1,7 @@
 //! The rings of the collector, and what is in them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use mlh_stacks::python::CodeLayout;
 
@@ -129,14 +130,12 @@ impl Types<'_> {
         let of_type = object.checked_add(self.layout.object_type.into())?;
         // the type, then how many items, then where a list has them, or a dictionary; then for how many there is room
         let [address, items, place, room] = blocks.words(of_type)?;
-        if !self.found.contains_key(&address) {
-            if self.found.len() >= MAX_TYPES {
-                return Some(next);
-            }
-            let new = Type::read(blocks, address, self.layout)?;
-            self.found.insert(address, new);
-        }
-        let known = self.found.get_mut(&address)?;
+        let is_full = self.found.len() >= MAX_TYPES;
+        let known = match self.found.entry(address) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if is_full => return Some(next),
+            Entry::Vacant(new) => new.insert(Type::read(blocks, address, self.layout)?),
+        };
         let (begins, besides) = known.besides(object, items, place, room);
         // what an object that is just being made or freed says of itself may be anything
         let is_there = besides < LARGE
@@ -154,8 +153,20 @@ struct Type {
     name: String,
     basic: u64,
     item: u64,
+    holds: Holds,
     bytes: u64,
     count: u64,
+}
+
+/// What instances have besides their fixed part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    /// A list: room for references, elsewhere.
+    Room,
+    /// A dictionary or a set: entries, elsewhere.
+    Entries,
+    /// Whatever else: items, if any, behind it.
+    Items,
 }
 
 impl Type {
@@ -165,17 +176,22 @@ impl Type {
         let [name, basic, item] = blocks.words(at.checked_add(layout.type_name.into())?)?;
         let sized = (LINKS..=MAX_SIZE).contains(&basic) && item <= MAX_SIZE;
         let name = sized.then(|| text(blocks, name))??;
-        Some(Self { name, basic, item, bytes: 0, count: 0 })
+        let holds = match name.as_str() {
+            "list" => Holds::Room,
+            "dict" | "set" | "collections.OrderedDict" | "collections.defaultdict" => Holds::Entries,
+            _ => Holds::Items,
+        };
+        Some(Self { name, basic, item, holds, bytes: 0, count: 0 })
     }
 
     /// What an instance has besides its fixed part, without what it refers to: where it begins, and bytes.
     fn besides(&self, object: u64, items: u64, place: u64, room: u64) -> (u64, u64) {
         // negative for a negative number, which none of these is
         let items = items.min(MAX_ITEMS);
-        match self.name.as_str() {
-            "list" => (place, room.min(MAX_ITEMS) * 8),
-            "dict" | "set" | "collections.OrderedDict" | "collections.defaultdict" => (place, items * ENTRY),
-            _ => (object.saturating_add(self.basic), items * self.item),
+        match self.holds {
+            Holds::Room => (place, room.min(MAX_ITEMS) * 8),
+            Holds::Entries => (place, items * ENTRY),
+            Holds::Items => (object.saturating_add(self.basic), items * self.item),
         }
     }
 
