@@ -248,3 +248,8 @@ pub(crate) const POOL_GROWS_SEEN: Duration = Duration::from_secs(240);
 /// Of verdicts by the trend alone this time over the stretch they rest on are wrong, as counted on traces of which half leak:
 /// 17 % at two minutes, 5 % at eight, 3 % at thirteen.
 pub(crate) const FILLS: Duration = Duration::from_secs(22);
+
+/// Who has lived for so long ...
+pub(crate) const GROWN_UP: Duration = Duration::from_secs(1800);
+/// ... and has not grown by more than [`NOTICED`] over so much of it, has settled.
+pub(crate) const STANDS_STILL: Duration = Duration::from_secs(900);
