@@ -8,7 +8,7 @@ mod set;
 mod sketch;
 mod tally;
 
-use set::Set;
+use set::{SETS, Set};
 
 /// Five of each shape of leak, and four of each that is none.
 const TRACES: usize = 152;
@@ -35,6 +35,30 @@ fn sets_are_fixed_and_apart() {
         let sum = |trace: sketch::Trace| trace.seconds.iter().map(|second| second.anon + second.cpu_ns).sum();
         (0..12).map(|index| sum(set.draw(index))).collect()
     };
-    assert_eq!(sums(Set::Test), sums(Set::Test));
-    assert!(sums(Set::Test).iter().all(|sum| !sums(Set::Train).contains(sum)));
+    let mut seen = Vec::new();
+    for set in SETS {
+        let sums_of_set = sums(set);
+        assert_eq!(sums_of_set, sums(set), "{}", set.name());
+        assert!(sums_of_set.iter().all(|sum| !seen.contains(sum)), "{}", set.name());
+        seen.extend(sums_of_set);
+    }
+}
+
+/// Guarantees: the results for machines say what the table for people says: each goal with its interval, each shape by name.
+#[test]
+fn results_for_machines_and_people() {
+    let tally = Set::Train.run(8);
+    let (json, table) = (tally.json(), tally.markdown());
+    assert_eq!(json["goals"].as_array().map(Vec::len), Some(tally.goals().len()));
+    assert_eq!(json["leaks"]["recall_after_an_hour"]["of"], 4);
+    for (goal, share, met) in tally.goals() {
+        assert!(table.contains(goal), "{goal} in {table}");
+        let (low, high) = share.wilson();
+        assert!(low <= share.value() && share.value() <= high, "{goal}: {low} to {high}");
+        let told = json["goals"].as_array().and_then(|goals| goals.iter().find(|told| told["goal"] == goal));
+        assert_eq!(told.map(|told| told["met"] == met), Some(true), "{goal}");
+    }
+    for shape in json["calm_by_shape"].as_object().expect("an object").keys() {
+        assert!(table.contains(shape.as_str()), "{shape} in {table}");
+    }
 }

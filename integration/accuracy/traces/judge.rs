@@ -7,39 +7,39 @@ use mlh_detect::{Detector, FindingKind, HostMemory, Memory, Pass, ProcessKey, Ru
 use super::sketch::{Second, Trace};
 
 /// Between two sweeps of all, seconds.
-pub const SWEEP_EVERY: usize = 30;
+pub(crate) const SWEEP_EVERY: usize = 30;
 const AN_HOUR: usize = 3600;
 /// The host had been up for so long when the trace began: longer than the oldest program.
-pub const UPTIME_S: u64 = 100_000;
+pub(crate) const UPTIME_S: u64 = 100_000;
 /// The host's memory: too much for any of these to fill.
-pub const HOST: HostMemory = HostMemory { total: 1 << 40, available: 1 << 39, swap_free: 0 };
+pub(crate) const HOST: HostMemory = HostMemory { total: 1 << 40, available: 1 << 39, swap_free: 0 };
 
 /// What was said of a program.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Seconds from the trace's beginning.
-    pub suspected: Option<usize>,
+    pub(crate) suspected: Option<usize>,
     /// All suspicions' and verdicts' openings, seconds.
-    pub suspicions: Vec<usize>,
+    pub(crate) suspicions: Vec<usize>,
     /// See `suspicions`.
-    pub verdicts: Vec<usize>,
+    pub(crate) verdicts: Vec<usize>,
     /// How sure each verdict was.
-    pub confidence: Vec<f64>,
+    pub(crate) confidence: Vec<f64>,
     /// Whether a verdict stood when the trace ended.
-    pub accused_at_end: bool,
+    pub(crate) accused_at_end: bool,
     /// Whether a suspicion or verdict stood after the first hour.
-    pub open_after_an_hour: bool,
+    pub(crate) open_after_an_hour: bool,
 }
 
 impl Outcome {
     /// When the first verdict fell.
-    pub fn accused(&self) -> Option<usize> {
+    pub(crate) fn accused(&self) -> Option<usize> {
         self.verdicts.first().copied()
     }
 }
 
 /// The key of the program of every trace.
-pub fn key(trace: &Trace) -> ProcessKey {
+pub(crate) fn key(trace: &Trace) -> ProcessKey {
     ProcessKey { pid: 7, start_ns: (UPTIME_S - u64::from(trace.age)) * 1_000_000_000 }
 }
 
@@ -56,7 +56,7 @@ fn sample(key: ProcessKey, second: &Second) -> Sample {
 }
 
 /// Judges a trace.
-pub fn judge(trace: &Trace) -> Outcome {
+pub(crate) fn judge(trace: &Trace) -> Outcome {
     let mut detector = Detector::new(Rules::default());
     let (key, mut outcome) = (key(trace), Outcome::default());
     for (t, second) in trace.seconds.iter().enumerate() {

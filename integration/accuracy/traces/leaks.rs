@@ -7,10 +7,10 @@ use super::sketch::{MIB, Sketch, Trace, log_uniform, uniform};
 type Draw = fn(&mut Sketch<'_>);
 
 /// How long a leak is watched once it has leaked 1 MiB, seconds.
-pub const WATCHED: usize = 3600;
+pub(crate) const WATCHED: usize = 3600;
 
 /// All shapes.
-pub const SHAPES: [(&str, Draw); 15] = [
+pub(crate) const SHAPES: [(&str, Draw); 15] = [
     ("steady", steady),
     ("slow", slow),
     ("per request", per_request),
@@ -29,7 +29,7 @@ pub const SHAPES: [(&str, Draw); 15] = [
 ];
 
 /// Draws one.
-pub fn draw(rng: &mut Rng, index: usize) -> Trace {
+pub(crate) fn draw(rng: &mut Rng, index: usize) -> Trace {
     let (name, draw) = SHAPES[index % SHAPES.len()];
     let mut sketch = Sketch::new(rng, 3 * WATCHED);
     draw(&mut sketch);

@@ -38,7 +38,7 @@ fn lines(trace: &Trace) -> String {
 ///
 /// # Errors
 /// When the command fails, or says something else than `outcome`.
-pub fn agrees(program: &Path, folder: &Path, trace: &Trace, outcome: &Outcome) -> Result<()> {
+pub(crate) fn agrees(program: &Path, folder: &Path, trace: &Trace, outcome: &Outcome) -> Result<()> {
     let path = folder.join("trace.jsonl");
     std::fs::write(&path, lines(trace))?;
     let interval = format!("{SWEEP_EVERY}s");

@@ -12,11 +12,11 @@ use super::tally::Tally;
 use super::{calm, leaks};
 
 /// All sets.
-pub const SETS: [Set; 2] = [Set::Train, Set::Test];
+pub(crate) const SETS: [Set; 2] = [Set::Train, Set::Test];
 
 /// Which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Set {
+pub(crate) enum Set {
     /// The rules are tuned on it.
     Train,
     /// It says how right they are.
@@ -24,7 +24,7 @@ pub enum Set {
 }
 
 impl Set {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
             Self::Test => "test",
@@ -32,7 +32,7 @@ impl Set {
     }
 
     /// Draws one of its traces: the same one each time.
-    pub fn draw(self, index: usize) -> Trace {
+    pub(crate) fn draw(self, index: usize) -> Trace {
         let first: u64 = match self {
             Self::Train => 1 << 32,
             Self::Test => 1 << 40,
@@ -46,7 +46,7 @@ impl Set {
     }
 
     /// Judges its first `traces` on all CPUs.
-    pub fn run(self, traces: usize) -> Tally {
+    pub(crate) fn run(self, traces: usize) -> Tally {
         let next = AtomicUsize::new(0);
         let work = || {
             let mut tally = Tally::default();
@@ -65,7 +65,7 @@ impl Set {
             let mut all = Tally::default();
             for worker in workers {
                 match worker.join() {
-                    Ok(tally) => all.add(tally),
+                    Ok(tally) => all.add(&tally),
                     Err(panic) => std::panic::resume_unwind(panic),
                 }
             }

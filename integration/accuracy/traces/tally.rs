@@ -10,9 +10,9 @@ use super::sketch::Trace;
 
 /// Of how many so many, with the 95 % interval after Wilson.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Share {
-    pub hits: usize,
-    pub of: usize,
+pub(crate) struct Share {
+    pub(crate) hits: usize,
+    pub(crate) of: usize,
 }
 
 impl Share {
@@ -25,12 +25,12 @@ impl Share {
     }
 
     /// 0 where there is nothing to count.
-    pub fn value(self) -> f64 {
+    pub(crate) fn value(self) -> f64 {
         if self.of == 0 { 0.0 } else { self.hits as f64 / self.of as f64 }
     }
 
     /// The interval.
-    pub fn wilson(self) -> (f64, f64) {
+    pub(crate) fn wilson(self) -> (f64, f64) {
         if self.of == 0 {
             return (0.0, 1.0);
         }
@@ -54,13 +54,13 @@ impl Share {
 
 /// Of leaks.
 #[derive(Debug, Clone, Default)]
-pub struct Leaks {
+pub(crate) struct Leaks {
     /// Suspected within five minutes of having leaked 1 MiB.
-    pub in_time: Share,
+    pub(crate) in_time: Share,
     /// Under a verdict an hour after it.
-    pub recall: Share,
+    pub(crate) recall: Share,
     /// From 1 MiB to the verdict, seconds; negative before it.
-    pub to_verdict: Vec<i64>,
+    pub(crate) to_verdict: Vec<f64>,
 }
 
 impl Leaks {
@@ -73,11 +73,11 @@ impl Leaks {
 
 /// Of those that leak nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Calm {
-    pub suspected_ever: Share,
-    pub suspected_after_an_hour: Share,
-    pub accused_ever: Share,
-    pub accused_at_end: Share,
+pub(crate) struct Calm {
+    pub(crate) suspected_ever: Share,
+    pub(crate) suspected_after_an_hour: Share,
+    pub(crate) accused_ever: Share,
+    pub(crate) accused_at_end: Share,
 }
 
 impl Calm {
@@ -91,13 +91,13 @@ impl Calm {
 
 /// All of it.
 #[derive(Debug, Clone, Default)]
-pub struct Tally {
-    pub leaks: BTreeMap<&'static str, Leaks>,
-    pub calm: BTreeMap<&'static str, Calm>,
-    pub all_leaks: Leaks,
-    pub all_calm: Calm,
+pub(crate) struct Tally {
+    pub(crate) leaks: BTreeMap<&'static str, Leaks>,
+    pub(crate) calm: BTreeMap<&'static str, Calm>,
+    pub(crate) all_leaks: Leaks,
+    pub(crate) all_calm: Calm,
     /// By tenths of confidence: verdicts on leaks among all.
-    pub right_by_confidence: [Share; 10],
+    pub(crate) right_by_confidence: [Share; 10],
 }
 
 /// Seconds after 1 MiB within which a leak is to be suspected.
@@ -105,7 +105,7 @@ const IN_TIME: usize = 300;
 
 impl Tally {
     /// Counts one in.
-    pub fn count(&mut self, trace: &Trace, outcome: &Outcome) {
+    pub(crate) fn count(&mut self, trace: &Trace, outcome: &Outcome) {
         for confidence in &outcome.confidence {
             let tenth = ((confidence * 10.0) as usize).min(9);
             self.right_by_confidence[tenth].count(trace.leaked_at.is_some());
@@ -122,12 +122,12 @@ impl Tally {
         for leaks in [self.leaks.entry(trace.shape).or_default(), &mut self.all_leaks] {
             leaks.in_time.count(outcome.suspected.is_some_and(|at| at <= leaked + IN_TIME));
             leaks.recall.count(outcome.accused_at_end);
-            leaks.to_verdict.extend(outcome.accused().map(|at| at as i64 - leaked as i64));
+            leaks.to_verdict.extend(outcome.accused().map(|at| at as f64 - leaked as f64));
         }
     }
 
     /// Counts in what another has counted.
-    pub fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (name, leaks) in &other.leaks {
             self.leaks.entry(name).or_default().add(leaks);
         }
@@ -142,7 +142,7 @@ impl Tally {
     }
 
     /// Each goal: what it is called, what was reached, whether that is enough.
-    pub fn goals(&self) -> [(&'static str, Share, bool); 5] {
+    pub(crate) fn goals(&self) -> [(&'static str, Share, bool); 5] {
         let (leaks, calm) = (&self.all_leaks, &self.all_calm);
         let least = |share: Share, least: f64| share.value() >= least;
         let most = |share: Share, most: f64| share.value() <= most;
@@ -164,7 +164,7 @@ impl Tally {
     }
 
     /// For machines.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let leaks = |leaks: &Leaks| {
             json!({
                 "suspected_in_time": leaks.in_time.json(),
@@ -195,7 +195,7 @@ impl Tally {
     }
 
     /// For people: Markdown.
-    pub fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let mut out = String::from("| Goal | Reached (95 % interval) | |\n|---|---|---|\n");
         for (name, share, met) in self.goals() {
             let _ = writeln!(out, "| {name} | {} | {} |", share.text(), if met { "met" } else { "not met" });
@@ -203,7 +203,7 @@ impl Tally {
         out += "\n| Leaks | Number | Suspected within 5 min of 1 MiB | Under a verdict after an hour | Median from 1 MiB to the verdict |\n|---|---|---|---|---|\n";
         for (name, one) in self.leaks.iter().chain([(&"all", &self.all_leaks)]) {
             let median =
-                quantile(&one.to_verdict, 0.5).map_or("none".to_owned(), |median| format!("{median} s"));
+                quantile(&one.to_verdict, 0.5).map_or("none".to_owned(), |median| format!("{median:.0} s"));
             let _ = writeln!(
                 out,
                 "| {name} | {} | {} | {} | {median} |",
@@ -232,8 +232,8 @@ impl Tally {
     }
 }
 
-fn quantile(values: &[i64], share: f64) -> Option<i64> {
+fn quantile(values: &[f64], share: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
-    sorted.sort_unstable();
+    sorted.sort_by(f64::total_cmp);
     sorted.get(((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1))).copied()
 }

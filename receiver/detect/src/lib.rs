@@ -13,6 +13,7 @@ mod followed;
 mod watch;
 mod track;
 mod case;
+mod siblings;
 mod grounds;
 mod teeth;
 mod history;
