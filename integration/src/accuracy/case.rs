@@ -59,16 +59,19 @@ pub struct Case {
 const LONGEST_SECONDS: u64 = 3600;
 
 impl Case {
-    /// The command that runs it with this seed, and what is known of that run.
+    /// The command that runs it with this seed, and what is known of that run. The program's own seed is drawn from the case's name
+    /// as well, so that those with neighbouring seeds, and those with the same, have nothing in common.
     #[must_use]
     pub fn command(&self, seed: u64) -> (Vec<String>, Option<Truth>) {
+        let name = self.id.bytes().fold(seed, |sum, byte| sum.rotate_left(7) ^ u64::from(byte));
+        let mut dice = fastrand::Rng::with_seed(name);
         match &self.start {
             Start::Seeded(words) => {
-                let seed = ["--seed".to_owned(), seed.to_string()];
+                let seed = ["--seed".to_owned(), dice.u32(..1 << 31).to_string()];
                 (words.iter().cloned().chain(seed).collect(), self.known.clone())
             }
             Start::Paced { line, rate } => {
-                let factor = 0.75 + fastrand::Rng::with_seed(seed).f64() * 0.58;
+                let factor = 0.75 + dice.f64() * 0.58;
                 let line = line
                     .replace("{rate}", &format!("{:.2}", rate * factor))
                     .replace("{duration}", &LONGEST_SECONDS.to_string());
@@ -121,5 +124,17 @@ mod tests {
         );
         assert_eq!(case.command(7).0, command);
         assert_ne!(case.command(8).0, command);
+    }
+
+    /// Guarantees: a program is given the same seed in each run with the same seed, and another with another or under another name.
+    #[test]
+    fn programs_have_seeds_of_their_own() {
+        let of = |id: &str, seed| {
+            let (id, start) = (id.to_owned(), Start::Seeded(vec!["./leak".to_owned()]));
+            Case { id, set: Set::Programs, start, folder: PathBuf::new(), known: None }.command(seed).0
+        };
+        assert_eq!(of("a", 1)[..2], ["./leak", "--seed"]);
+        assert_eq!(of("a", 1), of("a", 1));
+        assert!(of("a", 1) != of("a", 2) && of("a", 1) != of("b", 1));
     }
 }
