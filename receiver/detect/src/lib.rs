@@ -3,7 +3,7 @@
 //! Pure. No I/O, no clock, no async: time comes in with each sweep, so a recorded trace and a live host go
 //! through the same code. Read in this order: [`Sweep`] comes in, the detector keeps a track for each process and container,
 //! a track keeps a history and asks its trend, a [`Finding`] goes out. [`alloc`] judges what a close look at one target sees,
-//! [`growth_stacks`] which stacks touched the memory that stays.
+//! [`growth_stacks`] which stacks touched the memory that stays. [`leaks`] puts together what several findings say of one leak.
 
 #![forbid(unsafe_code)]
 
@@ -25,6 +25,8 @@ mod interval;
 pub mod alloc;
 
 pub mod growth_stacks;
+
+pub mod leaks;
 
 pub use detector::{Detector, Ongoing, WatchedContainer};
 pub use evidence::{Rung, Says, Spare, Testimony};
