@@ -70,12 +70,12 @@ impl Registry {
         recognised
     }
 
-    /// It is over for a member. False: nobody is known to leak there.
-    pub fn ended(&mut self, about: &About, at: Duration, end: End) -> bool {
-        let Some(id) = self.members.remove(about) else { return false };
+    /// It is over for a member, and this is known of its leak by now. `None`: nobody is known to leak there.
+    pub fn ended(&mut self, about: &About, at: Duration, end: End) -> Option<Recognised> {
+        let id = self.members.remove(about)?;
         self.revision += 1;
-        let Some(leak) = self.leaks.get_mut(&id) else { return false };
-        let Some(index) = leak.members.iter().position(|member| member.about == *about) else { return false };
+        let leak = self.leaks.get_mut(&id)?;
+        let index = leak.members.iter().position(|member| member.about == *about)?;
         let mut member = leak.members.remove(index);
         let lived = member.started.take().map(|started| at.saturating_sub(started).as_secs_f64());
         if let (Some(lived), true) = (lived, end != End::Stopped) {
@@ -89,7 +89,13 @@ impl Registry {
                 leak.members.push(member);
             }
         }
-        true
+        Some(leak.recognised())
+    }
+
+    /// The leak that a member has.
+    #[must_use]
+    pub fn of(&self, about: &About) -> Option<Recognised> {
+        Some(self.leaks.get(self.members.get(about)?)?.recognised())
     }
 
     /// Forgets members that are not there any more, and whose end nobody saw.

@@ -104,10 +104,16 @@ fn containers_and_their_processes() {
     let again = registry.sighted(&inside("a", 3, Some(REMEMBER)));
     assert_eq!((again.occurrences, again.members), (2, 1));
     let about = About::Container(ContainerKey(7));
-    assert!(!registry.ended(&of(3, 0, None).about, at(50), End::Killed), "the container stands for it");
-    assert!(registry.ended(&about, at(50), End::Killed));
-    assert_eq!((registry.leaks()[0].members.len(), registry.leaks()[0].kills), (1, 1));
-    assert!(registry.ended(&about, at(60), End::Gone));
+    assert_eq!(
+        registry.ended(&of(3, 0, None).about, at(50), End::Killed),
+        None,
+        "the container stands for it"
+    );
+    let killed = registry.ended(&about, at(50), End::Killed).unwrap();
+    assert_eq!((killed.id, killed.members, killed.kills), (again.id, 1, 1));
+    assert_eq!(registry.of(&about), Some(killed));
+    assert!(registry.ended(&about, at(60), End::Gone).is_some());
+    assert_eq!(registry.of(&about), None);
     let leak = registry.leaks()[0];
     assert_eq!((leak.members.len(), leak.lives.iter().collect::<Vec<_>>()), (0, vec![150.0]));
 }
@@ -125,8 +131,9 @@ fn over_restarts() {
         let seen = registry.sighted(&sighting);
         assert_eq!((seen.occurrences, seen.members, seen.first_seen), (run + 1, 1, at(0)));
         assert_eq!(registry.sighted(&sighting).occurrences, run + 1);
-        assert!(registry.ended(&sighting.about, sighting.at + Duration::from_secs(lived), end));
-        assert!(!registry.ended(&sighting.about, sighting.at, end), "it has ended already");
+        let ended = registry.ended(&sighting.about, sighting.at + Duration::from_secs(lived), end);
+        assert_eq!(ended.map(|ended| (ended.id, ended.members)), Some((seen.id, 0)));
+        assert_eq!(registry.ended(&sighting.about, sighting.at, end), None, "it has ended already");
     }
     let seen = registry.sighted(&of(9, 9 * DAY, Some(REMEMBER)));
     assert_eq!((seen.occurrences, seen.kills), (5, 2));
@@ -160,7 +167,7 @@ fn what_is_to_blame_is_learnt_later() {
     assert_ne!(before.id, after.id);
     assert_eq!((after.occurrences, after.members, after.first_seen), (1, 1, at(0)));
     assert_eq!(registry.leaks().len(), 1);
-    assert!(registry.ended(&of(1, 0, None).about, at(100), End::Gone));
+    assert!(registry.ended(&of(1, 0, None).about, at(100), End::Gone).is_some());
 }
 
 /// Guarantees: neither leaks nor members nor names grow beyond their bounds; the oldest go, of leaks those that nobody has
@@ -180,18 +187,18 @@ fn bounds() {
     assert_eq!(left(&registry), ["d", "c", "a"]);
     registry.sighted(&of(5, 5, place("e")));
     assert_eq!(left(&registry), ["e", "d", "c"]);
-    assert!(!registry.ended(&of(1, 1, None).about, at(6), End::Gone));
+    assert_eq!(registry.ended(&of(1, 1, None).about, at(6), End::Gone), None);
 
     for pid in 10..20 {
         registry.sighted(&of(pid, u64::from(pid), place("many")));
     }
     let many = registry.leaks()[0];
     assert_eq!((many.occurrences, many.members.len()), (10, 2));
-    assert!(!registry.ended(&of(10, 10, None).about, at(30), End::Gone));
+    assert_eq!(registry.ended(&of(10, 10, None).about, at(30), End::Gone), None);
     let long = registry.sighted(&of(30, 30, place("0123456é89")));
     assert_eq!(long.place.as_deref(), Some("0123456é8"), "whole characters");
     while registry.forget_oldest() {}
-    assert!(registry.leaks().is_empty() && !registry.ended(&of(30, 30, None).about, at(40), End::Gone));
+    assert!(registry.leaks().is_empty() && registry.of(&of(30, 30, None).about).is_none());
 }
 
 /// Guarantees: what was known before comes back as it was; what is known already stays; members that are gone meanwhile

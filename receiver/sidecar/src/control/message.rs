@@ -13,6 +13,7 @@ use crate::hunt::settings::target::{ContainerPrefix, LARGEST_PID, durations};
 use crate::investigate::desk::{Order, Status};
 use crate::investigate::plan::{Mode, Origin, Target};
 use crate::investigate::report::{Cost, Member, StackEvidence, Totals};
+use crate::leaks::LeakMessage;
 
 /// `POST /v1/target`: whom to look at. What is absent is as the configuration says.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -118,6 +119,9 @@ pub struct StatusMessage {
     /// What was not seen, in sentences.
     #[serde(default)]
     pub not_seen: Vec<String>,
+    /// The leaks that are known, those of now first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaks: Vec<LeakMessage>,
 }
 
 impl From<Status> for StatusMessage {
@@ -135,6 +139,7 @@ impl From<Status> for StatusMessage {
             totals: report.map(|report| TotalsMessage::from(&report.totals)),
             cost: report.map(|report| CostMessage::from(&report.cost)),
             not_seen: report.map(|report| report.not_seen.clone()).unwrap_or_default(),
+            leaks: Vec::new(),
         }
     }
 }

@@ -19,9 +19,10 @@ use super::known::KnownStacks;
 use super::scope::Scope;
 use super::subjects::Subjects;
 use super::units::Units;
+use crate::leaks::{self, Leaks};
 use crate::metrics::{TimeToOom, Velocity};
 use crate::observe::{Observation, ObserveError, Observer, WatchedCgroup, key};
-use crate::records::{Clock, Encoder, HostIdentity};
+use crate::records::{self, Clock, Encoder, HostIdentity};
 
 pub use super::subjects::Detail;
 
@@ -91,6 +92,8 @@ pub struct Outcome {
     pub dropped: u64,
     /// Growth findings, held back or not.
     pub growth: u64,
+    /// Verdicts on leaks that are known from others.
+    pub recurred: u64,
     /// Processes that were passed over because too many are followed.
     pub unfollowed: u64,
 }
@@ -117,6 +120,7 @@ pub struct Judge {
     bucket: Option<Bucket>,
     encoder: Encoder,
     known: Arc<KnownStacks>,
+    leaks: Arc<Leaks>,
     unfollowed: u64,
 }
 
@@ -132,6 +136,7 @@ impl Judge {
             bucket: bench.max_events_per_second.map(Bucket::new),
             encoder: Encoder::new(Arc::clone(&bench.host), bench.page_size),
             known: Arc::default(),
+            leaks: Arc::default(),
             unfollowed: 0,
         }
     }
@@ -139,6 +144,11 @@ impl Judge {
     /// Has verdicts tell the stacks that are known there.
     pub(super) fn consult(&mut self, known: Arc<KnownStacks>) {
         self.known = known;
+    }
+
+    /// Has leaks recognised among those that are known there.
+    pub(super) fn recognise(&mut self, leaks: Arc<Leaks>) {
+        self.leaks = leaks;
     }
 
     /// Goes on for the same host under other settings; what is known of processes and containers stays, and no event
@@ -205,15 +215,28 @@ impl Judge {
             self.subjects.remember(&self.detector, &readings);
         }
         let times = Clock { zero: clock.to_epoch(Duration::ZERO), observed: SystemTime::now() };
+        let mut recurred = 0;
         let records = findings[..granted]
             .iter()
             .map(|finding| {
                 let subject = self.subjects.of(finding, &readings, &self.units, clock);
                 let stack = self.known.of(subject.reading.pid);
-                self.encoder.encode(finding, &subject, stack.as_deref(), &times)
+                let place = stack.as_deref().and_then(|stack| leaks::place(&stack.trace));
+                let leak = self.leaks.note(finding, &subject, place, &times);
+                let mut logs = self.encoder.encode(finding, &subject, stack.as_deref(), &times);
+                if let Some(leak) = leak {
+                    let is_verdict = matches!(finding.kind, FindingKind::Detected(_));
+                    recurred += u64::from(is_verdict && leak.occurrences > 1);
+                    records::recognise(&mut logs, &leak);
+                }
+                logs
             })
             .collect();
         if full {
+            self.leaks.retain(|about| match about {
+                About::Process(key) => readings.contains_key(key),
+                About::Container(key) => self.units.unit(*key).is_some(),
+            });
             self.admission.forget_gone();
         }
         if seen.pass != Pass::Told {
@@ -223,7 +246,7 @@ impl Judge {
 
         let unfollowed = self.detector.unfollowed() - self.unfollowed;
         self.unfollowed += unfollowed;
-        Outcome { records, grave, dropped: dropped as u64, growth: growth as u64, unfollowed }
+        Outcome { records, grave, dropped: dropped as u64, growth: growth as u64, recurred, unfollowed }
     }
 
     /// Whether it is known in which container this process runs, or that it runs in none.

@@ -29,6 +29,8 @@ fn id() -> ComponentId {
 
 /// Runs a receiver until `wait` is over.
 async fn run(factory: &Factory, yaml: &str, wait: impl FnOnce()) -> Vec<Status> {
+    // nothing is to be left on the machine that the test runs on
+    let yaml = &format!("state: {{path: \"\"}}\n{yaml}");
     let (blueprint, _) = Settings::of_text(yaml, |settings| factory.configure(settings)).unwrap();
     let host: Arc<Reports> = Arc::default();
     let telemetry = Arc::<Metrics>::clone(&factory.metrics);
