@@ -4,6 +4,7 @@
 //! through the same code. Read in this order: [`Sweep`] comes in, the detector keeps a track for each process and container,
 //! a track keeps a history and asks its trend, a [`Finding`] goes out. [`alloc`] judges what a close look at one target sees,
 //! [`growth_stacks`] which stacks touched the memory that stays, [`outside`] what a process's runtime or allocator says of itself.
+//! [`leaks`] puts together what several findings say of one leak.
 
 #![forbid(unsafe_code)]
 
@@ -33,6 +34,8 @@ pub mod alloc;
 pub mod growth_stacks;
 
 pub mod outside;
+
+pub mod leaks;
 
 pub use detector::{Detector, Ongoing, WatchedContainer};
 pub use evidence::{Rung, Says, Spare, Testimonies, Testimony};
