@@ -16,6 +16,7 @@ use classes::Classes;
 use crate::evidence::{Rung, Says, Spare, Testimony};
 use crate::history::Point;
 use crate::trend::trend;
+use crate::work::Work;
 
 /// Readings that are kept; when there are more, every second one is let go.
 const MAX_READINGS: usize = 64;
@@ -190,7 +191,11 @@ impl Series {
     /// `None`: too few readings tell it.
     fn slope(&self, of: impl Fn(&Noted) -> Option<u64>) -> Option<Slope> {
         let point = |noted: &Noted| {
-            of(noted).map(|bytes| Point { at_s: noted.at.as_secs_f64(), bytes: bytes as f64 })
+            of(noted).map(|bytes| Point {
+                at_s: noted.at.as_secs_f64(),
+                bytes: bytes as f64,
+                work: Work::default(),
+            })
         };
         let points: Vec<Point> = self.noted.iter().filter_map(point).collect();
         (points.len() >= MIN_READINGS).then(|| slope(&points))

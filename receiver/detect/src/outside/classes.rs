@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::thin;
 use crate::history::Point;
+use crate::work::Work;
 
 /// Kinds that are followed: those with the most bytes.
 const MAX_CLASSES: usize = 128;
@@ -37,7 +38,7 @@ impl Classes {
         self.0.retain(|class| !class.points.is_empty());
         for (name, bytes, _) in told {
             let name = bounded(name);
-            let point = Point { at_s, bytes: *bytes as f64 };
+            let point = Point { at_s, bytes: *bytes as f64, work: Work::default() };
             match self.0.iter_mut().find(|class| class.name == name) {
                 // one name for two of them: together they are one kind
                 Some(Class { points, .. }) if points.last().is_some_and(|last| last.at_s == at_s) => {

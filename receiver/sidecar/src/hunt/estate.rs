@@ -272,7 +272,7 @@ pub(super) mod tests {
         assert!(before.iter().all(|(_, id)| *id != at_once[0].1), "{at_once:?} in {before:?}");
 
         let mut judge = heir(judge, 1 << 30);
-        let after = records(&mut judge, sweeps..40, 2 << 20);
+        let after = records(&mut judge, sweeps..80, 2 << 20);
         let names: Vec<_> = after.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["memory_leak_hunter.leak.detected"]);
     }

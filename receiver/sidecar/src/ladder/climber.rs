@@ -15,7 +15,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::board::Board;
 use super::case::Case;
-use super::climb::Climb;
+use super::climb::{Climb, Doors};
 use super::cooldown::Cooldown;
 use super::docket::Docket;
 use super::known::KnownStacks;
@@ -178,14 +178,11 @@ impl Climber {
     /// Goes on with every climb.
     fn step(&mut self, now: Duration) {
         let Ladder { wanted, docket, known, board, climbs, .. } = &mut self.ladder;
+        let doors = Doors { docket, known, board };
         let mut ended = Vec::new();
         for (index, running) in climbs.iter_mut().enumerate() {
-            if let Some(end) = running.climb.step(now, wanted, docket, board) {
+            if let Some(end) = running.climb.step(now, wanted, &doors) {
                 ended.push((index, end));
-                continue;
-            }
-            for (about, knowledge) in running.climb.findings() {
-                known.note(about, knowledge);
             }
         }
         for (index, end) in ended.into_iter().rev() {
@@ -260,9 +257,7 @@ impl Climber {
     /// Back to growth detection.
     fn end(&mut self, running: Running, end: End, now: Duration) {
         let Running { climb, mode, .. } = running;
-        for (about, knowledge) in climb.findings() {
-            self.ladder.known.note(about, knowledge);
-        }
+        climb.note(&self.ladder.known);
         for case in climb.cases() {
             let stage = self.ladder.docket.stage(&case.about).unwrap_or(case.stage);
             let stage = if end == End::Verdict { Stage::Leaking } else { stage };

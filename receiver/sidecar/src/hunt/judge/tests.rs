@@ -2,7 +2,7 @@ use mlh_targets::cgroup_reading::CgroupMemory;
 
 use super::*;
 
-/// Two processes, one of which leaks and both of which grow by 2 MiB a sweep, for six minutes.
+/// Two processes, one of which leaks and both of which grow by 2 MiB a sweep, for a quarter of an hour: by growth alone a verdict takes its time.
 fn judged(limit: Option<u32>, threshold: u64) -> (Vec<Vec<String>>, u64) {
     let bench = Bench {
         host: Arc::default(),
@@ -14,7 +14,7 @@ fn judged(limit: Option<u32>, threshold: u64) -> (Vec<Vec<String>>, u64) {
         scope: Scope::default(),
     };
     let (mut judge, mut names, mut dropped) = (Judge::new(&bench), Vec::new(), 0);
-    for sweep in 0..24_u64 {
+    for sweep in 0..60_u64 {
         let reading = |pid| ProcessReading { pid, anon: sweep << 21, ..ProcessReading::default() };
         let readings = [reading(1), reading(2)];
         let at = Duration::from_secs(100 + sweep * 15);
@@ -46,15 +46,15 @@ fn the_limit_holds_and_verdicts_pass_first() {
 /// Guarantees: `rss_growth_threshold` is in pages and decides which growth makes a record.
 #[test]
 fn the_threshold_decides() {
-    assert_eq!(count(&judged(None, 512).0, "rss.growth"), 46, "2 MiB each sweep");
-    assert_eq!(count(&judged(None, 513).0, "rss.growth"), 22, "4 MiB every other sweep");
+    assert_eq!(count(&judged(None, 512).0, "rss.growth"), 118, "2 MiB each sweep");
+    assert_eq!(count(&judged(None, 513).0, "rss.growth"), 58, "4 MiB every other sweep");
 }
 
 const ID: &str = "4f1e0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab";
 
 /// A container whose one worker is another process in each sweep, and what its cgroup counts.
 fn recycled(sweep: u64) -> (ProcessReading, Vec<CgroupReading>) {
-    let held = (10 + 3 * sweep) << 20;
+    let held = (10 + sweep) << 20;
     let reading = ProcessReading {
         pid: 100 + u32::try_from(sweep).unwrap(),
         start_ns: sweep * 15_000_000_000,
@@ -98,7 +98,7 @@ fn a_container_from_cgroup_to_record() {
     let clock = HostClock::starting_at(SystemTime::UNIX_EPOCH);
     let mut judge = Judge::new(&bench);
     let mut records = Vec::new();
-    for sweep in 0..24 {
+    for sweep in 0..60 {
         let (reading, cgroups) = recycled(sweep);
         let seen = Seen {
             readings: &[reading],
@@ -112,9 +112,9 @@ fn a_container_from_cgroup_to_record() {
     assert_eq!(standing.velocities[0].container.as_deref(), Some(ID));
     assert_eq!(standing.times_to_oom[0].container, ID);
 
-    let (reading, _) = recycled(24);
-    let killed = [Killed { at: Duration::from_secs(366), reading }];
-    let seen = Seen { kills: &killed, ..Seen::empty(Duration::from_secs(367), Pass::Partial) };
+    let (reading, _) = recycled(60);
+    let killed = [Killed { at: Duration::from_secs(906), reading }];
+    let seen = Seen { kills: &killed, ..Seen::empty(Duration::from_secs(907), Pass::Partial) };
     records.extend(judge.pass(&seen, &clock).records);
 
     let named = |name: &str| {
@@ -131,7 +131,7 @@ fn a_container_from_cgroup_to_record() {
         assert!(text(attributes, "memory_leak_hunter.scope").contains("container"), "{name}");
     }
     let kill = &named("oom.kill").scope_logs[0].log_records[0];
-    assert!(text(&kill.attributes, "memory_leak_hunter.pid").contains("124"));
+    assert!(text(&kill.attributes, "memory_leak_hunter.pid").contains("160"));
     assert!(text(&kill.attributes, "memory_leak_hunter.stage").contains("leaking"));
     assert!(!text(&kill.attributes, "memory_leak_hunter.velocity_bytes_per_second").contains("None"));
 }
@@ -164,7 +164,7 @@ fn verdict(velocity: f64, is_known: bool) -> (u64, String, Option<Closed>) {
     let mut judge = Judge::new(&super::super::estate::tests::bench(1 << 30));
     judge.consult(Arc::clone(&known), Some(Arc::clone(&docket)));
     let mut case = None;
-    for pass in 0..200 {
+    for pass in 0..1000 {
         let logs = passed(&mut judge, pass).records;
         for record in logs.into_iter().flat_map(|logs| logs.scope_logs).flat_map(|s| s.log_records) {
             if record.event_name.ends_with("leak.suspected") {
