@@ -30,6 +30,9 @@ const MIN_READINGS: usize = 5;
 /// So long a process is watched before anything is said of it.
 const MIN_WATCHED: Duration = Duration::from_secs(20);
 
+/// Less is no growth that memory has, bytes.
+const MIN_GROWN: f64 = 65_536.0;
+
 /// What is in use must grow by this share of the memory to explain why it grows at all.
 const EXPLAINS: f64 = 0.2;
 
@@ -58,7 +61,7 @@ pub struct Growing {
     pub name: String,
     /// How fast, by the median of all pairwise slopes.
     pub bytes_per_second: f64,
-    /// Of the growth of the memory charged in the same time: 0..=1.
+    /// Of the growth of the memory charged in the same time, with the room for garbage that it makes necessary: 0..=1.
     pub share: f64,
 }
 
@@ -119,10 +122,12 @@ impl Series {
         self.classes.note(at, look.classes, HORIZON);
     }
 
-    /// What it says by now; `None` as long as too little has been seen.
+    /// What it says by now; `None` as long as too little has been seen. It is as old as the reading that last told something new:
+    /// without a collection nothing renews it.
     #[must_use]
     pub fn testimony(&self, now: Duration) -> Option<Testimony> {
-        let watched = now.saturating_sub(self.began?).min(HORIZON);
+        let began = self.began.filter(|began| now.saturating_sub(*began) >= MIN_WATCHED)?;
+        let at = self.noted.last().map_or(now, |newest| newest.at);
         let says = if self.noted.len() >= MIN_READINGS {
             self.says()
         } else {
@@ -131,13 +136,8 @@ impl Series {
                 None => "too few readings so far",
             })
         };
-        (watched >= MIN_WATCHED).then_some(Testimony {
-            rung: Rung::Outside,
-            source: self.source,
-            at: now,
-            watched,
-            says,
-        })
+        let watched = at.saturating_sub(began).min(HORIZON);
+        Some(Testimony { rung: Rung::Outside, source: self.source, at, watched, says })
     }
 
     fn says(&self) -> Says {
@@ -146,13 +146,12 @@ impl Series {
         let held = self.slope(|noted| noted.held);
         let Some(in_use) = in_use else { return Says::Unclear("what is in use was not told") };
         let grows = charged.filter(|charged| charged.interval.0 > 0.0);
-        let of_growth = |velocity: f64| grows.map_or(1.0, |charged| velocity / charged.velocity);
-        if self.spare != Spare::Copies && in_use.interval.0 > 0.0 && of_growth(in_use.velocity) >= EXPLAINS {
-            return Says::Kept {
-                velocity: in_use.velocity,
-                interval: in_use.interval,
-                share: of_growth(in_use.velocity).clamp(0.0, 1.0),
-            };
+        let due = self.due_to(in_use, held);
+        let share = charged.map_or(1.0, |charged| due / charged.velocity.max(due));
+        let grown = in_use.velocity * self.span().as_secs_f64();
+        let is_kept = in_use.interval.0 > 0.0 && grown >= MIN_GROWN && share >= EXPLAINS;
+        if is_kept && self.spare != Spare::Copies {
+            return Says::Kept { velocity: in_use.velocity, interval: in_use.interval, share };
         }
         let Some(grows) = grows else { return Says::Unclear("its memory does not grow meanwhile") };
         if in_use.interval.1 >= EXPLAINS * grows.velocity {
@@ -167,17 +166,41 @@ impl Series {
         }
     }
 
+    /// From the first reading to the last.
+    fn span(&self) -> Duration {
+        match self.noted.as_slice() {
+            [first, .., last] => last.at.saturating_sub(first.at),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// How fast memory grows because of what is in use. A collected heap keeps room for garbage in proportion to what lives: that
+    /// grows as well, and for no other reason.
+    fn due_to(&self, in_use: Slope, held: Option<Slope>) -> f64 {
+        let with_room = || {
+            let newest = self.noted.last().filter(|_| self.spare == Spare::Garbage)?;
+            let proportion = newest.held? as f64 / newest.in_use.filter(|in_use| *in_use > 0)? as f64;
+            Some((in_use.velocity * proportion).min(held?.velocity))
+        };
+        with_room().unwrap_or(0.0).max(in_use.velocity)
+    }
+
     /// The kinds that grow, those that grow fastest first.
     #[must_use]
     pub fn growing(&self) -> Vec<Growing> {
         let charged = self.slope(|noted| Some(noted.charged)).map_or(0.0, |charged| charged.velocity);
-        let share = |velocity: f64| if charged > 0.0 { (velocity / charged).min(1.0) } else { 1.0 };
+        // room for garbage is due to each in proportion
+        let in_use = self.slope(|noted| noted.in_use).filter(|in_use| in_use.velocity > 0.0);
+        let due = in_use
+            .map_or(1.0, |in_use| self.due_to(in_use, self.slope(|noted| noted.held)) / in_use.velocity);
+        let share = |velocity: f64| if charged > 0.0 { (due * velocity / charged).min(1.0) } else { 1.0 };
         let mut growing: Vec<Growing> = self
             .classes
             .each()
             .filter(|(_, points)| points.len() >= MIN_READINGS)
             .map(|(name, points)| (name, slope(points)))
-            .filter(|(_, slope)| slope.interval.0 > 0.0)
+            // what is known by few samples grows by steps: that it never falls must do
+            .filter(|(_, slope)| slope.velocity > 0.0 && slope.interval.0 >= 0.0)
             .map(|(name, slope)| Growing {
                 name: name.to_owned(),
                 bytes_per_second: slope.velocity,

@@ -16,6 +16,10 @@ pub(crate) fn reachable_path(_: &Module, _: u32) -> Option<PathBuf> {
     None
 }
 
+pub(crate) fn cpp_type(_: &str) -> Option<String> {
+    None
+}
+
 pub(crate) fn read_memory(_: u32, _: u64, _: &mut [u8]) -> bool {
     false
 }

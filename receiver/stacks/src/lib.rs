@@ -7,6 +7,8 @@ pub mod modules;
 
 pub mod memory;
 
+pub mod names;
+
 pub mod python;
 
 pub mod debuginfod;

@@ -71,6 +71,7 @@ mod stacks;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 
+pub(crate) use demangle::cpp_type;
 pub(crate) use maps::{modules, reachable_path};
 pub(crate) use memory::read_memory;
 pub(crate) use shelf::Shelf;

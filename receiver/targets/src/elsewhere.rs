@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -114,6 +115,10 @@ impl Pagemap {
     }
 
     pub(crate) fn states(&self, _addresses: &[u64]) -> Result<Vec<PageState>, PagemapError> {
+        match *self {}
+    }
+
+    pub(crate) fn resident(&self, _from: u64, _to: u64) -> Result<Vec<Range<u64>>, PagemapError> {
         match *self {}
     }
 

@@ -100,6 +100,12 @@ pub fn own_cpu_time() -> Duration {
     os::own_cpu_time()
 }
 
+/// CPU time of the calling thread since it was started; 0 where the platform does not say.
+#[must_use]
+pub fn thread_cpu_time() -> Duration {
+    os::thread_cpu_time()
+}
+
 /// Turns times of the boot clock (`CLOCK_BOOTTIME`) into the time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostClock {

@@ -1,5 +1,7 @@
 //! Which pages of a process are there: `/proc/PID/pagemap`, and whether huge pages serve them.
 
+use std::ops::Range;
+
 use crate::os;
 
 /// The page map of a process's address space, kept open: after an exec, or once the process has ended, it is
@@ -58,6 +60,15 @@ impl Pagemap {
     /// See [`PagemapError`].
     pub fn states(&self, addresses: &[u64]) -> Result<Vec<PageState>, PagemapError> {
         self.0.states(addresses)
+    }
+
+    /// The stretches between two addresses that are in memory, by address and in whole pages: whoever reads these brings nothing in,
+    /// neither from swap nor as new pages. One read; what lies beyond 8,192 pages is left out.
+    ///
+    /// # Errors
+    /// See [`PagemapError`].
+    pub fn resident(&self, from: u64, to: u64) -> Result<Vec<Range<u64>>, PagemapError> {
+        self.0.resident(from, to)
     }
 
     /// A huge page serves this address, as far as can be told. False where nothing can.

@@ -9,6 +9,9 @@ const MAX_NAME: usize = 1024;
 /// Longer ones are shown as they are.
 const MAX_MANGLED: usize = 8 * 1024;
 
+/// What the symbol of a type's name begins with.
+const TYPE_NAME: &str = "_ZTS";
+
 /// The name in source of a C++ or Rust function, any other as it is. Return types and hashes are left out.
 pub(crate) fn demangle(name: &str) -> String {
     let mut text = Bounded(String::new());
@@ -22,6 +25,18 @@ pub(crate) fn demangle(name: &str) -> String {
         false
     };
     if done || text.is_full() { text.finish() } else { clean(name) }
+}
+
+/// See [`cpp_type`](crate::names::cpp_type).
+pub(crate) fn cpp_type(name: &str) -> Option<String> {
+    // a type of one file alone is marked so that its name is compared by address
+    let name = name.strip_prefix('*').unwrap_or(name);
+    let is_class = name.starts_with(|first: char| first.is_ascii_digit() || "NSZ".contains(first));
+    let whole = name.len() <= MAX_MANGLED && Symbol::new(format!("{TYPE_NAME}{name}")).is_ok();
+    if !is_class || !whole {
+        return None;
+    }
+    demangle(&format!("{TYPE_NAME}{name}")).strip_prefix("typeinfo name for ").map(str::to_owned)
 }
 
 /// A name that is not mangled: a path, a name from a file that a runtime writes.
@@ -87,6 +102,28 @@ mod tests {
         for (mangled, plain) in cases {
             assert_eq!(demangle(mangled), plain);
         }
+    }
+
+    /// Guarantees: classes are named from what their type information holds, whatever their scope; a text that only begins like such
+    /// a name, or names no class, gives none.
+    #[test]
+    fn types() {
+        let cases = [
+            ("N4shop5OrderE", Some("shop::Order")),
+            ("5Order", Some("Order")),
+            ("*N12_GLOBAL__N_15OrderE", Some("(anonymous namespace)::Order")),
+            ("St6vectorIiSaIiEE", Some("std::vector<int, std::allocator<int> >")),
+            ("Z4mainE5Order", Some("main::Order")),
+            ("i", None),
+            ("PKc", None),
+            ("5Order and more", None),
+            ("N4shop", None),
+            ("", None),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(cpp_type(name).as_deref(), expected, "{name}");
+        }
+        assert_eq!(cpp_type(&format!("N{}E", "4name".repeat(100_000))), None);
     }
 
     /// Guarantees: names are bounded, also those that unfold to more than they are, cut between characters, and hold

@@ -70,6 +70,17 @@ impl Pagemap {
         if any { Ok(states) } else { Err(PagemapError::Ended) }
     }
 
+    pub(crate) fn resident(&self, from: u64, to: u64) -> Result<Vec<Range<u64>>, PagemapError> {
+        let first = from / self.page;
+        let count = to.div_ceil(self.page).saturating_sub(first);
+        let entries = self.entries(first, count)?;
+        if entries.is_empty() && count > 0 {
+            // the process has ended, or no process has such addresses
+            self.states(&[0])?;
+        }
+        Ok(present(&entries, first, self.page))
+    }
+
     pub(crate) fn is_huge(&mut self, address: u64) -> bool {
         let (first, count) = ((address - address % self.huge) / self.page, self.huge / self.page);
         let Ok(entries) = self.entries(first, count) else { return false };
@@ -143,6 +154,19 @@ fn runs(pages: &[u64]) -> impl Iterator<Item = &[u64]> {
         rest = next;
         Some(run)
     })
+}
+
+/// Of these pages, those in memory.
+fn present(entries: &[u64], first: u64, page: u64) -> Vec<Range<u64>> {
+    let mut found: Vec<Range<u64>> = Vec::new();
+    for (number, _) in entries.iter().enumerate().filter(|(_, entry)| *entry & PRESENT != 0) {
+        let start = first.saturating_add(number as u64).saturating_mul(page);
+        match found.last_mut().filter(|before| before.end == start) {
+            Some(before) => before.end = start.saturating_add(page),
+            None => found.push(start..start.saturating_add(page)),
+        }
+    }
+    found
 }
 
 fn state(entry: u64) -> PageState {
@@ -257,6 +281,15 @@ mod tests {
         let mut torn = at(1024);
         torn[200] = PRESENT | 9;
         assert_eq!(area(&torn, 512), Area::Small);
+    }
+
+    /// Guarantees: what is in memory is told as stretches; what is swapped out is not in memory.
+    #[test]
+    fn presence() {
+        let entries = [PRESENT | 5, PRESENT | FILE_OR_SHARED, SWAPPED, 0, PRESENT];
+        assert_eq!(present(&entries, 2, 4096), [0x2000..0x4000, 0x6000..0x7000]);
+        assert_eq!(present(&[], 2, 4096), []);
+        assert_eq!(present(&[PRESENT; 2], u64::MAX - 1, 4096).len(), 1, "beyond what an address can be");
     }
 
     /// Guarantees: mappings in huge pages are found in what the kernel writes, and in no nonsense.

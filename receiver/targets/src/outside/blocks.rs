@@ -1,27 +1,28 @@
-//! The memory of a process by whole pages, each read once: what stands side by side costs one read.
-
-use std::collections::HashMap;
+//! The memory of a process by whole pages, each read once as a rule: what stands side by side costs one read.
 
 use mlh_stacks::memory::Memory;
 
 /// Bytes; no page of any machine is smaller, so that one is there as a whole or not at all.
 const BLOCK: u64 = 4096;
 
-/// Of so many blocks the content is kept: 4 MiB.
-const MAX_KEPT: usize = 1024;
+/// Of so many blocks the content is kept: 4 MiB. Which place is a block's, its address says.
+const PLACES: u64 = 1024;
 
-/// As of the moment when each block is first looked at. For one reading.
+/// As of the moment when each block is looked at. For one reading.
 #[derive(Debug)]
 pub(super) struct Blocks {
     memory: Memory,
-    kept: HashMap<u64, Option<Vec<u8>>>,
+    /// Where it begins, and its bytes: none if it is not there.
+    kept: Vec<(u64, Vec<u8>)>,
     left: usize,
 }
 
 impl Blocks {
     /// Reads `most` blocks at most.
     pub(super) fn new(memory: Memory, most: usize) -> Self {
-        Self { memory, kept: HashMap::new(), left: most }
+        // no block begins there
+        let kept = vec![(u64::MAX, Vec::new()); PLACES as usize];
+        Self { memory, kept, left: most }
     }
 
     /// It has read as much as it may: what is missing may be there.
@@ -40,8 +41,15 @@ impl Blocks {
         self.read(address).map(u64::from_le_bytes)
     }
 
+    /// Words from here on.
+    pub(super) fn words<const N: usize>(&mut self, address: u64) -> Option<[u64; N]> {
+        let mut words = [0; N];
+        self.fill_words(address, &mut words)?;
+        Some(words)
+    }
+
     /// Words from here on: as many as `to` holds.
-    pub(super) fn words(&mut self, address: u64, to: &mut [u64]) -> Option<()> {
+    pub(super) fn fill_words(&mut self, address: u64, to: &mut [u64]) -> Option<()> {
         for (index, word) in (0..).zip(to) {
             *word = self.word(address.checked_add(index * 8)?)?;
         }
@@ -65,16 +73,16 @@ impl Blocks {
     }
 
     fn block(&mut self, start: u64) -> Option<&[u8]> {
-        if !self.kept.contains_key(&start) {
+        let (kept, bytes) = self.kept.get_mut((start / BLOCK % PLACES) as usize)?;
+        if *kept != start {
             self.left = self.left.checked_sub(1)?;
-            if self.kept.len() >= MAX_KEPT {
-                self.kept.clear();
+            *kept = start;
+            bytes.resize(BLOCK as usize, 0);
+            if !self.memory.read(start, bytes) {
+                bytes.clear();
             }
-            let mut bytes = vec![0; BLOCK as usize];
-            let read = self.memory.read(start, &mut bytes);
-            self.kept.insert(start, read.then_some(bytes));
         }
-        self.kept.get(&start)?.as_deref()
+        (!bytes.is_empty()).then_some(bytes)
     }
 }
 
@@ -90,8 +98,9 @@ mod tests {
         let at = own.as_ptr() as u64;
         let mut blocks = Blocks::new(Memory::of(std::process::id()), 20);
         let mut words = vec![0; own.len()];
-        assert_eq!(blocks.words(at, &mut words), Some(()));
+        assert_eq!(blocks.fill_words(at, &mut words), Some(()));
         assert_eq!(words, own);
+        assert_eq!(blocks.words(at + 511 * 8), Some([511, 512, 513]));
         assert_eq!(blocks.read::<4>(at + 4094 * 8 + 4), Some([0; 4]));
         assert_eq!(blocks.word(1), None);
         assert_eq!(blocks.word(u64::MAX - 3), None);

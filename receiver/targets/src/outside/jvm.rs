@@ -117,5 +117,10 @@ fn reading(counters: &Counters<'_>) -> Option<Reading> {
     })
 }
 
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    drop(Counters::read(bytes).map(|counters| reading(&counters)));
+}
+
 #[cfg(test)]
 mod tests;

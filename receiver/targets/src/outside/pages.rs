@@ -84,6 +84,11 @@ impl Sums {
     }
 }
 
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    let _ = std::str::from_utf8(bytes).ok().and_then(Sums::parse).map(Sums::reading);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

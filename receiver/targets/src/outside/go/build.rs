@@ -22,14 +22,8 @@ const MAX_TABLE: u64 = 128 << 20;
 const RECORDS: u64 = 1 << 16;
 
 /// The variables that are looked for.
-const NAMES: [&str; 6] = [
-    "runtime.gcController",
-    "runtime.memstats",
-    "runtime.mheap_",
-    "runtime.allgs",
-    "runtime.MemProfileRate",
-    "runtime.mbuckets",
-];
+const NAMES: [&str; 5] =
+    ["runtime.gcController", "runtime.mheap_", "runtime.allgs", "runtime.MemProfileRate", "runtime.mbuckets"];
 
 /// By whom the program was built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

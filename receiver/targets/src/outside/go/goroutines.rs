@@ -16,8 +16,8 @@ const SIZE: usize = 320;
 /// It is being looked at by the collector meanwhile.
 const SCAN: u32 = 0x1000;
 
-/// States of those that do not run: not begun yet, ended, and ended though it was a thread of C code.
-const NONE: [u32; 3] = [0, 6, 10];
+/// States of those that are none: not begun yet, ended, and kept for threads of C code.
+const NONE: [u32; 3] = [0, 6, 11];
 
 /// No stack is larger, bytes.
 const MAX_STACK: u64 = 1 << 32;
@@ -29,11 +29,7 @@ pub(super) fn by_statement(
     layout: &Layout,
     not_seen: &mut Vec<String>,
 ) -> Vec<Class> {
-    let mut slice = [0; 2];
-    if blocks.words(list, &mut slice).is_none() {
-        return Vec::new();
-    }
-    let [items, count] = slice;
+    let Some([items, count]) = blocks.words(list) else { return Vec::new() };
     if count > MAX_GOROUTINES {
         not_seen.push(format!("goroutines beyond the first {MAX_GOROUTINES} that there have been at once"));
     }

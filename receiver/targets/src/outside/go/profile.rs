@@ -1,6 +1,7 @@
 //! The heap profile: what was sampled by stack, and what of it has not been freed as of the last collection but one.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::class;
 use crate::outside::Class;
@@ -57,6 +58,14 @@ pub(super) fn by_stack(blocks: &mut Blocks, head: u64, rate: u64, not_seen: &mut
         .collect()
 }
 
+/// Whether a variable leads to a bucket, whose stack is one of this code.
+pub(super) fn is_bucket(blocks: &mut Blocks, variable: u64, code: &Range<u64>) -> Option<()> {
+    let at = blocks.word(variable).filter(|at| *at != 0 && at.is_multiple_of(8))?;
+    let bucket = Bucket::read(blocks, at)?;
+    let runs = !bucket.stack.is_empty() && bucket.stack.iter().all(|address| code.contains(address));
+    (runs && bucket.size > 0).then_some(())
+}
+
 /// So many objects stand for one that was sampled: the larger an object, the likelier it is.
 fn weight(size: u64, rate: u64) -> f64 {
     if rate <= 1 || size == 0 { 1.0 } else { 1.0 / -(-(size as f64) / rate as f64).exp_m1() }
@@ -74,19 +83,16 @@ struct Bucket {
 impl Bucket {
     /// `None`: it is not there, or none.
     fn read(blocks: &mut Blocks, at: u64) -> Option<Self> {
-        let mut head = [0; HEAD];
-        blocks.words(at, &mut head)?;
-        let [_, next, kind, _, size, frames] = head;
+        let [_, next, kind, _, size, frames] = blocks.words::<HEAD>(at)?;
         if kind != MEMORY || frames > MOST_FRAMES || size > MAX_SIZE {
             return None;
         }
         let stack_at = at.checked_add(HEAD as u64 * 8)?;
         let mut stack = vec![0; (frames as usize).min(MAX_FRAMES)];
-        blocks.words(stack_at, &mut stack)?;
-        let mut counts = [0; 2];
-        blocks.words(stack_at.checked_add(frames * 8)?, &mut counts)?;
+        blocks.fill_words(stack_at, &mut stack)?;
+        let [allocated, freed] = blocks.words(stack_at.checked_add(frames * 8)?)?;
         // it is written meanwhile: a free may be there before the allocation is
-        Some(Self { next, size, objects: counts[0].saturating_sub(counts[1]), stack })
+        Some(Self { next, size, objects: allocated.saturating_sub(freed), stack })
     }
 }
 

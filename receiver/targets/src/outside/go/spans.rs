@@ -29,11 +29,8 @@ pub(super) fn by_size(
     layout: &Layout,
     not_seen: &mut Vec<String>,
 ) -> Vec<Class> {
-    let mut slice = [0; 2];
-    if heap.checked_add(layout.spans).and_then(|list| blocks.words(list, &mut slice)).is_none() {
-        return Vec::new();
-    }
-    let [items, count] = slice;
+    let list = heap.checked_add(layout.spans);
+    let Some([items, count]) = list.and_then(|list| blocks.words(list)) else { return Vec::new() };
     if count > MAX_SPANS {
         not_seen.push(format!("spans of the Go heap beyond the first {MAX_SPANS}"));
     }

@@ -1,6 +1,7 @@
 //! The rings of the collector, and what is in them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use mlh_stacks::python::CodeLayout;
 
@@ -33,6 +34,9 @@ const MAX_NAME: usize = 64;
 
 /// No type has larger instances or items, bytes.
 const MAX_SIZE: u64 = 1 << 20;
+
+/// Whether an object of more is there as a whole is looked at, bytes.
+const LARGE: u64 = 64 << 10;
 
 /// No object has more items.
 const MAX_ITEMS: u64 = 1 << 32;
@@ -125,18 +129,19 @@ impl Types<'_> {
         let next = blocks.word(at)?;
         let of_type = object.checked_add(self.layout.object_type.into())?;
         // the type, then how many items, then where a list has them, or a dictionary; then for how many there is room
-        let mut words = [0; 4];
-        blocks.words(of_type, &mut words)?;
-        let [address, items, _, room] = words;
-        if !self.found.contains_key(&address) {
-            if self.found.len() >= MAX_TYPES {
-                return Some(next);
-            }
-            let new = Type::read(blocks, address, self.layout)?;
-            self.found.insert(address, new);
-        }
-        let known = self.found.get_mut(&address)?;
-        known.bytes = known.bytes.saturating_add(known.size(items, room));
+        let [address, items, place, room] = blocks.words(of_type)?;
+        let is_full = self.found.len() >= MAX_TYPES;
+        let known = match self.found.entry(address) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if is_full => return Some(next),
+            Entry::Vacant(new) => new.insert(Type::read(blocks, address, self.layout)?),
+        };
+        let (begins, besides) = known.besides(object, items, place, room);
+        // what an object that is just being made or freed says of itself may be anything
+        let is_there = besides < LARGE
+            || begins.checked_add(besides - 8).is_some_and(|last| blocks.word(last).is_some());
+        let size = LINKS + known.basic + if is_there { besides } else { 0 };
+        known.bytes = known.bytes.saturating_add(size);
         known.count += 1;
         Some(next)
     }
@@ -148,32 +153,46 @@ struct Type {
     name: String,
     basic: u64,
     item: u64,
+    holds: Holds,
     bytes: u64,
     count: u64,
+}
+
+/// What instances have besides their fixed part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    /// A list: room for references, elsewhere.
+    Room,
+    /// A dictionary or a set: entries, elsewhere.
+    Entries,
+    /// Whatever else: items, if any, behind it.
+    Items,
 }
 
 impl Type {
     /// `None`: it is none.
     fn read(blocks: &mut Blocks, at: u64, layout: &CodeLayout) -> Option<Self> {
         // its name, then the size of an instance, then that of an item
-        let mut words = [0; 3];
-        blocks.words(at.checked_add(layout.type_name.into())?, &mut words)?;
-        let [name, basic, item] = words;
+        let [name, basic, item] = blocks.words(at.checked_add(layout.type_name.into())?)?;
         let sized = (LINKS..=MAX_SIZE).contains(&basic) && item <= MAX_SIZE;
         let name = sized.then(|| text(blocks, name))??;
-        Some(Self { name, basic, item, bytes: 0, count: 0 })
+        let holds = match name.as_str() {
+            "list" => Holds::Room,
+            "dict" | "set" | "collections.OrderedDict" | "collections.defaultdict" => Holds::Entries,
+            _ => Holds::Items,
+        };
+        Some(Self { name, basic, item, holds, bytes: 0, count: 0 })
     }
 
-    /// Bytes that an instance takes up, without what it refers to.
-    fn size(&self, items: u64, room: u64) -> u64 {
+    /// What an instance has besides its fixed part, without what it refers to: where it begins, and bytes.
+    fn besides(&self, object: u64, items: u64, place: u64, room: u64) -> (u64, u64) {
         // negative for a negative number, which none of these is
         let items = items.min(MAX_ITEMS);
-        let besides = match self.name.as_str() {
-            "list" => room.min(MAX_ITEMS) * 8,
-            "dict" | "set" | "collections.OrderedDict" | "collections.defaultdict" => items * ENTRY,
-            _ => items * self.item,
-        };
-        LINKS + self.basic + besides
+        match self.holds {
+            Holds::Room => (place, room.min(MAX_ITEMS) * 8),
+            Holds::Entries => (place, items * ENTRY),
+            Holds::Items => (object.saturating_add(self.basic), items * self.item),
+        }
     }
 
     fn told(self) -> Class {
