@@ -125,7 +125,7 @@ func findings(d *dashboard.DashboardBuilder) {
 func looks(d *dashboard.DashboardBuilder) {
 	d.WithPanel(curve("Looking at a target", "Sidecars in each of the modes that look at a target from within.", "none", 8,
 		over(`sum by (mode) (memory_leak_hunter_mode{instance=~"$instance", mode!="growth_detection"})`, "{{mode}}")))
-	d.WithPanel(curve("What it costs the target", "Of the target's CPU time. Over overhead_budget for a second, a target loses its probes.", "percentunit", 8,
+	d.WithPanel(curve("What it costs the target", "Of the target's CPU time, second by second. Within each minute it is below overhead_budget: probes come and go as that allows.", "percentunit", 8,
 		over(`max by (instance) (memory_leak_hunter_overhead_ratio`+chosen+`)`, "{{instance}}")))
 	d.WithPanel(curve("Kernel memory", "Of the tables by which a target is looked at.", "bytes", 8,
 		over(`max by (instance) (memory_leak_hunter_kernel_memory_bytes`+chosen+`)`, "{{instance}}")))

@@ -1,23 +1,26 @@
 //! What each stack has allocated, from the kernel's tables and the ledger of mappings.
 
+mod keys;
+
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use mlh_bpf::alloc::heard::{AllocCounters, CallSite, LiveBlock, Slot, Sums, Totals as SiteSums};
+use mlh_bpf::alloc::heard::{AllocCounters, CallSite, Slot, Sums, Totals as SiteSums};
 use mlh_bpf::alloc::point::Operation;
 use mlh_detect::alloc::{
-    Ages, Block, Cohorts, Counts, Evidence as Figures, MappedSite, MappedSums, Mappings, Overdue, Pattern,
+    Ages, Cohorts, Counts, Evidence as Figures, MappedSite, MappedSums, Mappings, Overdue, Pattern,
     SiteTotals, Survival, Tally, Unfreed,
 };
 
 use mlh_stacks::trace::{Frame, Trace};
 
+pub(super) use self::keys::StackKey;
+use self::keys::{bare, is_allocator, key, told};
 use super::bursts::Moment;
 use super::ledger::Ledger;
 use super::plan::{Filters, Plan, Rung};
 use super::report::{StackEvidence, Totals};
-use super::space::{Site, Space};
 use super::tables::{Live, Tables};
 
 /// Reading the table of live blocks takes at most one part in so many of the time.
@@ -28,30 +31,6 @@ const LIVE_SPACING: Duration = Duration::from_secs(1);
 const MAX_GONE: usize = 1024;
 /// Stacks told as unfreed at once, the largest first.
 const MAX_DUE: usize = 256;
-
-/// One stack of one process. What is mapped counts apart from what is allocated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct StackKey {
-    pub(super) slot: Slot,
-    pub(super) mapped: bool,
-    stack: StackId,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum StackId {
-    /// See [`Site::identity`].
-    Known(u64),
-    /// The call site, where no copy of the stack has come.
-    Unknown(u64, u32),
-}
-
-#[cfg(test)]
-impl StackKey {
-    /// One that is known by its call site alone.
-    pub(super) fn unknown(CallSite { slot, ip, depth }: CallSite) -> Self {
-        Self { slot, mapped: false, stack: StackId::Unknown(ip, depth) }
-    }
-}
 
 /// What a stack holds, from the table of live blocks.
 #[derive(Debug, Clone, Copy, Default)]
@@ -378,23 +357,6 @@ impl Evidence {
     }
 }
 
-/// All that lives: blocks, and mappings of `least` bytes or more that serve no allocations.
-fn told<'a>(live: &'a Live, ledger: &'a Ledger, least: u64) -> impl Iterator<Item = (StackKey, Block)> + 'a {
-    let blocks = live.blocks.iter().map(|block| (key(ledger, block.call_site, false), bare(block)));
-    let mapped = ledger.spaces().flat_map(move |(_, space)| {
-        let live = space.mappings().into_iter().flat_map(Mappings::live);
-        let told =
-            live.filter(move |(call_site, block)| block.size >= least && !is_allocator(space, call_site));
-        told.map(|(call_site, block)| (key(ledger, call_site, true), block))
-    });
-    blocks.chain(mapped)
-}
-
-/// What is mapped there serves allocations, of which some may not be told: it does not count on top of them.
-fn is_allocator(space: &Space, call_site: &CallSite) -> bool {
-    space.site(call_site.ip, call_site.depth).is_some_and(|site| site.is_allocator)
-}
-
 /// What was done.
 fn sum(totals: Totals, stack: &StackEvidence) -> Totals {
     Totals {
@@ -404,11 +366,6 @@ fn sum(totals: Totals, stack: &StackEvidence) -> Totals {
         freed_count: totals.freed_count.saturating_add(stack.freed_count),
         ..totals
     }
-}
-
-fn bare(block: &LiveBlock) -> Block {
-    let LiveBlock { address, size, weight, born, .. } = *block;
-    Block { address, size, weight, born }
 }
 
 /// Has all call sites named, also those of which no stack has come.
@@ -421,13 +378,6 @@ fn nameless(ip: u64) -> Trace {
     let frame = Frame { address: ip, module: "[unknown]".to_owned(), ..Frame::default() };
     let incomplete = Some("it had not been named by then".to_owned());
     Trace { frames: vec![frame], hash: ip, culprit: Some(0), incomplete }
-}
-
-fn key(ledger: &Ledger, call_site: CallSite, mapped: bool) -> StackKey {
-    let CallSite { slot, ip, depth } = call_site;
-    let site = ledger.peek(slot).and_then(|space| space.site(ip, depth));
-    let stack = site.and_then(Site::identity).map_or(StackId::Unknown(ip, depth), StackId::Known);
-    StackKey { slot, mapped, stack }
 }
 
 fn site_totals(sums: &SiteSums) -> SiteTotals {

@@ -1,10 +1,12 @@
 //! One look at one target, from the first probe to the last.
 
+mod governing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use mlh_detect::Testimony;
-use mlh_detect::alloc::{Governor, HitCosts, Spent, Turn};
+use mlh_detect::alloc::{Governor, HitCosts, Spent};
 use mlh_stacks::unwind::Library;
 use mlh_targets::host::{HostClock, own_cpu_time};
 
@@ -118,7 +120,7 @@ impl Investigation {
             bell,
             members,
             evidence: Evidence::new(plan),
-            governor: Governor::new(plan.filters.overhead_budget, costs, plan.duration, seed()),
+            governor: Governor::new(plan.filters.overhead_budget, costs, plan.duration, governing::seed()),
             bursts: Bursts::begin(started),
             spent: Spent::default(),
             overhead: 0.0,
@@ -133,15 +135,6 @@ impl Investigation {
         new.look.bursts = Bursts::begin(new.look.started);
         new.look.evidence.begin(new.look.started);
         Ok(new)
-    }
-
-    /// What the probes may cost until the first step.
-    fn open_purse(&mut self, now: Duration) -> Result<(), String> {
-        let spent = Spent::default();
-        match self.look.governor.judge(now, spent, false) {
-            Turn::Watch { may_cost } => self.tracer.allow(may_cost),
-            Turn::Pause { .. } | Turn::GiveUp { .. } => Ok(()),
-        }
     }
 
     fn with_members<R>(&mut self, now: Duration, act: impl FnOnce(&mut Members, &mut Means<'_>) -> R) -> R {
@@ -222,65 +215,6 @@ impl Investigation {
         Ok(told)
     }
 
-    /// Keeps within the budget. True: that cannot be done, and the probes are out for good.
-    fn govern(&mut self, now: Duration) -> Result<bool, String> {
-        let counters = self.tracer.counters()?;
-        let closed = self.tracer.closed_since()?;
-        let look = &mut self.look;
-        look.spend(&counters);
-        let turn = look.governor.judge(now, look.spent, closed.is_some());
-        look.overhead = look.governor.share();
-        let was_paused = look.bursts.is_paused();
-        match turn {
-            Turn::Watch { may_cost } => {
-                self.tracer.allow(may_cost)?;
-                if was_paused {
-                    self.resume(now)?;
-                }
-            }
-            Turn::Pause { until } => {
-                self.pause(now, closed, until)?;
-            }
-            Turn::GiveUp { share } => {
-                self.pause(now, closed, Duration::MAX)?;
-                self.look.over = Some(share);
-                self.look.members.release(self.tracer.as_mut(), true);
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// `closed`: since when nothing has been seen, where that was before.
-    fn pause(&mut self, now: Duration, closed: Option<Duration>, until: Duration) -> Result<(), String> {
-        if !self.look.bursts.is_paused() {
-            self.tracer.pause(now)?;
-            self.look.members.pause();
-        }
-        self.look.bursts.pause(closed.unwrap_or(now), until);
-        Ok(())
-    }
-
-    /// Another burst. What was there at the end of the one before is known no more.
-    fn resume(&mut self, now: Duration) -> Result<(), String> {
-        let tables = Tables::read(self.tracer.as_ref(), false)?;
-        self.look.evidence.forgo(&tables);
-        self.tracer.begin()?;
-        self.with_members(now, Members::resume);
-        // placing took a while
-        let begun = HostClock::now_boot().unwrap_or(now).max(now);
-        self.look.bursts.resume(begun);
-        self.look.evidence.begin(begun);
-        Ok(())
-    }
-
-    /// How long it is until a [`step`](Self::step) is due though no second has gone by: a pause is over then. `None`: there is none.
-    #[must_use]
-    pub fn until_due(&self) -> Option<Duration> {
-        let due = self.look.bursts.due()?;
-        Some(due.saturating_sub(HostClock::now_boot().unwrap_or(due)))
-    }
-
     /// What is to be told by now, without taking stock: cheap enough for ten times a second.
     pub fn told(&mut self) -> Vec<Told> {
         self.look.listening.lock().take_told()
@@ -319,6 +253,7 @@ impl Investigation {
     /// What is known by now, with the `top` stacks that hold the most (`usize::MAX`: all). Ages are as of the newest time
     /// that the table of live blocks was read: seconds ago, where it is large.
     pub fn report(&mut self, now: Duration, top: usize) -> Report {
+        self.note_closed(now);
         let tables = Tables::read(self.tracer.as_ref(), self.look.evidence.wants_live());
         self.look.take(now, tables);
         self.look.report(now, top)
@@ -366,7 +301,8 @@ impl Investigation {
 
     /// Takes stock for the last time, and the probes out.
     #[must_use]
-    pub fn close(self, now: Duration, top: usize, end: End) -> (Vec<Told>, Report) {
+    pub fn close(mut self, now: Duration, top: usize, end: End) -> (Vec<Told>, Report) {
+        self.note_closed(now);
         let Self { mut tracer, mut look } = self;
         // stock first: while probes are taken out one by one, those that are still there see half of what happens
         let tables = Tables::read(tracer.as_ref(), true);
@@ -391,12 +327,6 @@ impl Investigation {
         let told = look.listening.lock().take_told();
         (told, Report { ended: Some(end), ..look.report(now, top) })
     }
-}
-
-/// Nobody can tell when the next burst comes.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher as _, RandomState};
-    RandomState::new().hash_one(std::process::id())
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -208,6 +208,11 @@ fn a_look_goes_on_within_its_budget() {
             fake.counters.stepped_hits = 600;
             fake.closed = budget.map(|_| started + seconds(4));
         });
+        if budget.is_some() {
+            // also before it is looked after nothing is told of the time since
+            let report = look.report(started + seconds(5), 1);
+            assert_eq!((report.stacks[0].oldest, report.cost.watched_share), (seconds(4), 0.8));
+        }
         assert_eq!(look.step(started + seconds(6)).ended, None);
         if budget.is_none() {
             assert_eq!(kernel.with(|fake| fake.attached.len()), placed);
