@@ -1,7 +1,7 @@
 # The ways into this repository. What takes more than a line stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run test lint bench bench-allocations bench-stacks matrix fuzz pictures clean
+.PHONY: help setup setup-test build run test lint bench bench-allocations bench-stacks accuracy-traces matrix fuzz pictures clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ bench-allocations: setup ## what probes cost their target, and what the ring bea
 
 bench-stacks: build ## what a sampled stack costs, and naming one of half a gigabyte, as root; PARTS="kernel python agent large"
 	@cargo bench --quiet --locked -p mlh-integration --bench stacks -- $(PARTS)
+
+accuracy-traces: build ## how right verdicts are on 4,000 generated traces, as tables and JSON; SETS="train test", TRACES=2000 in each, JSON=FILE
+	@cargo bench --quiet --locked -p mlh-integration --bench accuracy-traces -- $(SETS) $(if $(TRACES),traces=$(TRACES)) json=$(or $(abspath $(JSON)),$(CURDIR)/target/accuracy-traces.json)
 
 matrix: setup-test ## whom stacks blame, by compiler and runtime, as root; RIVALS=1 with memleak and perf beside, ROWS="gcc python" for some
 	@RIVALS=$(RIVALS) ROWS="$(ROWS)" scripts/matrix

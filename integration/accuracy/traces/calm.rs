@@ -7,10 +7,10 @@ use super::sketch::{MIB, Sketch, Trace, log_uniform, uniform, wander};
 type Draw = fn(&mut Sketch<'_>);
 
 /// How long each is watched, seconds: longer than anything here takes to fill.
-pub const WATCHED: usize = 3 * 3600;
+pub(crate) const WATCHED: usize = 3 * 3600;
 
 /// All shapes.
-pub const SHAPES: [(&str, Draw); 19] = [
+pub(crate) const SHAPES: [(&str, Draw); 19] = [
     ("idle", idle),
     ("churn", churn),
     ("warm-up", warm_up),
@@ -33,7 +33,7 @@ pub const SHAPES: [(&str, Draw); 19] = [
 ];
 
 /// Draws one.
-pub fn draw(rng: &mut Rng, index: usize) -> Trace {
+pub(crate) fn draw(rng: &mut Rng, index: usize) -> Trace {
     let (name, draw) = SHAPES[index % SHAPES.len()];
     let mut sketch = Sketch::new(rng, WATCHED);
     draw(&mut sketch);

@@ -2,45 +2,44 @@
 
 use std::time::Duration;
 
-use mlh_detect::{
-    Detector, FindingKind, HostMemory, Memory, Pass, ProcessKey, Rules, Sample, Stage, Sweep,
-};
+use mlh_detect::{Detector, FindingKind, HostMemory, Memory, Pass, ProcessKey, Rules, Sample, Stage, Sweep};
 
 use super::sketch::{Second, Trace};
 
 /// Between two sweeps of all, seconds.
-pub const SWEEP_EVERY: usize = 30;
+pub(crate) const SWEEP_EVERY: usize = 30;
+const AN_HOUR: usize = 3600;
 /// The host had been up for so long when the trace began: longer than the oldest program.
-pub const UPTIME_S: u64 = 100_000;
+pub(crate) const UPTIME_S: u64 = 100_000;
 /// The host's memory: too much for any of these to fill.
-pub const HOST: HostMemory = HostMemory { total: 1 << 40, available: 1 << 39, swap_free: 0 };
+pub(crate) const HOST: HostMemory = HostMemory { total: 1 << 40, available: 1 << 39, swap_free: 0 };
 
 /// What was said of a program.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Seconds from the trace's beginning.
-    pub suspected: Option<usize>,
+    pub(crate) suspected: Option<usize>,
     /// All suspicions' and verdicts' openings, seconds.
-    pub suspicions: Vec<usize>,
+    pub(crate) suspicions: Vec<usize>,
     /// See `suspicions`.
-    pub verdicts: Vec<usize>,
+    pub(crate) verdicts: Vec<usize>,
     /// How sure each verdict was.
-    pub confidence: Vec<f64>,
-    /// How it stood when the trace ended.
-    pub accused_at_end: bool,
-    /// See `accused_at_end`.
-    pub suspected_at_end: bool,
+    pub(crate) confidence: Vec<f64>,
+    /// Whether a verdict stood when the trace ended.
+    pub(crate) accused_at_end: bool,
+    /// Whether a suspicion or verdict stood after the first hour.
+    pub(crate) open_after_an_hour: bool,
 }
 
 impl Outcome {
     /// When the first verdict fell.
-    pub fn accused(&self) -> Option<usize> {
+    pub(crate) fn accused(&self) -> Option<usize> {
         self.verdicts.first().copied()
     }
 }
 
 /// The key of the program of every trace.
-pub fn key(trace: &Trace) -> ProcessKey {
+pub(crate) fn key(trace: &Trace) -> ProcessKey {
     ProcessKey { pid: 7, start_ns: (UPTIME_S - u64::from(trace.age)) * 1_000_000_000 }
 }
 
@@ -57,17 +56,22 @@ fn sample(key: ProcessKey, second: &Second) -> Sample {
 }
 
 /// Judges a trace.
-pub fn judge(trace: &Trace) -> Outcome {
+pub(crate) fn judge(trace: &Trace) -> Outcome {
     let mut detector = Detector::new(Rules::default());
     let (key, mut outcome) = (key(trace), Outcome::default());
     for (t, second) in trace.seconds.iter().enumerate() {
+        if t == AN_HOUR {
+            outcome.open_after_an_hour = detector.ongoing().next().is_some();
+        }
         let pass = if t % SWEEP_EVERY == 0 { Pass::Full } else { Pass::Watched };
         if pass == Pass::Watched && detector.watched().is_empty() {
             continue;
         }
         let samples = [sample(key, second)];
         let at = Duration::from_secs(UPTIME_S + t as u64);
-        for finding in detector.sweep(&Sweep { host: Some(HOST), samples: &samples, ..Sweep::empty(at, pass) }) {
+        for finding in
+            detector.sweep(&Sweep { host: Some(HOST), samples: &samples, ..Sweep::empty(at, pass) })
+        {
             match finding.kind {
                 FindingKind::Suspected(_) => outcome.suspicions.push(t),
                 FindingKind::Detected(verdict) => {
@@ -80,6 +84,5 @@ pub fn judge(trace: &Trace) -> Outcome {
     }
     outcome.suspected = outcome.suspicions.first().copied();
     outcome.accused_at_end = detector.ongoing().any(|case| case.stage == Stage::Leaking);
-    outcome.suspected_at_end = detector.ongoing().any(|case| case.stage == Stage::Suspected);
     outcome
 }

@@ -7,10 +7,10 @@ use super::sketch::{MIB, Sketch, Trace, log_uniform, uniform};
 type Draw = fn(&mut Sketch<'_>);
 
 /// How long a leak is watched once it has leaked 1 MiB, seconds.
-pub const WATCHED: usize = 3600;
+pub(crate) const WATCHED: usize = 3600;
 
 /// All shapes.
-pub const SHAPES: [(&str, Draw); 15] = [
+pub(crate) const SHAPES: [(&str, Draw); 15] = [
     ("steady", steady),
     ("slow", slow),
     ("per request", per_request),
@@ -29,7 +29,7 @@ pub const SHAPES: [(&str, Draw); 15] = [
 ];
 
 /// Draws one.
-pub fn draw(rng: &mut Rng, index: usize) -> Trace {
+pub(crate) fn draw(rng: &mut Rng, index: usize) -> Trace {
     let (name, draw) = SHAPES[index % SHAPES.len()];
     let mut sketch = Sketch::new(rng, 3 * WATCHED);
     draw(&mut sketch);
@@ -84,12 +84,12 @@ fn day_and_night(sketch: &mut Sketch<'_>) {
 }
 
 fn bursts(sketch: &mut Sketch<'_>) {
-    let (speed, every) = (speed(sketch.rng, 1.0, 30.0), uniform(sketch.rng, 10.0, 90.0));
+    let (speed, every) = (speed(sketch.rng, 1.0, 30.0), uniform(sketch.rng, 10.0, 60.0));
     sketch.leak(|t| if t % every < 3.0 { speed * every / 3.0 } else { 0.0 });
 }
 
 fn steps(sketch: &mut Sketch<'_>) {
-    let (speed, every) = (speed(sketch.rng, 0.5, 10.0), uniform(sketch.rng, 20.0, 240.0));
+    let (speed, every) = (speed(sketch.rng, 0.5, 10.0), uniform(sketch.rng, 10.0, 90.0));
     let mut next = uniform(sketch.rng, 1.0, every) as usize;
     let mut at = vec![false; sketch.len()];
     while next < at.len() {
@@ -127,7 +127,7 @@ fn accelerating(sketch: &mut Sketch<'_>) {
 }
 
 fn huge_pages(sketch: &mut Sketch<'_>) {
-    let speed = speed(sketch.rng, 1.0, 40.0);
+    let speed = speed(sketch.rng, 2.0, 40.0);
     sketch.huge = true;
     with_load(sketch, speed);
 }

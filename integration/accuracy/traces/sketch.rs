@@ -4,55 +4,55 @@ use std::f64::consts::TAU;
 
 use fastrand::Rng;
 
-pub const MIB: f64 = 1024.0 * 1024.0;
+pub(crate) const MIB: f64 = 1024.0 * 1024.0;
 
 /// Bytes from which on the clock of a leak runs.
 const COUNTS_FROM: f64 = MIB;
 
 /// What a pass would read of the program in one second.
 #[derive(Debug, Clone, Copy)]
-pub struct Second {
-    pub anon: u64,
-    pub swap: u64,
-    pub shmem: u64,
-    pub file: u64,
-    pub cpu_ns: u64,
-    pub threads: u32,
+pub(crate) struct Second {
+    pub(crate) anon: u64,
+    pub(crate) swap: u64,
+    pub(crate) shmem: u64,
+    pub(crate) file: u64,
+    pub(crate) cpu_ns: u64,
+    pub(crate) threads: u32,
 }
 
 /// A trace of one program.
 #[derive(Debug, Clone)]
-pub struct Trace {
-    pub shape: &'static str,
+pub(crate) struct Trace {
+    pub(crate) shape: &'static str,
     /// The second by which it had leaked 1 MiB; `None`: it does not leak.
-    pub leaked_at: Option<usize>,
+    pub(crate) leaked_at: Option<usize>,
     /// How old it was when the trace began, seconds.
-    pub age: u32,
-    pub seconds: Vec<Second>,
+    pub(crate) age: u32,
+    pub(crate) seconds: Vec<Second>,
 }
 
 /// A trace being drawn: bytes and load by the second.
-pub struct Sketch<'a> {
-    pub rng: &'a mut Rng,
+pub(crate) struct Sketch<'a> {
+    pub(crate) rng: &'a mut Rng,
     /// Requests, or whatever the program does, relative to a usual day.
-    pub load: Vec<f64>,
-    pub held: Vec<f64>,
-    pub leaked: Vec<f64>,
-    pub threads: Vec<f64>,
+    pub(crate) load: Vec<f64>,
+    pub(crate) held: Vec<f64>,
+    pub(crate) leaked: Vec<f64>,
+    pub(crate) threads: Vec<f64>,
     /// File pages read by the end: evenly over time.
-    pub file: f64,
+    pub(crate) file: f64,
     /// Of what is leaked, so much is shared memory.
-    pub shared: f64,
+    pub(crate) shared: f64,
     /// Of what is older than five minutes, so much is swapped out.
-    pub swapped: f64,
+    pub(crate) swapped: f64,
     /// Heap is taken in huge pages.
-    pub huge: bool,
-    pub age: u32,
+    pub(crate) huge: bool,
+    pub(crate) age: u32,
 }
 
 impl<'a> Sketch<'a> {
     /// An idle program: a base of 3 to 300 MiB, and an even load with some noise.
-    pub fn new(rng: &'a mut Rng, seconds: usize) -> Self {
+    pub(crate) fn new(rng: &'a mut Rng, seconds: usize) -> Self {
         let base = log_uniform(rng, 3.0, 300.0) * MIB;
         let (swing, memory) = (uniform(rng, 0.02, 0.2), uniform(rng, 5.0, 60.0));
         let load = wander(rng, seconds, swing, memory).into_iter().map(|x| (1.0 + x).max(0.05)).collect();
@@ -72,19 +72,19 @@ impl<'a> Sketch<'a> {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.held.len()
     }
 
     /// Holds so much more at each second.
-    pub fn hold(&mut self, bytes: impl Fn(f64) -> f64) {
+    pub(crate) fn hold(&mut self, bytes: impl Fn(f64) -> f64) {
         for (t, held) in self.held.iter_mut().enumerate() {
             *held += bytes(t as f64);
         }
     }
 
     /// Leaks at this many bytes a second.
-    pub fn leak(&mut self, rate: impl Fn(f64) -> f64) {
+    pub(crate) fn leak(&mut self, rate: impl Fn(f64) -> f64) {
         let mut sum = 0.0;
         for (t, leaked) in self.leaked.iter_mut().enumerate() {
             sum += rate(t as f64);
@@ -93,7 +93,7 @@ impl<'a> Sketch<'a> {
     }
 
     /// A day that takes `period` seconds: the load swings by `depth` around what it is.
-    pub fn days(&mut self, period: f64, depth: f64) {
+    pub(crate) fn days(&mut self, period: f64, depth: f64) {
         let phase = self.rng.f64();
         for (t, load) in self.load.iter_mut().enumerate() {
             *load *= 1.0 + depth * (TAU * (t as f64 / period + phase)).sin();
@@ -101,7 +101,7 @@ impl<'a> Sketch<'a> {
     }
 
     /// Finishes it: noise of the allocator and of the kernel's pages, CPU time by load.
-    pub fn finish(self, shape: &'static str) -> Trace {
+    pub(crate) fn finish(self, shape: &'static str) -> Trace {
         let Self { rng, load, held, leaked, threads, file, shared, swapped, huge, age } = self;
         let seconds = held.len();
         let size = held[0];
@@ -139,17 +139,17 @@ impl<'a> Sketch<'a> {
     }
 }
 
-pub fn uniform(rng: &mut Rng, from: f64, to: f64) -> f64 {
+pub(crate) fn uniform(rng: &mut Rng, from: f64, to: f64) -> f64 {
     from + (to - from) * rng.f64()
 }
 
 /// As likely between 1 and 2 as between 10 and 20.
-pub fn log_uniform(rng: &mut Rng, from: f64, to: f64) -> f64 {
+pub(crate) fn log_uniform(rng: &mut Rng, from: f64, to: f64) -> f64 {
     from * (to / from).powf(rng.f64())
 }
 
 /// Noise around 0 with this standard deviation, which forgets itself within `memory` seconds.
-pub fn wander(rng: &mut Rng, seconds: usize, deviation: f64, memory: f64) -> Vec<f64> {
+pub(crate) fn wander(rng: &mut Rng, seconds: usize, deviation: f64, memory: f64) -> Vec<f64> {
     let keep = (-1.0 / memory.max(0.1)).exp();
     let fresh = deviation * (1.0 - keep * keep).sqrt();
     let mut x = deviation * normal(rng);

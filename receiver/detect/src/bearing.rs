@@ -32,14 +32,14 @@ pub(crate) fn bearing(testimonies: &Testimonies, at: Duration) -> Bearing {
 }
 
 /// How much of the doubt that a trend leaves is left beside those testimonies, 0..=1: each that explains the growth takes
-/// its part of it, by how much it sees and explains.
+/// its part of it, by how much it sees and explains. Most of it stays: a cache that fills keeps memory as well.
 pub(crate) fn doubt_left(testimonies: &Testimonies, at: Duration) -> f64 {
     let weight = |rung| match rung {
         Rung::Trend => 0.0,
-        Rung::GrowthStacks => 0.4,
-        Rung::Outside => 0.7,
-        Rung::GateProbes => 0.8,
-        Rung::FullProbes => 0.9,
+        Rung::GrowthStacks => 0.1,
+        Rung::Outside => 0.3,
+        Rung::GateProbes => 0.4,
+        Rung::FullProbes => 0.5,
     };
     let fresh = testimonies.iter().filter(|held| held.is_fresh(at));
     fresh

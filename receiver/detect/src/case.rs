@@ -7,7 +7,8 @@ use crate::evidence::{Rung, Says, Testimonies, Testimony};
 use crate::finding::{Exhaustion, Stage, Trend, Verdict};
 use crate::history::Point;
 use crate::outlook::exhaustion;
-use crate::rules::SPARED_FOR;
+use crate::pattern::Pattern;
+use crate::rules::{FILLS, SPARED_FOR};
 use crate::sample::Room;
 use crate::trend::Shape;
 
@@ -61,6 +62,7 @@ impl Case {
         &mut self,
         at: Duration,
         evidence: &Evidence,
+        pattern: Pattern,
         charged: u64,
         room: Option<Room>,
     ) -> Verdict {
@@ -79,16 +81,16 @@ impl Case {
             leaked: charged.saturating_sub(evidence.onset.bytes as u64),
             onset: Duration::from_secs_f64(evidence.onset.at_s.max(0.0)),
             exhaustion: room.map(|room| exhaustion(room, &trend)),
+            pattern,
             evidence: self.heard,
         }
     }
 }
 
-/// How sure a trend alone can make one. Time speaks loudest, for a cache that fills and a leak look the same
-/// until one of them stops; then the regularity of the steps, then that growth has not slowed down.
+/// How sure a trend alone can make one. Time speaks: a cache that fills and a leak look the same until one of them stops, and
+/// of what has grown evenly for so long, so many never did. Then whether growth has slowed down.
 fn confidence(shape: &Shape, window: Duration) -> f64 {
-    let young = 0.3 * (-window.as_secs_f64() / 1200.0).exp();
-    let uneven = 0.15 * (shape.share - 1.0 / 7.0).clamp(0.0, 0.5) / 0.5;
-    let slowing = 0.2 * (1.0 - shape.hold).clamp(0.0, 1.0);
-    (1.0 - young - uneven - slowing).clamp(0.05, 0.99)
+    let still_filling = FILLS.as_secs_f64() / window.as_secs_f64().max(1.0);
+    let slowing = 1.0 + (1.0 - shape.hold).clamp(0.0, 1.0);
+    (1.0 - still_filling * slowing).clamp(0.05, 0.99)
 }

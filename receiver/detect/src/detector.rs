@@ -8,6 +8,7 @@ use crate::finding::{Cleared, Finding, FindingKind, Kill, Stage, Trend};
 use crate::followed::{Followed, Subject};
 use crate::rules::Rules;
 use crate::sample::{About, ContainerKey, ContainerSample, OomVictim, Pass, ProcessKey, Room, Sample, Sweep};
+use crate::siblings::Siblings;
 use crate::track::{Measure, Surroundings, Track};
 use crate::work::Work;
 
@@ -55,6 +56,7 @@ pub struct Detector {
     processes: Followed<ProcessKey>,
     containers: Followed<ContainerKey>,
     leaders: HashMap<ContainerKey, Leader>,
+    siblings: Siblings,
     at: Duration,
 }
 
@@ -67,6 +69,7 @@ impl Detector {
             processes: Followed::new(rules.max_processes, rules.max_watched),
             containers: Followed::new(rules.max_containers, rules.max_watched_containers),
             leaders: HashMap::new(),
+            siblings: Siblings::default(),
             at: Duration::ZERO,
         }
     }
@@ -89,6 +92,7 @@ impl Detector {
         findings.extend(sweep.victims.iter().map(|victim| self.killed(victim)));
         if sweep.pass == Pass::Full {
             self.leaders.clear();
+            self.compare_siblings(sweep.samples);
         }
         // containers first: what they say of a time bears on what their processes are suspected of
         for sample in sweep.containers {
@@ -142,6 +146,7 @@ impl Detector {
                 .is_none_or(|track| track.stage() == Stage::Calm)
                 .then_some(self.rules.oom_horizon),
             alone: self.rules.trend_alone,
+            siblings: self.siblings.level(sample.container, sample.image),
             grown_around: &grown_around,
         };
         let subject = Subject {
@@ -179,6 +184,7 @@ impl Detector {
             room: [sample.room, host].into_iter().flatten().min_by_key(|room| room.left),
             horizon: Some(self.rules.oom_horizon),
             alone: self.rules.trend_alone,
+            siblings: 0,
             grown_around: &|_| None,
         };
         let members = sweep.samples.iter().filter(|process| process.container == Some(sample.key));
@@ -197,6 +203,17 @@ impl Detector {
             threshold: self.rules.growth_threshold,
         };
         findings.extend(self.containers.observe(sweep, &subject, &around).into_iter().map(finding));
+    }
+
+    /// Notes at which sizes the programs of each container have settled.
+    fn compare_siblings(&mut self, samples: &[Sample]) {
+        self.siblings.clear();
+        for sample in samples {
+            let settled = self.processes.track(&sample.key).is_some_and(Track::has_settled);
+            if let Some(container) = sample.container.filter(|_| settled && sample.image != 0) {
+                self.siblings.note(container, sample.image, sample.memory.charged());
+            }
+        }
     }
 
     /// Notes the process of a container that grew most, or else is the largest.

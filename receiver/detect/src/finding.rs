@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::evidence::Testimonies;
+use crate::pattern::Pattern;
 use crate::sample::{About, ContainerKey, Limit, Memory, ProcessKey};
 
 /// A measured slope.
@@ -33,6 +34,8 @@ pub struct Verdict {
     pub onset: Duration,
     /// When the nearest limit is reached at this velocity. `None` where no limit is known.
     pub exhaustion: Option<Exhaustion>,
+    /// In which way it has grown since the onset.
+    pub pattern: Pattern,
     /// What it rests on: the trend, and what the other rungs have said by then.
     pub evidence: Testimonies,
 }

@@ -7,9 +7,9 @@ use crate::case::Evidence;
 use crate::finding::Trend;
 use crate::history::{History, Stretch};
 use crate::rules::{
-    CONVICT, CONVICT_FLOOR, CONVICT_SEEN, CONVICT_SEEN_WINDOW, CONVICT_SETTLED, CONVICT_WINDOW, Criteria,
-    MIN_CERTAINTY, MIN_HOLD_BEFORE, PATIENT, POOL_GROWS, SETTLED, STAIRS, SUSPECT, SUSPECT_QUICK,
-    SUSPECT_STAIRS, SUSPECT_WINDOW,
+    CONVICT, CONVICT_FLOOR, CONVICT_SETTLED, CONVICT_WINDOW, Criteria, MIN_CERTAINTY, MIN_HOLD_BEFORE,
+    PATIENT, POOL_GROWS, POOL_GROWS_SEEN, SETTLED, STAIRS, SUSPECT, SUSPECT_QUICK, SUSPECT_STAIRS,
+    SUSPECT_WINDOW,
 };
 use crate::teeth::Teeth;
 use crate::trend::{Shape, slowing, trend};
@@ -38,24 +38,25 @@ impl Grounds<'_> {
         })
     }
 
-    /// Growth that a verdict can rest on: on a minute of it where the rungs see that memory is kept, on `alone` where only the
+    /// Growth that a verdict can rest on: on two minutes of it where the rungs see that memory is kept, on `alone` where only the
     /// trend speaks, on none where nothing is kept.
     pub(crate) fn conviction(&self, bearing: Bearing, alone: Duration, doubt: u8) -> Option<Evidence> {
         let alone = alone.max(CONVICT_WINDOW);
-        let (shortest, young) = match bearing {
+        let shortest = match bearing {
             Bearing::Spare => return None,
-            Bearing::Kept => (CONVICT_SEEN_WINDOW, &CONVICT_SEEN),
-            Bearing::Open => (alone * (1 << doubt.min(1)), &CONVICT),
+            Bearing::Kept => CONVICT_WINDOW,
+            Bearing::Open => alone * (1 << doubt.min(1)),
         };
         let seen = bearing == Bearing::Kept;
         // troughs alone are less easily mistaken
         let floor = if seen { CONVICT_WINDOW } else { (alone * 2 / 3).max(CONVICT_WINDOW) };
-        let criteria = |length| if length < SETTLED { young } else { &CONVICT_SETTLED };
+        let criteria = |length| if length < SETTLED { &CONVICT } else { &CONVICT_SETTLED };
         let certain = |stretch, trend: &Trend| {
             trend.interval.0 >= MIN_CERTAINTY * trend.velocity && !self.is_tail(stretch)
         };
         let evidence = self.evidence(shortest, criteria, certain).or_else(|| self.rising_floor(floor))?;
-        (seen || !self.may_be_load(&evidence)).then_some(evidence)
+        let pool_grows = if seen { POOL_GROWS_SEEN } else { POOL_GROWS };
+        (!self.may_be_load(&evidence, pool_grows)).then_some(evidence)
     }
 
     /// Whether the process grew much faster before this stretch, at any scale.
@@ -67,9 +68,9 @@ impl Grounds<'_> {
     }
 
     /// Whether a load that rises, or threads that are being added, may be what the memory follows.
-    fn may_be_load(&self, evidence: &Evidence) -> bool {
+    fn may_be_load(&self, evidence: &Evidence, pool_grows: Duration) -> bool {
         let grows_for = Duration::from_secs_f64((self.at.as_secs_f64() - evidence.onset.at_s).max(0.0));
-        let pool_grows = grows_for < POOL_GROWS;
+        let pool_grows = grows_for < pool_grows;
         History::stretches(CONVICT.segments, History::levels())
             .filter(|stretch| stretch.length() >= CONVICT_WINDOW && stretch.length() <= 2 * grows_for)
             .filter_map(|stretch| self.history.floors(stretch, CONVICT.segments, 0))

@@ -9,9 +9,11 @@ use crate::finding::{Cleared, Exhaustion, FindingKind, Risk, Stage, Trend};
 use crate::grounds::Grounds;
 use crate::history::{History, Point};
 use crate::outlook::{exhaustion, is_news};
+use crate::pattern::Pattern;
 use crate::rules::{
-    self, CONVICT, CONVICT_WINDOW, GROWN_AROUND, HELD_SHARE, LEAK_STOPPED, MAX_DOUBT, MAX_STOPPED, MIN_FALL,
-    NOTICED, PATIENT, SHARED_SHARE, SPARE_STOPPED_SHARE, STOPPED_SHARE, SUSPECT_AGE, SUSPECT_STOPPED, URGENT,
+    self, CONVICT, CONVICT_WINDOW, GROWN_AROUND, GROWN_UP, HELD_SHARE, LEAK_STOPPED, MAX_DOUBT, MAX_STOPPED,
+    MIN_FALL, NOTICED, PATIENT, SHARED_SHARE, SPARE_STOPPED_SHARE, STANDS_STILL, STOPPED_SHARE, SUSPECT_AGE,
+    SUSPECT_STOPPED, URGENT,
 };
 use crate::sample::{Memory, Room};
 use crate::teeth::Teeth;
@@ -37,6 +39,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) horizon: Option<Duration>,
     /// See [`crate::Rules::trend_alone`].
     pub(crate) alone: Duration,
+    /// Up to here others of the same program have grown, and no further, bytes; 0 where there are none.
+    pub(crate) siblings: u64,
     /// By how many bytes the container around has grown over the time up to now; `None` where that is unknown.
     pub(crate) grown_around: &'a dyn Fn(Duration) -> Option<u64>,
 }
@@ -125,6 +129,13 @@ impl Track {
 
     pub(crate) fn memory(&self) -> Memory {
         self.memory
+    }
+
+    /// Whether it has found its size: it is old enough, and has stood still for long.
+    pub(crate) fn has_settled(&self) -> bool {
+        self.case.is_none()
+            && self.seen.saturating_sub(self.born) >= GROWN_UP
+            && self.grown_over(STANDS_STILL).is_some_and(|grown| grown <= NOTICED)
     }
 
     /// Bytes above the lowest value since memory was last given back.
@@ -248,7 +259,10 @@ impl Track {
         let Some(grounds) = self.grounds(at, advanced) else { return findings };
         let own = |evidence: &Evidence| self.is_own(evidence, around);
         let bearing = self.case.as_deref().map_or(Bearing::Open, |case| case.bearing(at));
-        let conviction = grounds.conviction(bearing, around.alone, self.doubt).filter(own);
+        // what was seen being kept is kept, however large the siblings are
+        let grows_up = bearing != Bearing::Kept && charged <= around.siblings;
+        let conviction = grounds.conviction(bearing, around.alone, self.doubt);
+        let conviction = conviction.filter(|evidence| !grows_up && own(evidence));
         if self.case.is_none() {
             let old = at.saturating_sub(self.born) >= SUSPECT_AGE;
             let suspicion = grounds.suspicion(self.doubt).filter(|evidence| old && own(evidence));
@@ -266,10 +280,19 @@ impl Track {
             if evidence.onset.at_s < case.onset.at_s {
                 case.onset = evidence.onset;
             }
-            if case.stage == Stage::Suspected {
+            if case.stage == Stage::Suspected
+                && let Some(history) = self.history.as_deref()
+            {
                 case.stage = Stage::Leaking;
                 case.since = at;
-                findings.push(FindingKind::Detected(case.verdict(at, &evidence, charged, around.room)));
+                let pattern = Pattern::of(history, at, case.onset);
+                findings.push(FindingKind::Detected(case.verdict(
+                    at,
+                    &evidence,
+                    pattern,
+                    charged,
+                    around.room,
+                )));
             }
         }
         findings.extend(self.risk(at, around));

@@ -21,6 +21,8 @@ pub(crate) struct Shape {
     /// Speed of the later half over speed of the earlier half, by time or by work, whichever held up better; the middle step
     /// belongs to neither.
     pub(crate) hold: f64,
+    /// The same by time alone.
+    pub(crate) hold_by_time: f64,
     /// Speed of the last step over the mean speed.
     pub(crate) newest: f64,
     /// Kendall's tau of the speeds against time: -1 when each step is slower than the one before it.
@@ -53,6 +55,7 @@ impl Shape {
             share: steps.iter().copied().fold(0.0, f64::max) / grown,
             given_back: steps.iter().filter(|step| **step < 0.0).map(|step| -step).sum::<f64>() / grown,
             hold: by_time.max(by_work),
+            hold_by_time: by_time,
             newest: speed(&points[end - 1], last) / speed(first, last),
             pace: kendall(&points.windows(2).map(|pair| speed(&pair[0], &pair[1])).collect::<Vec<_>>()),
         })

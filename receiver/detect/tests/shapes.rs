@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use mlh_detect::{
-    About, Cleared, Detector, Finding, FindingKind, HostMemory, Memory, Pass, ProcessKey, Rules, Sample,
-    Sweep,
+    About, Cleared, Detector, Finding, FindingKind, HostMemory, Memory, Pass, Pattern, ProcessKey, Rules,
+    Sample, Sweep,
 };
 
 const KIB: f64 = 1024.0;
@@ -120,6 +120,7 @@ fn two_megabytes_a_minute() {
         assert!((velocity / truth - 1.0).abs() < 0.1, "{velocity}");
         assert!(interval.0 <= truth * 1.05 && truth * 0.95 <= interval.1, "{interval:?}");
         assert!(verdicts[0].confidence > 0.6);
+        assert_eq!(verdicts[0].pattern, Pattern::Steady);
         let gone = verdicts[0].exhaustion.expect("host known");
         assert!(gone.earliest_s <= gone.expected_s && gone.expected_s <= gone.latest_s);
         assert!((gone.expected_s / (20.0 * 1024.0 * 30.0) - 1.0).abs() < 0.1, "{gone:?}");
@@ -169,6 +170,23 @@ fn uneven_leaks() {
         let detected = detected_at(&findings).unwrap_or(f64::MAX);
         assert!(detected <= by, "{name}: {detected}");
     }
+}
+
+/// Guarantees: a verdict tells in which way the memory grew.
+#[test]
+fn patterns() {
+    let timer = |age: f64| 20.0 * MIB + (age / 30.0).floor() * 2.0 * MIB;
+    let faster = |age: f64| 20.0 * MIB + (age / 200.0).powi(2) * 2.0 * MIB;
+    let told = |memory: Box<dyn Fn(f64) -> f64>| {
+        let findings = run_with(&mut Detector::new(Rules::default()), &[program(7, memory)], 3.0, 3000.0);
+        findings.iter().find_map(|f| match f.kind {
+            FindingKind::Detected(verdict) => Some(verdict.pattern),
+            _ => None,
+        })
+    };
+    assert_eq!(told(Box::new(leak(2.0))), Some(Pattern::Steady));
+    assert_eq!(told(Box::new(timer)), Some(Pattern::Periodic));
+    assert_eq!(told(Box::new(faster)), Some(Pattern::Accelerating));
 }
 
 /// Guarantees: no verdict on what looks like a leak for a while: warm-ups, one-off steps, plateaus, sawtooths

@@ -10,11 +10,6 @@ use mlh_detect::{
 const MIB: f64 = 1024.0 * 1024.0;
 const KEY: ProcessKey = ProcessKey { pid: 7, start_ns: 0 };
 
-/// The trend alone may speak early as well, so that a test need not wait for it.
-fn soon() -> Rules {
-    Rules { trend_alone: Rules::CONVICT_WINDOW, ..Rules::default() }
-}
-
 /// What came of it, in seconds from the start of the program.
 #[derive(Debug, Default)]
 struct Told {
@@ -25,7 +20,7 @@ struct Told {
 
 /// A program swept each second; `says` gives what a rung testifies every half minute.
 fn run(seconds: u64, memory: impl Fn(f64) -> f64, says: impl Fn(f64) -> Option<(Rung, Says)>) -> Told {
-    let mut detector = Detector::new(soon());
+    let mut detector = Detector::new(Rules::default());
     let mut told = Told::default();
     for second in 1..seconds {
         let (at, age) = (Duration::from_secs(second), second as f64);
@@ -57,23 +52,27 @@ fn kept(share: f64) -> Says {
     Says::Kept { velocity: 35_000.0, interval: (30_000.0, 40_000.0), share }
 }
 
-/// Guarantees: what a rung sees kept brings the verdict earlier, makes it surer, and stands in it beside the trend; what
-/// explains little of the growth, or cannot tell, changes nothing; growth must have gone on for a minute all the same.
+/// Guarantees: what a rung sees kept brings the verdict earlier, makes it the surer the more that rung sees, and stands in it beside the trend; what
+/// explains little of the growth, or cannot tell, changes nothing; growth must have gone on for two minutes all the same.
 #[test]
 fn kept_speaks_earlier() {
-    let verdict = |says: Option<(Rung, Says)>| run(400, leak, |_| says).detected.expect("detected");
+    let verdict = |says: Option<(Rung, Says)>| run(1200, leak, |_| says).detected.expect("detected");
     let (alone_at, alone) = verdict(None);
-    for rung in [Rung::Outside, Rung::GrowthStacks, Rung::GateProbes, Rung::FullProbes] {
+    let mut surer = Vec::new();
+    for rung in [Rung::GrowthStacks, Rung::Outside, Rung::GateProbes, Rung::FullProbes] {
         let (at, with) = verdict(Some((rung, kept(0.9))));
-        assert!((60.0..=100.0).contains(&at) && at < alone_at, "{rung:?}: {at} s, alone {alone_at} s");
-        assert!(with.trend.window >= Duration::from_secs(60), "{:?}", with.trend);
+        assert!(
+            (120.0..=160.0).contains(&at) && at + 300.0 < alone_at,
+            "{rung:?}: {at} s, alone {alone_at} s"
+        );
+        assert!(with.trend.window >= Rules::CONVICT_WINDOW, "{:?}", with.trend);
         assert!(with.trend.grown >= 1 << 20, "{:?}", with.trend);
         let rungs: Vec<_> = with.evidence.iter().map(|held| held.rung).collect();
         assert_eq!(rungs, [Rung::Trend, rung]);
-        let (_, late) =
-            run(400, leak, |age| (age > 100.0).then_some((rung, kept(0.9)))).detected.expect("late");
-        assert!(late.confidence > alone.confidence, "{rung:?}: {} of {}", late.confidence, alone.confidence);
+        assert!(with.confidence < alone.confidence, "what lasts longer is surer: {}", with.confidence);
+        surer.push(with.confidence);
     }
+    assert!(surer.is_sorted() && surer[0] < surer[3], "who sees more is surer: {surer:?}");
     for says in [kept(0.2), Says::Unclear("no allocator known")] {
         let (at, with) = verdict(Some((Rung::Outside, says)));
         assert_eq!((at, with.confidence), (alone_at, alone.confidence), "{says:?}");
@@ -90,8 +89,8 @@ fn spare_holds_back() {
     }
     let spare = Some((Rung::Outside, Says::Spare(Spare::Retained)));
     let (at, _) =
-        run(2000, leak, |age| spare.filter(|_| age < 300.0)).detected.expect("nobody speaks any more");
-    assert!((560.0..=700.0).contains(&at), "{at}");
+        run(2000, leak, |age| spare.filter(|_| age < 900.0)).detected.expect("nobody speaks any more");
+    assert!((1160.0..=1300.0).contains(&at), "{at}");
     let (at, _) = run(4500, leak, |_| spare).detected.expect("goes on");
     assert!((3600.0..=3800.0).contains(&at), "{at}");
 }
@@ -111,7 +110,7 @@ fn spare_clears() {
 #[test]
 fn nobody_to_speak_of() {
     let early = |age| (age < 40.0).then_some((Rung::Outside, kept(1.0)));
-    let (at, _) = run(400, leak, early).detected.expect("detected");
-    let (alone, _) = run(400, leak, |_| None).detected.expect("detected");
+    let (at, _) = run(1200, leak, early).detected.expect("detected");
+    let (alone, _) = run(1200, leak, |_| None).detected.expect("detected");
     assert_eq!(at, alone);
 }

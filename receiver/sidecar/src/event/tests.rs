@@ -139,6 +139,7 @@ fn findings() -> Vec<Finding> {
         leaked: 1 << 21,
         onset: second(3),
         exhaustion: Some(end),
+        pattern: mlh_detect::Pattern::Steady,
         evidence: mlh_detect::Testimonies::default(),
     });
     let stage = Stage::Leaking;

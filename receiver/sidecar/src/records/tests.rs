@@ -94,6 +94,7 @@ fn detected(end: Option<Exhaustion>) -> Finding {
         leaked: 14_200_000,
         onset: at(847),
         exhaustion: end,
+        pattern: mlh_detect::Pattern::Steady,
         evidence: mlh_detect::Testimonies::default(),
     }))
 }

@@ -2,7 +2,7 @@ use mlh_targets::cgroup_reading::CgroupMemory;
 
 use super::*;
 
-/// Two processes, one of which leaks and both of which grow by 2 MiB a sweep, for a quarter of an hour: by growth alone a verdict takes its time.
+/// Two processes, one of which leaks and both of which grow by 2 MiB a sweep, for a quarter of an hour.
 fn judged(limit: Option<u32>, threshold: u64) -> (Vec<Vec<String>>, u64) {
     let bench = Bench {
         host: Arc::default(),
@@ -14,7 +14,7 @@ fn judged(limit: Option<u32>, threshold: u64) -> (Vec<Vec<String>>, u64) {
         scope: Scope::default(),
     };
     let (mut judge, mut names, mut dropped) = (Judge::new(&bench), Vec::new(), 0);
-    for sweep in 0..60_u64 {
+    for sweep in 0..64_u64 {
         let reading = |pid| ProcessReading { pid, anon: sweep << 21, ..ProcessReading::default() };
         let readings = [reading(1), reading(2)];
         let at = Duration::from_secs(100 + sweep * 15);
@@ -46,8 +46,8 @@ fn the_limit_holds_and_verdicts_pass_first() {
 /// Guarantees: `rss_growth_threshold` is in pages and decides which growth makes a record.
 #[test]
 fn the_threshold_decides() {
-    assert_eq!(count(&judged(None, 512).0, "rss.growth"), 118, "2 MiB each sweep");
-    assert_eq!(count(&judged(None, 513).0, "rss.growth"), 58, "4 MiB every other sweep");
+    assert_eq!(count(&judged(None, 512).0, "rss.growth"), 126, "2 MiB each sweep");
+    assert_eq!(count(&judged(None, 513).0, "rss.growth"), 62, "4 MiB every other sweep");
 }
 
 const ID: &str = "4f1e0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab";
@@ -65,7 +65,7 @@ fn recycled(sweep: u64) -> (ProcessReading, Vec<CgroupReading>) {
         ..ProcessReading::default()
     };
     let root = CgroupReading { id: 1, ..CgroupReading::default() };
-    let memory = CgroupMemory { usage: held, anon: held, max: Some(128 << 20), ..CgroupMemory::default() };
+    let memory = CgroupMemory { usage: held, anon: held, max: Some(512 << 20), ..CgroupMemory::default() };
     let container = CgroupReading {
         id: 9,
         parent: 1,
@@ -98,7 +98,7 @@ fn a_container_from_cgroup_to_record() {
     let clock = HostClock::starting_at(SystemTime::UNIX_EPOCH);
     let mut judge = Judge::new(&bench);
     let mut records = Vec::new();
-    for sweep in 0..60 {
+    for sweep in 0..64 {
         let (reading, cgroups) = recycled(sweep);
         let seen = Seen {
             readings: &[reading],
@@ -112,9 +112,9 @@ fn a_container_from_cgroup_to_record() {
     assert_eq!(standing.velocities[0].container.as_deref(), Some(ID));
     assert_eq!(standing.times_to_oom[0].container, ID);
 
-    let (reading, _) = recycled(60);
-    let killed = [Killed { at: Duration::from_secs(906), reading }];
-    let seen = Seen { kills: &killed, ..Seen::empty(Duration::from_secs(907), Pass::Partial) };
+    let (reading, _) = recycled(64);
+    let killed = [Killed { at: Duration::from_secs(976), reading }];
+    let seen = Seen { kills: &killed, ..Seen::empty(Duration::from_secs(977), Pass::Partial) };
     records.extend(judge.pass(&seen, &clock).records);
 
     let named = |name: &str| {
@@ -131,7 +131,7 @@ fn a_container_from_cgroup_to_record() {
         assert!(text(attributes, "memory_leak_hunter.scope").contains("container"), "{name}");
     }
     let kill = &named("oom.kill").scope_logs[0].log_records[0];
-    assert!(text(&kill.attributes, "memory_leak_hunter.pid").contains("160"));
+    assert!(text(&kill.attributes, "memory_leak_hunter.pid").contains("164"));
     assert!(text(&kill.attributes, "memory_leak_hunter.stage").contains("leaking"));
     assert!(!text(&kill.attributes, "memory_leak_hunter.velocity_bytes_per_second").contains("None"));
 }
