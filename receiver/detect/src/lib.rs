@@ -2,7 +2,8 @@
 //!
 //! Pure. No I/O, no clock, no async: time comes in with each sweep, so a recorded trace and a live host go
 //! through the same code. Read in this order: [`Sweep`] comes in, the detector keeps a track for each process and container,
-//! a track keeps a history and asks its trend, a [`Finding`] goes out. [`alloc`] judges what a close look at one target sees,
+//! a track keeps a history and looks for grounds in it, a [`Finding`] goes out. What the rungs of the ladder testify comes in
+//! by [`Detector::hear`] and bears on the case. [`alloc`] judges what a close look at one target sees,
 //! [`growth_stacks`] which stacks touched the memory that stays, [`outside`] what a process's runtime or allocator says of itself.
 //! [`leaks`] puts together what several findings say of one leak.
 

@@ -1,10 +1,10 @@
 //! The ladder: what follows from a suspicion with no hand on it. The judge hands a case in, its process or container is looked at more
 //! closely, the cheapest way first, what was seen goes back to the judge, and the look ends with the case.
 //!
-//! Read in this order: a [`Case`] comes in by the [`Docket`]; a `climb` takes it up, one `rung` beside the other, each a small
-//! module with the same contract (`outside`, `growth_stacks`, `probes`); [`Knowledge`] is who is to blame, kept among the [`KnownStacks`] for the
-//! verdict; `cooldown` remembers for whom it was climbed; the [`Board`] shows what is being done; the `climber` is the thread.
-//! A [`Ladder`] outlives a configuration.
+//! Read in this order: a `Case` comes in by the `Docket`; a `climb` takes it up, one `rung` beside the other, each a small module with
+//! the same contract (`outside`, `growth_stacks`, `probes`); [`Knowledge`] is who is to blame, kept among the `KnownStacks` for the
+//! verdict; `cooldown` remembers for whom it was climbed; the `Board` shows what is being done; the `climber` is the thread. A
+//! `Ladder` outlives a configuration.
 
 mod case;
 mod docket;

@@ -8,6 +8,8 @@ mod target;
 
 mod blocks;
 
+pub mod census;
+
 mod go;
 
 mod jvm;
@@ -16,11 +18,9 @@ mod python;
 
 mod pages;
 
-pub mod census;
-
 use std::time::Duration;
 
-use mlh_stacks::modules::Modules;
+use mlh_stacks::modules::{Module, Modules};
 
 /// Of a reading so many kinds are told.
 const MAX_CLASSES: usize = 64;
@@ -103,7 +103,14 @@ pub enum OutsideError {
 #[must_use]
 pub fn readers(pid: u32, modules: &Modules) -> Vec<Box<dyn Reader>> {
     let mut readers: Vec<Box<dyn Reader>> = Vec::new();
-    if let Some(go) = go::Go::find(pid, modules) {
+    let go = go::Go::find(pid, modules);
+    // a Go program has a heap of glibc's only where it has C code
+    if (go.is_none() || modules.modules.iter().any(is_libc))
+        && let Ok(census) = census::Census::of(pid)
+    {
+        readers.push(Box::new(census));
+    }
+    if let Some(go) = go {
         readers.push(Box::new(go));
     }
     if let Some(jvm) = jvm::Jvm::find(pid, modules) {
@@ -119,6 +126,10 @@ pub fn readers(pid: u32, modules: &Modules) -> Vec<Box<dyn Reader>> {
         readers.push(Box::new(pages));
     }
     readers
+}
+
+fn is_libc(module: &Module) -> bool {
+    module.path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libc"))
 }
 
 /// Everything here that reads bytes, on these: for fuzzing alone.

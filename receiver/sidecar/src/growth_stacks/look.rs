@@ -224,7 +224,7 @@ impl GrowthLook {
         tell(sums.not_fitted, "sampled page faults found no room; their stacks are not told");
         if sums.looks < u64::from(LOOKS) {
             not_seen.push(format!(
-                "growth by page: the look was over after {} looks at the pages, and it takes {LOOKS} to judge one",
+                "growth by page: the pages were looked at {} times, and it takes {LOOKS} to judge one",
                 sums.looks
             ));
         } else {

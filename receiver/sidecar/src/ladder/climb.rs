@@ -14,6 +14,7 @@ use super::climber::Wanted;
 use super::docket::{Closed, Docket};
 use super::growth_stacks::GrowthStacks;
 use super::knowledge::Knowledge;
+use super::known::KnownStacks;
 use super::outside::Outside;
 use super::probes::Probes;
 use super::rung::{Look, Paid};
@@ -33,6 +34,14 @@ const SETTLED: Duration = Duration::from_secs(10);
 const MAX_NOTES: usize = 16;
 /// Culprits on the board.
 const SHOWN: usize = 3;
+
+/// What a climb and the rest of the sidecar have in common.
+#[derive(Clone, Copy)]
+pub(super) struct Doors<'a> {
+    pub(super) docket: &'a Docket,
+    pub(super) known: &'a KnownStacks,
+    pub(super) board: &'a Board,
+}
 
 pub(super) struct Climb {
     pub(super) case: Case,
@@ -78,23 +87,8 @@ impl Climb {
             Target::Cgroup(path) => Some(Group::by_path(path)),
             Target::Container(id) => Some(Group::by_container(id)),
         };
-        let group = group.transpose().map_err(|error| error.to_string())?;
-        let mut new = Self {
-            case,
-            joined: Vec::new(),
-            target,
-            group,
-            began: now,
-            looks: Vec::new(),
-            highest: Rung::GrowthStacks,
-            refused: BTreeSet::new(),
-            stocked: now,
-            risen: now,
-            left: None,
-            paid: Paid::default(),
-            knowledge: None,
-            kept: false,
-        };
+        let mut new = Self::with(case, target, now, Vec::new());
+        new.group = group.transpose().map_err(|error| error.to_string())?;
         let pids = new.pids(&wanted.scope).ok_or("it has ended")?;
         let leader = new.case.leader.map_or(new.case.subject.reading.pid, |leader| leader.pid);
         let leader = if pids.contains(&leader) { leader } else { pids.first().copied().unwrap_or(leader) };
@@ -117,6 +111,25 @@ impl Climb {
             return Err(new.refused.into_iter().collect::<Vec<_>>().join("; "));
         }
         Ok(new)
+    }
+
+    fn with(case: Case, target: Target, now: Duration, looks: Vec<Box<dyn Look>>) -> Self {
+        Self {
+            case,
+            joined: Vec::new(),
+            target,
+            group: None,
+            began: now,
+            looks,
+            highest: Rung::GrowthStacks,
+            refused: BTreeSet::new(),
+            stocked: now,
+            risen: now,
+            left: None,
+            paid: Paid::default(),
+            knowledge: None,
+            kept: false,
+        }
     }
 
     fn refuse(&mut self, rung: Rung, reason: &str) {
@@ -148,13 +161,8 @@ impl Climb {
     }
 
     /// Goes on. Once a second, and when something was told. Why it has ended, where it has.
-    pub(super) fn step(
-        &mut self,
-        now: Duration,
-        wanted: &Wanted,
-        docket: &Docket,
-        board: &Board,
-    ) -> Option<End> {
+    pub(super) fn step(&mut self, now: Duration, wanted: &Wanted, doors: &Doors<'_>) -> Option<End> {
+        let Doors { docket, known, board } = *doors;
         match docket.closed(&self.case.about) {
             Some(Closed::Verdict) => return Some(End::Verdict),
             Some(Closed::Cleared(how)) => return Some(End::Cleared(how)),
@@ -175,7 +183,9 @@ impl Climb {
         }
         if now.saturating_sub(self.stocked) >= STOCK {
             self.stocked = now;
-            self.looks.iter_mut().for_each(|look| look.see(now));
+            self.take_stock(now);
+            // the verdict that a testimony leads to has to find them
+            self.note(known);
             self.testify(docket);
         }
         if !self.blames() && now.saturating_sub(self.risen) >= HIGHER {
@@ -244,21 +254,29 @@ impl Climb {
         }
     }
 
-    /// Has every case told what was seen of it, and notes who is to blame.
-    fn testify(&mut self, docket: &Docket) {
-        for case in std::iter::once(&self.case).chain(&self.joined) {
-            for testimony in self.looks.iter().flat_map(|look| look.says(self.part(case))) {
-                docket.testify(case.about, testimony);
-            }
-        }
+    fn take_stock(&mut self, now: Duration) {
+        self.looks.iter_mut().for_each(|look| look.see(now));
         let part = self.part(&self.case);
         self.kept |= self.looks.iter().flat_map(|look| look.says(part)).any(|said| is_kept(&said));
         self.knowledge = self.known(&self.case).or(self.knowledge.take());
     }
 
-    /// Who is to blame in each of its cases.
-    pub(super) fn findings(&self) -> Vec<(About, Arc<Knowledge>)> {
-        self.cases().filter_map(|case| Some((case.about, self.known(case)?))).collect()
+    /// Notes who is to blame in each of its cases.
+    pub(super) fn note(&self, known: &KnownStacks) {
+        for case in self.cases() {
+            if let Some(found) = self.known(case) {
+                known.note(case.about, found);
+            }
+        }
+    }
+
+    /// Has the judge told what was seen of every case.
+    fn testify(&self, docket: &Docket) {
+        for case in self.cases() {
+            for testimony in self.looks.iter().flat_map(|look| look.says(self.part(case))) {
+                docket.testify(case.about, testimony);
+            }
+        }
     }
 
     /// Which part of what is looked at a case is about: `None` for all of it.
@@ -364,3 +382,7 @@ fn is_admitted(scope: &Scope, pid: u32, group: &Group) -> bool {
         cgroup: Some(&group.path),
     })
 }
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+pub(super) mod tests;

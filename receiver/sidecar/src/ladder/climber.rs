@@ -15,13 +15,13 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::board::Board;
 use super::case::Case;
-use super::climb::Climb;
+use super::climb::{Climb, Doors};
 use super::cooldown::Cooldown;
 use super::docket::Docket;
 use super::known::KnownStacks;
 use crate::hunt::scope::Scope;
 use crate::hunt::settings::{Escalation, HuntSettings};
-use crate::investigate::plan::{End, Filters, Mode, Origin, Rung};
+use crate::investigate::plan::{End, Filters, Mode, Origin, Rung, Target};
 use crate::investigate::told::ModeChange;
 use crate::metrics::{Climbed, Metrics, stage};
 use crate::records::{Clock, Encoder, HostIdentity};
@@ -124,17 +124,21 @@ pub(crate) struct Outlets {
     pub(crate) profiles: Option<Sender<ExportProfilesServiceRequest>>,
 }
 
+/// How a climb is begun.
+type Begin = fn(Case, Target, &Wanted, &Docket, Duration) -> Result<Climb, String>;
+
 /// Carries it out.
 pub(crate) struct Climber {
     ladder: Ladder,
     out: Outlets,
+    begin: Begin,
 }
 
 impl Climber {
     /// Goes on from where the one before left. `changed`: under another configuration, so that its climbs end.
     pub(crate) fn new(ladder: Ladder, out: Outlets, changed: bool) -> Self {
         ladder.docket.stop(false);
-        let mut new = Self { ladder, out };
+        let mut new = Self { ladder, out, begin: Climb::begin };
         if changed {
             new.end_all(&End::Replaced);
             new.ladder.docket.drop_unless(|_| new.ladder.wanted.escalation.climbs());
@@ -178,14 +182,11 @@ impl Climber {
     /// Goes on with every climb.
     fn step(&mut self, now: Duration) {
         let Ladder { wanted, docket, known, board, climbs, .. } = &mut self.ladder;
+        let doors = Doors { docket, known, board };
         let mut ended = Vec::new();
         for (index, running) in climbs.iter_mut().enumerate() {
-            if let Some(end) = running.climb.step(now, wanted, docket, board) {
+            if let Some(end) = running.climb.step(now, wanted, &doors) {
                 ended.push((index, end));
-                continue;
-            }
-            for (about, knowledge) in running.climb.findings() {
-                known.note(about, knowledge);
             }
         }
         for (index, end) in ended.into_iter().rev() {
@@ -236,7 +237,7 @@ impl Climber {
     fn begin(&mut self, case: &Case, now: Duration) {
         let Some(target) = case.target() else { return self.ladder.docket.release(&case.about) };
         let stage = case.stage;
-        match Climb::begin(case.clone(), target, &self.ladder.wanted, &self.ladder.docket, now) {
+        match (self.begin)(case.clone(), target, &self.ladder.wanted, &self.ladder.docket, now) {
             Ok(climb) => {
                 let target = climb.target.to_string();
                 tracing::info!(target, case = stage_name(stage), "the ladder is climbed for it");
@@ -260,9 +261,7 @@ impl Climber {
     /// Back to growth detection.
     fn end(&mut self, running: Running, end: End, now: Duration) {
         let Running { climb, mode, .. } = running;
-        for (about, knowledge) in climb.findings() {
-            self.ladder.known.note(about, knowledge);
-        }
+        climb.note(&self.ladder.known);
         for case in climb.cases() {
             let stage = self.ladder.docket.stage(&case.about).unwrap_or(case.stage);
             let stage = if end == End::Verdict { Stage::Leaking } else { stage };
@@ -381,3 +380,7 @@ impl Climber {
 fn stage_name(stage: Stage) -> &'static str {
     if stage == Stage::Leaking { "detected" } else { "suspected" }
 }
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests;

@@ -57,7 +57,7 @@ impl Outside {
         };
         let sources: Vec<Read> = readers(pid, &modules).into_iter().map(read).collect();
         if sources.is_empty() {
-            return Err("nothing is known of its runtime or allocator that could be read".to_owned());
+            return Err("what runs there tells nothing that can be read".to_owned());
         }
         let sweep = ProcSweep::open().map_err(|error| error.to_string())?;
         let (notes, not_seen) = (BTreeSet::new(), Vec::new());

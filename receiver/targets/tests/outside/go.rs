@@ -69,6 +69,7 @@ fn kept_and_let_go() {
     for go in toolchains() {
         let room = tempfile::tempdir().unwrap();
         let mut program = build(&go, room.path(), &["kept.go", "profiled.go"], "");
+        assert_eq!(program.sources(), [Source::GoHeap], "glibc's heap is not in it");
         let mut reader = program.reader(Source::GoHeap);
         let mut after = |order: &str| {
             program.order(order);

@@ -162,8 +162,10 @@ struct Judge {
 
 impl Judge {
     fn new() -> Self {
+        // whoever inspects waits for an answer, and sees beside it what is kept
+        let rules = Rules { trend_alone: Rules::CONVICT_WINDOW, ..Rules::default() };
         Self {
-            detector: Detector::new(Rules::default()),
+            detector: Detector::new(rules),
             said: HashMap::new(),
             container: None,
             began: None,

@@ -123,6 +123,10 @@ fn leaking(leak: &LeakMessage) -> String {
 
 fn totals(out: &mut String, status: &StatusMessage) {
     let Some(totals) = &status.totals else { return };
+    // without probes no allocation is seen
+    if status.mode == "growth_stacks" {
+        return;
+    }
     let at_least = if totals.lost > 0 || totals.not_fitted > 0 { "at least " } else { "" };
     let (live, count) = (size(totals.live_bytes), totals.live_count);
     let (allocated, freed) = (size(totals.allocated_bytes), size(totals.freed_bytes));

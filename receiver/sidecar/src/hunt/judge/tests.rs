@@ -56,7 +56,7 @@ const ID: &str = "4f1e0123456789abcdef0123456789abcdef0123456789abcdef0123456789
 
 /// A container whose one worker is another process in each sweep, and what its cgroup counts.
 fn recycled(sweep: u64) -> (ProcessReading, Vec<CgroupReading>) {
-    let held = (10 + 3 * sweep) << 20;
+    let held = (10 + sweep) << 20;
     let reading = ProcessReading {
         pid: 100 + u32::try_from(sweep).unwrap(),
         start_ns: sweep * 15_000_000_000,
@@ -166,7 +166,7 @@ fn verdict(velocity: f64, is_known: bool) -> (u64, String, Option<Closed>) {
     let mut judge = Judge::new(&super::super::estate::tests::bench(1 << 30));
     judge.consult(Arc::clone(&known), Some(Arc::clone(&docket)));
     let mut case = None;
-    for pass in 0..200 {
+    for pass in 0..1000 {
         let logs = passed(&mut judge, pass).records;
         for record in logs.into_iter().flat_map(|logs| logs.scope_logs).flat_map(|s| s.log_records) {
             if record.event_name.ends_with("leak.suspected") {

@@ -1,0 +1,165 @@
+//! One climb, by what a rung tells it.
+
+use std::process::{Child, Command};
+
+use mlh_detect::{Cleared, ProcessKey, Stage};
+use mlh_stacks::trace::Frame;
+use mlh_targets::process::ProcessReading;
+use mlh_targets::sweep::ProcSweep;
+
+use super::super::case::tests::of_process;
+use super::super::knowledge::Lead;
+use super::*;
+use crate::hunt::settings::HuntSettings;
+
+/// Sees what it is told to see.
+#[derive(Default)]
+struct Fake {
+    keeps: bool,
+    paid: Duration,
+    at: Duration,
+}
+
+impl Look for Fake {
+    fn rung(&self) -> Rung {
+        Rung::GrowthStacks
+    }
+
+    fn source(&self) -> &'static str {
+        "fake"
+    }
+
+    fn step(&mut self, _: Duration, _: &[u32]) {}
+
+    fn see(&mut self, now: Duration) {
+        self.at = now;
+    }
+
+    fn says(&self, _: Option<u32>) -> Vec<Testimony> {
+        let says = Says::Kept { velocity: 1.0, interval: (0.5, 1.5), share: 1.0 };
+        let watched = Duration::from_secs(30);
+        let said = Testimony { rung: self.rung(), source: "fake", at: self.at, watched, says };
+        self.keeps.then_some(said).into_iter().collect()
+    }
+
+    fn leads(&self, _: Option<u32>) -> Vec<Lead> {
+        let trace = mlh_stacks::trace::Trace { frames: vec![Frame::default()], ..Default::default() };
+        self.keeps.then(|| Lead { trace, bytes: 1, ..Lead::default() }).into_iter().collect()
+    }
+
+    fn not_seen(&self) -> &[String] {
+        &[]
+    }
+
+    fn paid(&self) -> Paid {
+        Paid { target: self.paid, kernel_bytes: 7 }
+    }
+
+    fn growth(&self) -> &[GrowthStack] {
+        &[]
+    }
+}
+
+struct Scene {
+    child: Child,
+    climb: Climb,
+    docket: Docket,
+    known: KnownStacks,
+    board: Board,
+    wanted: Wanted,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A climb that sees nothing.
+pub(in crate::ladder) fn idle(case: Case, target: Target, now: Duration) -> Climb {
+    Climb::with(case, target, now, vec![Box::new(Fake::default())])
+}
+
+/// The case against a process that runs.
+pub(in crate::ladder) fn case_of(child: &Child) -> Case {
+    let mut sweep = ProcSweep::open().unwrap();
+    let reading: ProcessReading = sweep.only(&[child.id()], &[]).unwrap().processes.remove(0);
+    let about = About::Process(ProcessKey { pid: reading.pid, start_ns: reading.start_ns });
+    let subject = Arc::new(Subject { reading, ..Subject::default() });
+    Case { about, subject, ..of_process(child.id()) }
+}
+
+impl Scene {
+    fn new(look: Fake) -> Self {
+        let child = Command::new("sleep").arg("600").spawn().unwrap();
+        let (docket, case) = (Docket::default(), case_of(&child));
+        assert!(docket.offer(case.clone()));
+        let case = docket.take(|_| true).unwrap();
+        let climb = Climb::with(case, Target::Pid(child.id()), at(100), vec![Box::new(look)]);
+        let wanted = Wanted::of(&HuntSettings::default());
+        Self { child, climb, docket, known: KnownStacks::default(), board: Board::default(), wanted }
+    }
+
+    fn step(&mut self, second: u64) -> Option<End> {
+        let doors = Doors { docket: &self.docket, known: &self.known, board: &self.board };
+        self.climb.step(at(second), &self.wanted, &doors)
+    }
+}
+
+fn at(second: u64) -> Duration {
+    Duration::from_secs(second)
+}
+
+/// Guarantees: a climb ends when the verdict blames somebody, when the case is taken back, when somebody orders a look at the same
+/// process, when its time is over, and when the process is gone; each with its reason.
+#[test]
+fn ends() {
+    let about = |scene: &Scene| scene.climb.case.about;
+    let mut scene = Scene::new(Fake::default());
+    assert_eq!(scene.step(101), None);
+    scene.docket.close(&about(&scene), Closed::Verdict);
+    assert_eq!(scene.step(102), Some(End::Verdict));
+    let mut scene = Scene::new(Fake::default());
+    scene.docket.close(&about(&scene), Closed::Cleared(Cleared::Stopped));
+    assert_eq!(scene.step(102), Some(End::Cleared(Cleared::Stopped)));
+    let mut scene = Scene::new(Fake::default());
+    scene.board.order([scene.child.id()]);
+    assert_eq!(scene.step(102), Some(End::Replaced));
+    scene.board.order([1]);
+    assert_eq!((scene.step(399), scene.step(400)), (None, Some(End::Elapsed)));
+    scene.child.kill().unwrap();
+    scene.child.wait().unwrap();
+    assert_eq!(scene.step(401), Some(End::TargetGone));
+}
+
+/// Guarantees: what is seen is told to the judge after it is known who is to blame; a verdict that had fallen before is over as soon
+/// as that is.
+#[test]
+fn what_is_seen_is_told() {
+    let mut scene = Scene::new(Fake { keeps: true, ..Fake::default() });
+    assert_eq!(scene.step(104), None);
+    assert!(scene.docket.testimonies().is_empty(), "not yet");
+    assert_eq!(scene.step(105), None);
+    let about = scene.climb.case.about;
+    assert_eq!(scene.docket.testimonies().first().map(|(of, said)| (*of, said.at)), Some((about, at(105))));
+    assert_eq!(scene.known.of(&about, None).map(|known| known.source), Some("fake"));
+    let worse = Case { stage: Stage::Leaking, ..scene.climb.case.clone() };
+    assert!(scene.docket.offer(worse));
+    assert_eq!(scene.step(106), Some(End::Verdict));
+    let shown = scene.climb.shown(at(110));
+    assert_eq!((shown.lasted, shown.rungs, shown.culprits.len()), (at(10), vec![Rung::GrowthStacks], 1));
+}
+
+/// Guarantees: a rung that costs the process more than the budget is left, and with the last one the climb ends; within it stays.
+#[test]
+fn the_budget_holds() {
+    // 0.1 % of 100 s
+    for (paid, left) in [(99, false), (101, true)] {
+        let mut scene = Scene::new(Fake { paid: Duration::from_millis(paid), ..Fake::default() });
+        let end = scene.step(200);
+        assert_eq!(end, left.then_some(End::OverBudget), "{paid} ms");
+        let share = scene.climb.cost(at(200)).target_cpu_share;
+        assert!((share - paid as f64 / 1e5).abs() < 1e-9, "{share}");
+    }
+}
