@@ -64,7 +64,8 @@ const MAX_LIBRARIES: usize = 8;
 /// [`Reading::classes`] has C++ types first, as many as 48, then classes of size, 64 in all: each chunk is in one of them, and
 /// sizes are those of chunks, up to 23 bytes more than was asked for. Of what no virtual function is called on the type is not known. A heap
 /// beyond 512 MiB is walked in windows chosen at random once and for all, and the figures are multiplied accordingly;
-/// `not_seen` says so. Needs some 2 MiB of memory, whatever the heap.
+/// `not_seen` says so. Needs some 2 MiB of memory, whatever the heap, and a
+/// few more where the target means harm.
 #[derive(Debug)]
 pub struct Census {
     pid: u32,

@@ -1,5 +1,6 @@
 // Leaks orders among objects of the same size that come and go: for each line of input as many orders as it says, and answers with
 // how many there are.
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -28,9 +29,13 @@ struct Quote : Thing {
 } // namespace shop
 
 static volatile int sum;
+static std::atomic<int> ready;
 
 static void churns(unsigned seed) {
     std::vector<std::unique_ptr<shop::Thing>> quotes(1000);
+    for (auto &quote : quotes)
+        quote = std::make_unique<shop::Quote>();
+    ready++;
     for (;; seed = seed * 1103515245 + 12345) {
         auto &quote = quotes[seed / 65536 % quotes.size()];
         quote = std::make_unique<shop::Quote>();
@@ -43,6 +48,8 @@ int main() {
     setvbuf(stdout, nullptr, _IONBF, 0);
     for (unsigned seed = 1; seed < 3; seed++)
         std::thread(churns, seed).detach();
+    while (ready < 2)
+        std::this_thread::yield();
     for (int number; std::scanf("%d", &number) == 1;) {
         for (int i = 0; i < number; i++)
             orders.push_back(std::make_unique<shop::Order>());

@@ -126,6 +126,8 @@ impl Arena {
 pub(super) fn search(bytes: &impl Bytes, data: &Range<u64>) -> Vec<u64> {
     let mut found = Vec::new();
     for_each_word(bytes, data, SIZE, |at, state| found.extend(Arena::parse(state, at).map(|arena| arena.at)));
+    // bins look the same from one place further on: what is no arena is in no ring
+    found.retain(|main| ring(bytes, *main).is_some_and(|(_, broken)| !broken));
     found
 }
 

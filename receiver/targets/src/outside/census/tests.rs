@@ -183,6 +183,12 @@ fn arenas() {
         let held = |at: &&u64| caches.hold(&heaps, &Chunk::new(**at, words(&bytes, **at)));
         let held: Vec<u64> = places.iter().filter(held).copied().collect();
         assert_eq!(held, [places[3], places[5], places[11]]);
+        // seen from 16 bytes further on, bins look the same
+        for (place, word) in [(2144, 8), (2152, 8), (2176, 0x1000)] {
+            room.put(main + place, word);
+        }
+        assert!(Arena::read(&room.made(&[]), main + 16).is_some());
+        assert_eq!(search(&room.made(&[]), &(AT..AT + (1 << 16))), [main, other]);
         room.put(other + 2160, AT + 0x100);
         assert!(ring(&room.made(&[]), main).unwrap().1);
         // nobody has used it: no bin yet, alone in its ring

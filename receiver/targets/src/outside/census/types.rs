@@ -11,7 +11,7 @@ use mlh_stacks::names::cpp_type;
 use super::bytes::Bytes;
 
 /// Tables that are remembered.
-const MAX_TABLES: usize = 8192;
+const MAX_TABLES: usize = 2048;
 /// Longer names are none.
 const MAX_NAME: usize = 1024;
 /// Pages are no smaller: what follows may not be mapped.
