@@ -31,14 +31,12 @@ APART static double keep_block(void)
     return (double)malloc_usable_size(block) + 8;
 }
 
-static char *mapped(size_t bytes, int flags)
-{
-    char *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | flags, -1, 0);
-
-    require(at != MAP_FAILED, "no mapping");
-    memset(at, 1, bytes);
-    return at;
-}
+#define mapped(bytes, flags)                                                                                           \
+    __extension__({                                                                                                    \
+        char *at = mmap(NULL, (bytes), PROT_READ | PROT_WRITE, MAP_ANONYMOUS | (flags), -1, 0);                        \
+        require(at != MAP_FAILED, "no mapping");                                                                       \
+        (char *)memset(at, 1, (bytes));                                                                                \
+    })
 
 APART static double keep_mapping(void)
 {
@@ -55,9 +53,9 @@ APART static double keep_shared(void)
 /* The memory is written out as it leaks: it is in swap space that the process grows. */
 APART static double keep_swapped(void)
 {
-    char *at = mapped(256 * KIB, MAP_PRIVATE);
+    char *written = mapped(256 * KIB, MAP_PRIVATE);
 
-    require(madvise(at, 256 * KIB, MADV_PAGEOUT) == 0, "no swap space");
+    require(madvise(written, 256 * KIB, MADV_PAGEOUT) == 0, "no swap space");
     return 256 * KIB;
 }
 

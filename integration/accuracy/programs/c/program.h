@@ -75,15 +75,17 @@ static inline void require(int holds, const char *what)
     _exit(2);
 }
 
-/* Memory that is there: every page is written, by something else than nought. */
-static inline char *filled(size_t bytes)
-{
-    char *block = (char *)malloc(bytes);
-
-    require(block != NULL, "no memory");
-    memset(block, 1, bytes);
-    return block;
-}
+/*
+ * Memory that is there: every page is written, by something else than nought. A macro, so that whoever keeps the memory is the one
+ * who allocates it, and no helper can be blamed.
+ */
+#define filled(bytes)                                                                                                  \
+    __extension__({                                                                                                    \
+        size_t filled_size = (bytes);                                                                                  \
+        char *filled_block = (char *)malloc(filled_size);                                                              \
+        require(filled_block != NULL, "no memory");                                                                    \
+        (char *)memset(filled_block, 1, filled_size);                                                                  \
+    })
 
 static inline void pause_for(double time)
 {

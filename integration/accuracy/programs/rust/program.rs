@@ -18,8 +18,8 @@ impl Dice {
         low + (high - low) * (self.0 >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    fn bytes(&mut self, low: f64, high: f64) -> Vec<u8> {
-        vec![1; self.between(low, high) as usize]
+    fn size(&mut self, low: f64, high: f64) -> usize {
+        self.between(low, high) as usize
     }
 }
 
@@ -39,7 +39,7 @@ fn say(what: &str) {
 
 #[inline(never)]
 fn remember_session(sessions: &mut HashMap<usize, Vec<u8>>, dice: &mut Dice) -> f64 {
-    let state = dice.bytes(200.0, 1200.0);
+    let state = vec![1u8; dice.size(200.0, 1200.0)];
     let kept = state.len() as f64 + 16.0 + 40.0;
     sessions.insert(sessions.len(), state);
     kept
@@ -60,13 +60,13 @@ fn link_nodes() -> f64 {
 
 #[inline(never)]
 fn leak_buffer(dice: &mut Dice) -> f64 {
-    let buffer: &'static mut [u8] = Box::leak(dice.bytes(4000.0, 40_000.0).into_boxed_slice());
+    let buffer: &'static mut [u8] = Box::leak(vec![1u8; dice.size(4000.0, 40_000.0)].into_boxed_slice());
     buffer.len() as f64
 }
 
 #[inline(never)]
 fn send_job(jobs: &mpsc::Sender<Vec<u8>>, dice: &mut Dice) -> f64 {
-    let job = dice.bytes(300.0, 900.0);
+    let job = vec![1u8; dice.size(300.0, 900.0)];
     let kept = job.len() as f64 + 48.0;
     // the receiver lives as long as the sender, and never receives
     let _ = jobs.send(job);
@@ -92,7 +92,7 @@ impl Service {
                     say(&format!("\"leaked\":{sum:.0}"));
                 }
             }
-            let _requests: Vec<_> = (0..50).map(|_| self.dice.bytes(50.0, 5000.0)).collect();
+            let _requests: Vec<_> = (0..50).map(|_| vec![1u8; self.dice.size(50.0, 5000.0)]).collect();
             std::thread::sleep(BEAT);
         }
     }
@@ -123,7 +123,7 @@ impl Service {
                 let (mut entries, mut next, room) = (BTreeMap::new(), 0u64, (self.size / 1100.0) as u64);
                 self.every(|service| {
                     for _ in 0..room / 120 / 20 + 1 {
-                        entries.insert(next, service.dice.bytes(500.0, 1500.0));
+                        entries.insert(next, vec![1u8; service.dice.size(500.0, 1500.0)]);
                         entries.remove(&next.wrapping_sub(room));
                         next += 1;
                     }
@@ -133,7 +133,7 @@ impl Service {
             "batch" => {
                 let (mut rows, room) = (Vec::new(), (self.size / 1000.0) as usize);
                 self.every(|service| {
-                    rows.extend((0..room / 40 / 20 + 1).map(|_| service.dice.bytes(500.0, 1500.0)));
+                    rows.extend((0..room / 40 / 20 + 1).map(|_| vec![1u8; service.dice.size(500.0, 1500.0)]));
                     if rows.len() > room {
                         rows.clear();
                     }
@@ -146,7 +146,7 @@ impl Service {
                     let load = (service.begin.elapsed().as_secs_f64() * std::f64::consts::TAU / 300.0).sin();
                     let wanted = (service.size / 1000.0 * (0.5 + 0.45 * load)) as usize;
                     while waiting.len() < wanted {
-                        waiting.push_back(service.dice.bytes(500.0, 1500.0));
+                        waiting.push_back(vec![1u8; service.dice.size(500.0, 1500.0)]);
                     }
                     waiting.truncate(wanted);
                 });
