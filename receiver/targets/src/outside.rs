@@ -119,9 +119,6 @@ pub fn readers(pid: u32, modules: &Modules) -> Vec<Box<dyn Reader>> {
     if let Some(objects) = python::Objects::find(pid, modules) {
         readers.push(Box::new(objects));
     }
-    if let Ok(census) = census::Census::of(pid) {
-        readers.push(Box::new(census));
-    }
     if let Some(pages) = pages::Pages::find(pid) {
         readers.push(Box::new(pages));
     }
