@@ -14,7 +14,7 @@ use serde_json::Value;
 const ID: &str = "4f1e0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab";
 
 /// A container under a limit of 256 MiB, written by hand: its master stands still, its workers live for 12 s each and
-/// hand what they leaked, 512 KiB/s, on to their successors, until the kernel kills the one that lives then. Nothing is
+/// hand what they leaked, 256 KiB/s, on to their successors, until the kernel kills the one that lives then. Nothing is
 /// said of the cgroups around the container's.
 fn recycled_workers() -> String {
     const MIB: f64 = 1_048_576.0;
@@ -23,8 +23,8 @@ fn recycled_workers() -> String {
     let path = format!("/kubepods/burstable/pod8a3b2c1d-0e4f-4a5b-8c6d-7e8f90a1b2c3/{ID}");
     let mut line = |text: String| lines += &(text + "}\n");
     let worker = |t: u32| (100 + t / 12, f64::from(t / 12 * 12));
-    for t in 0..488 {
-        let leaked = 10.0 * MIB + f64::from(t) * MIB / 2.0;
+    for t in 0..976 {
+        let leaked = 10.0 * MIB + f64::from(t) * MIB / 4.0;
         line(format!(
             "{{\"kind\":\"cgroup\",\"t\":{t},\"cgroup_id\":98765,\"path\":\"{path}\",\"parent\":98000,\
              \"anon\":{},\"limit\":268435456,\"high\":0",
@@ -41,8 +41,8 @@ fn recycled_workers() -> String {
             line(format!("{{\"kind\":\"exit\",\"t\":{t},\"pid\":{pid},\"start\":{start}"));
         }
     }
-    let (pid, _) = worker(487);
-    line(format!("{{\"kind\":\"oom_kill\",\"t\":488.25,\"pid\":{pid},\"start\":480"));
+    let (pid, _) = worker(975);
+    line(format!("{{\"kind\":\"oom_kill\",\"t\":976.25,\"pid\":{pid},\"start\":972"));
     lines
 }
 
@@ -84,14 +84,14 @@ fn a_container_leaks_while_its_workers_are_recycled() {
         assert!(!of("oom_risk").is_empty(), "{more:?}: {events:#?}");
 
         let [kill] = of("oom_kill")[..] else { panic!("{more:?}: {events:#?}") };
-        assert_eq!(kill["timestamp"], "2025-11-25T01:08:08.250000000Z");
+        assert_eq!(kill["timestamp"], "2025-11-25T01:16:16.250000000Z");
         assert_eq!(kill["metadata"]["container_id"], ID);
-        assert_eq!(kill["metadata"]["pid"], 140);
+        assert_eq!(kill["metadata"]["pid"], 181);
         let custom = &kill["event_data"]["custom"];
         assert_eq!((&custom["scope"], &custom["stage"]), (&"process".into(), &"leaking".into()));
         let [from, to] = ["foretold_earliest", "foretold_latest"].map(|end| custom[end].as_str().unwrap());
         // RFC 3339 in one form and one zone is ordered as text
-        assert!(from < "2025-11-25T01:08:08.250Z" && "2025-11-25T01:08:08.250Z" < to, "{kill}");
+        assert!(from < "2025-11-25T01:16:16.250Z" && "2025-11-25T01:16:16.250Z" < to, "{kill}");
         assert!(kill["message"].as_str().unwrap().contains("a leak had been found"), "{kill}");
     }
 }
@@ -104,7 +104,7 @@ fn a_trace_goes_through_the_pipeline() {
     let trace = folder.path().join("trace.jsonl");
     let mut lines =
         String::from("{\"kind\":\"host\",\"schema\":1,\"t\":0,\"epoch\":1764032400.0,\"page_size\":4096}\n");
-    for t in 0..600 {
+    for t in 0..1200 {
         let anon = 4_000_000 + t * 40_000;
         writeln!(
             lines,

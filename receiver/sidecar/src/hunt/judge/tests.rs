@@ -67,7 +67,7 @@ fn recycled(sweep: u64) -> (ProcessReading, Vec<CgroupReading>) {
         ..ProcessReading::default()
     };
     let root = CgroupReading { id: 1, ..CgroupReading::default() };
-    let memory = CgroupMemory { usage: held, anon: held, max: Some(512 << 20), ..CgroupMemory::default() };
+    let memory = CgroupMemory { usage: held, anon: held, max: Some(256 << 20), ..CgroupMemory::default() };
     let container = CgroupReading {
         id: 9,
         parent: 1,
@@ -100,7 +100,7 @@ fn a_container_from_cgroup_to_record() {
     let clock = HostClock::starting_at(SystemTime::UNIX_EPOCH);
     let mut judge = Judge::new(&bench);
     let mut records = Vec::new();
-    for sweep in 0..64 {
+    for sweep in 0..80 {
         let (reading, cgroups) = recycled(sweep);
         let seen = Seen {
             readings: &[reading],
@@ -114,9 +114,9 @@ fn a_container_from_cgroup_to_record() {
     assert_eq!(standing.velocities[0].container.as_deref(), Some(ID));
     assert_eq!(standing.times_to_oom[0].container, ID);
 
-    let (reading, _) = recycled(64);
-    let killed = [Killed { at: Duration::from_secs(976), reading }];
-    let seen = Seen { kills: &killed, ..Seen::empty(Duration::from_secs(977), Pass::Partial) };
+    let (reading, _) = recycled(80);
+    let killed = [Killed { at: Duration::from_secs(1216), reading }];
+    let seen = Seen { kills: &killed, ..Seen::empty(Duration::from_secs(1217), Pass::Partial) };
     records.extend(judge.pass(&seen, &clock).records);
 
     let named = |name: &str| {
@@ -133,7 +133,7 @@ fn a_container_from_cgroup_to_record() {
         assert!(text(attributes, "memory_leak_hunter.scope").contains("container"), "{name}");
     }
     let kill = &named("oom.kill").scope_logs[0].log_records[0];
-    assert!(text(&kill.attributes, "memory_leak_hunter.pid").contains("164"));
+    assert!(text(&kill.attributes, "memory_leak_hunter.pid").contains("180"));
     assert!(text(&kill.attributes, "memory_leak_hunter.stage").contains("leaking"));
     assert!(!text(&kill.attributes, "memory_leak_hunter.velocity_bytes_per_second").contains("None"));
 }

@@ -15,7 +15,7 @@ struct Life {
 }
 
 impl Life {
-    const SWEEPS: u64 = 24;
+    const SWEEPS: u64 = 72;
 
     fn reading(&self, sweep: u64) -> ProcessReading {
         ProcessReading {
@@ -85,7 +85,7 @@ fn a_leak_returns() {
         assert_eq!(leaks.open(&store), Ok(None));
         let mut judge = Judge::new(&bench(256));
         judge.recognise(Arc::clone(&leaks));
-        let records = Life { pid: run, begin: 1000 * u64::from(run) }.judged(&mut judge, killed);
+        let records = Life { pid: run, begin: 2000 * u64::from(run) }.judged(&mut judge, killed);
         let verdict = named(&records, "leak.detected");
         assert_eq!(shown(verdict, semconv::LEAK_OCCURRENCES), Some(run.to_string()));
         assert_eq!(shown(verdict, semconv::LEAK_MEMBERS).as_deref(), Some("1"));
@@ -93,12 +93,9 @@ fn a_leak_returns() {
         let told = format!(" This leak has been seen {run} times since 00:");
         assert_eq!(sentence(verdict).contains(&told), run > 1, "{}", sentence(verdict));
         if run > 1 {
+            assert!(first.starts_with("1970-01-01T00:4"), "{first}");
             assert!(
-                first.starts_with("1970-01-01T00:18") || first.starts_with("1970-01-01T00:19"),
-                "{first}"
-            );
-            assert!(
-                sentence(verdict).ends_with("; whoever has it lives for about 6 min."),
+                sentence(verdict).ends_with("; whoever has it lives for about 18 min."),
                 "{}",
                 sentence(verdict)
             );
