@@ -35,7 +35,7 @@ impl Hunter {
         let socket = world.path(&format!("{name}-run")).join("control.sock");
         let events = world.path(&format!("{name}.jsonl"));
         let config = format!(
-            "receivers: {{memory_leak_hunter: {{collection_interval: 1s, {settings}}}}}
+            "receivers: {{memory_leak_hunter: {{collection_interval: 1s, state: {{path: ''}}, {settings}}}}}
 exporters:
   file: {{path: '{}', format: event}}
   prometheus: {{endpoint: '127.0.0.1:{port}'}}

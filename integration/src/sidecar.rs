@@ -63,7 +63,7 @@ pub fn text(bytes: &[u8]) -> String {
 pub fn hunting(logs: &str, metrics_port: u16) -> String {
     let exporter = logs.split(':').next().unwrap_or_default();
     format!(
-        "receivers: {{memory_leak_hunter: {{collection_interval: 1s}}}}
+        "receivers: {{memory_leak_hunter: {{collection_interval: 1s, state: {{path: ''}}}}}}
 exporters:
   {logs}
   prometheus: {{endpoint: '127.0.0.1:{metrics_port}'}}

@@ -109,12 +109,48 @@ func targets(d *dashboard.DashboardBuilder) {
 		}}).
 		OverrideByName("Growth an hour", []dashboard.DynamicConfigValue{{Id: "unit", Value: "decbytes"}}).
 		OverrideByName("Time to the limit", []dashboard.DynamicConfigValue{{Id: "unit", Value: "s"}}))
+	programs(d)
+}
+
+// programs puts together what hosts and containers have in common.
+func programs(d *dashboard.DashboardBuilder) {
+	leaking := `memory_leak_hunter_leak_velocity_bytes_per_second` + chosen
+	growth := now(`sort_desc(sum by (target_executable) (` + leaking + `) * 3600)`)
+	hosts := now(`count by (target_executable) (count by (instance, target_executable) (` + leaking + `))`)
+	containers := now(`count by (target_executable) (count by (target_container, target_executable) (memory_leak_hunter_leak_velocity_bytes_per_second{instance=~"$instance", target_container!=""}))`)
+	d.WithPanel(table.NewPanelBuilder().Title("Programs").Description("The same program on all hosts and in all containers together.").
+		Datasource(metrics).Height(8).Span(12).ShowHeader(true).CellHeight(common.TableCellHeightSm).
+		Footer(common.NewTableFooterOptionsBuilder().Show(false).Reducer([]string{"sum"})).
+		Targets(letter([]query{
+			growth.Format(prometheus.PromQueryFormatTable),
+			hosts.Format(prometheus.PromQueryFormatTable),
+			containers.Format(prometheus.PromQueryFormatTable),
+		})).
+		WithTransformation(dashboard.DataTransformerConfig{Id: "merge", Options: map[string]any{}}).
+		WithTransformation(dashboard.DataTransformerConfig{Id: "organize", Options: map[string]any{
+			"excludeByName": map[string]any{"Time": true},
+			"indexByName": map[string]any{
+				"target_executable": 0, "Value #A": 1, "Value #B": 2, "Value #C": 3,
+			},
+			"renameByName": map[string]any{
+				"target_executable": "Executable", "Value #A": "Growth an hour", "Value #B": "Hosts", "Value #C": "Containers",
+			},
+		}}).
+		OverrideByName("Growth an hour", []dashboard.DynamicConfigValue{{Id: "unit", Value: "decbytes"}}))
+	d.WithPanel(curve("Leaks that return", "Verdicts in an hour on leaks that another process or container of the host had before, or has as well.", "none", 12,
+		over(`sum by (instance) (increase(memory_leak_hunter_leaks_recurred_total`+chosen+`[1h]))`, "{{instance}}")))
 }
 
 func findings(d *dashboard.DashboardBuilder) {
 	counted := found(`sum by (memory_leak_hunter_event_kind) (count_over_time(` + stream +
 		` | memory_leak_hunter_event_kind!="" [$__auto]))`).LegendFormat("{{memory_leak_hunter_event_kind}}")
 	d.WithPanel(curve("Records by kind", "Every record carries its kind.", "none", 24, counted).Datasource(records).
+		DrawStyle(common.GraphDrawStyleBars).FillOpacity(80).
+		Stacking(common.NewStackingConfigBuilder().Mode(common.StackingModeNormal).Group("A")))
+	d.WithPanel(curve("Verdicts by leak", "A leak has the same id on every host and after every restart.", "none", 24,
+		found(`sum by (service_name, memory_leak_hunter_leak_id) (count_over_time(`+stream+
+			` | memory_leak_hunter_event_kind="leak_detected" [$__auto]))`).
+			LegendFormat("{{service_name}} {{memory_leak_hunter_leak_id}}")).Datasource(records).
 		DrawStyle(common.GraphDrawStyleBars).FillOpacity(80).
 		Stacking(common.NewStackingConfigBuilder().Mode(common.StackingModeNormal).Group("A")))
 	d.WithPanel(lines("Verdicts, suspicions and OOM", "Everything but plain growth.",

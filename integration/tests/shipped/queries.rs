@@ -81,6 +81,21 @@ fn expected(query: &str, rows: &[Value]) -> anyhow::Result<()> {
                 ensure!(about(number(row, "velocity")?, speed[field(row, "service.name")]));
             }
         }
+        // the server and its container have one leak between them, from the verdict to the kill
+        "leak" => {
+            let kinds = values(KIND);
+            for kind in ["leak_detected", "oom_risk", "oom_kill"] {
+                ensure!(kinds.contains(kind), "{kind}");
+            }
+            ensure!(values("container.id") == BTreeSet::from([CONTAINER]));
+        }
+        "same-leak" => {
+            ensure!(rows.len() == 2 && services == both);
+            ensure!(values("memory_leak_hunter.leak.id").len() == 2);
+            for row in rows {
+                ensure!(number(row, "verdicts")? >= 1.0);
+            }
+        }
         "suspicions" => ensure!(services == both && at_home),
         "cleared" => ensure!(rows.iter().any(|row| {
             let (from, reason) = ("memory_leak_hunter.cleared_from", "memory_leak_hunter.cleared_reason");

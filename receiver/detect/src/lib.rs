@@ -5,6 +5,7 @@
 //! a track keeps a history and looks for grounds in it, a [`Finding`] goes out. What the rungs of the ladder testify comes in
 //! by [`Detector::hear`] and bears on the case. [`alloc`] judges what a close look at one target sees,
 //! [`growth_stacks`] which stacks touched the memory that stays, [`outside`] what a process's runtime or allocator says of itself.
+//! [`leaks`] puts together what several findings say of one leak.
 
 #![forbid(unsafe_code)]
 
@@ -34,6 +35,7 @@ pub mod alloc;
 pub mod growth_stacks;
 
 pub mod outside;
+pub mod leaks;
 
 pub use detector::{Detector, Ongoing, WatchedContainer};
 pub use evidence::{Rung, Says, Spare, Testimonies, Testimony};

@@ -10,6 +10,7 @@ pub mod trace;
 pub mod check;
 
 pub mod hunt;
+pub mod leaks;
 
 pub mod investigate;
 pub mod growth_stacks;

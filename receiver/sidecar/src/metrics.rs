@@ -136,6 +136,11 @@ impl Metrics {
         self.instruments.rss_growth_detected.add(count, &[]);
     }
 
+    /// Verdicts on leaks that are known from others.
+    pub fn leaks_recurred(&self, count: u64) {
+        self.instruments.leaks_recurred.add(count, &[]);
+    }
+
     /// How long one pass over the processes took.
     pub fn sweep_duration(&self, took: Duration) {
         self.instruments.sweep_duration.record(took.as_secs_f64(), &[]);

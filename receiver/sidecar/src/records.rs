@@ -14,6 +14,7 @@ pub(crate) mod words;
 mod subject;
 mod stack;
 mod target;
+mod leak;
 mod profiles;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 pub(crate) use blamed::culprit;
 pub use clock::Clock;
 pub use host::{HostIdentity, OwnPod};
+pub(crate) use leak::recognise;
 pub use subject::{KnownSubjects, Subject};
 pub(crate) use target::DEBUG_PRICE;
 
@@ -282,6 +284,6 @@ fn uid(nanos: u64) -> String {
         .to_string()
 }
 
-fn rfc3339(nanos: u64) -> String {
+pub(crate) fn rfc3339(nanos: u64) -> String {
     humantime::format_rfc3339_millis(from_nanos(nanos)).to_string()
 }

@@ -181,6 +181,21 @@ pub const CLEARED_REASON: &str = "memory_leak_hunter.cleared_reason";
 /// What was taken back, text: `suspected` or `leaking`.
 pub const CLEARED_FROM: &str = "memory_leak_hunter.cleared_from";
 
+/// Which leak it is, text, 16 hexadecimal digits: the same on every host, in every container, after every restart.
+pub const LEAK_ID: &str = "memory_leak_hunter.leak.id";
+/// The first verdict on it, text, RFC 3339.
+pub const LEAK_FIRST_SEEN: &str = "memory_leak_hunter.leak.first_seen";
+/// So many processes or containers of this host have had it, integer, this one among them.
+pub const LEAK_OCCURRENCES: &str = "memory_leak_hunter.leak.occurrences";
+/// So many have it now, integer.
+pub const LEAK_MEMBERS: &str = "memory_leak_hunter.leak.members";
+/// So many of them were killed for lack of memory, integer; absent where none was.
+pub const LEAK_KILLS: &str = "memory_leak_hunter.leak.kills";
+/// From start to end, as is usual for whoever has it, integer, seconds; absent where nobody has ended with it.
+pub const LEAK_LIFE: &str = "memory_leak_hunter.leak.typical_life_s";
+/// What is to blame, as far as that has ever been known, text: `function in module`, or a type.
+pub const LEAK_PLACE: &str = "memory_leak_hunter.leak.place";
+
 /// [`SCOPE`] of a record about one process.
 pub const SCOPE_PROCESS: &str = "process";
 /// [`SCOPE`] of a record about all that a container holds: its `pid` and `command` are those of the process in it that

@@ -120,7 +120,10 @@ impl Api {
             what(orders.as_ref())
         });
         match done.await {
-            Ok(Ok(status)) => json(StatusCode::OK, &StatusMessage::from(status)),
+            Ok(Ok(status)) => {
+                let leaks = self.findings.leaks().messages();
+                json(StatusCode::OK, &StatusMessage { leaks, ..StatusMessage::from(status) })
+            }
             Ok(Err(reason)) => error(code(&reason), &reason.to_string()),
             Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the order broke off; see the sidecar's log"),
         }

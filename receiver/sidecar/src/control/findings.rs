@@ -1,11 +1,12 @@
 //! What was found lately, for those who ask at the control socket.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 
 use crate::event;
+use crate::leaks::Leaks;
 use crate::semconv::Kind;
 
 /// So many events are remembered.
@@ -15,7 +16,10 @@ const LARGEST: usize = 64 * 1024;
 
 /// The newest events, without those of single allocations, as JSON. One for the process, whatever its configuration.
 #[derive(Debug, Default)]
-pub struct Findings(Mutex<VecDeque<Kept>>);
+pub struct Findings {
+    newest: Mutex<VecDeque<Kept>>,
+    leaks: Arc<Leaks>,
+}
 
 #[derive(Debug)]
 struct Kept {
@@ -36,7 +40,7 @@ impl Findings {
             if event::write(&resource, record, &mut json).is_err() || json.len() > LARGEST {
                 continue;
             }
-            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut kept = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
             if kept.len() >= MOST {
                 let oldest = kept.iter().position(|event| event.growth).unwrap_or(0);
                 kept.remove(oldest);
@@ -45,12 +49,20 @@ impl Findings {
         }
     }
 
-    /// All of them as one JSON object, the newest last.
+    /// The leaks that the verdicts speak of.
+    #[must_use]
+    pub fn leaks(&self) -> &Arc<Leaks> {
+        &self.leaks
+    }
+
+    /// All of them as one JSON object, the newest last, with the leaks that are known beside them.
     #[must_use]
     pub fn json(&self) -> String {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         let events: Vec<&str> = kept.iter().map(|event| event.json.as_str()).collect();
-        format!("{{\"findings\":[{}]}}", events.join(","))
+        // what has no form as JSON does not exist
+        let leaks = serde_json::to_string(&self.leaks.messages()).unwrap_or_else(|_| "[]".to_owned());
+        format!("{{\"findings\":[{}],\"leaks\":{leaks}}}", events.join(","))
     }
 }
 
@@ -90,7 +102,7 @@ mod tests {
     #[test]
     fn what_is_remembered() {
         let findings = Findings::default();
-        assert_eq!(findings.json(), r#"{"findings":[]}"#);
+        assert_eq!(findings.json(), r#"{"findings":[],"leaks":[]}"#);
         for (id, name) in
             ["leak.suspected", "allocation", "deallocation", "allocation.unfreed", "mode.changed"]
                 .into_iter()

@@ -16,6 +16,7 @@ use crate::hunt::settings::target::{ContainerPrefix, LARGEST_PID, durations};
 use crate::investigate::desk::{Order, Status};
 use crate::investigate::plan::{Mode, Origin, Target};
 use crate::investigate::report::{Cost, Member, StackEvidence, Totals};
+use crate::leaks::LeakMessage;
 
 /// `POST /v1/target`: whom to look at. What is absent is as the configuration says.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -127,6 +128,9 @@ pub struct StatusMessage {
     /// The suspicions that are followed up meanwhile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub climbs: Vec<ClimbMessage>,
+    /// The leaks that are known, those of now first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaks: Vec<LeakMessage>,
 }
 
 impl From<Status> for StatusMessage {
@@ -146,6 +150,7 @@ impl From<Status> for StatusMessage {
             not_seen: report.map(|report| report.not_seen.clone()).unwrap_or_default(),
             growth: report.map(|r| r.growth.iter().map(GrowthMessage::from).collect()).unwrap_or_default(),
             climbs: status.climbs.iter().map(ClimbMessage::from).collect(),
+            leaks: Vec::new(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use mlh_detect::leaks::Place;
 use mlh_detect::{
     About, Detector, Finding, FindingKind, HostMemory, Memory, OomVictim, Pass, ProcessKey, Rules, Rung,
     Says, Stage, Sweep, Testimony, WatchedContainer,
@@ -18,10 +19,11 @@ use super::bucket::Bucket;
 use super::scope::Scope;
 use super::subjects::Subjects;
 use super::units::Units;
-use crate::ladder::{Case, Closed, Docket, KnownStacks};
+use crate::ladder::{Case, Closed, Docket, Knowledge, KnownStacks};
+use crate::leaks::{self, Leaks};
 use crate::metrics::{TimeToOom, Velocity};
 use crate::observe::{Observation, ObserveError, Observer, WatchedCgroup, key};
-use crate::records::{Clock, Encoder, HostIdentity, Subject};
+use crate::records::{self, Clock, Encoder, HostIdentity, Subject};
 
 pub use super::subjects::Detail;
 
@@ -91,6 +93,8 @@ pub struct Outcome {
     pub dropped: u64,
     /// Growth findings, held back or not.
     pub growth: u64,
+    /// Verdicts on leaks that are known from others.
+    pub recurred: u64,
     /// Processes that were passed over because too many are followed.
     pub unfollowed: u64,
     /// Cases that are not followed up because too many wait for it.
@@ -121,6 +125,7 @@ pub struct Judge {
     known: Arc<KnownStacks>,
     /// Where cases are followed up, where they are.
     docket: Option<Arc<Docket>>,
+    leaks: Arc<Leaks>,
     unfollowed: u64,
 }
 
@@ -137,6 +142,7 @@ impl Judge {
             encoder: Encoder::new(Arc::clone(&bench.host), bench.page_size),
             known: Arc::default(),
             docket: None,
+            leaks: Arc::default(),
             unfollowed: 0,
         }
     }
@@ -144,6 +150,11 @@ impl Judge {
     /// Has verdicts tell who is known there to be to blame, and cases followed up by whoever reads the docket.
     pub(super) fn consult(&mut self, known: Arc<KnownStacks>, docket: Option<Arc<Docket>>) {
         (self.known, self.docket) = (known, docket);
+    }
+
+    /// Has leaks recognised among those that are known there.
+    pub(super) fn recognise(&mut self, leaks: Arc<Leaks>) {
+        self.leaks = leaks;
     }
 
     /// Goes on for the same host under other settings; what is known of processes and containers stays, and no event
@@ -211,7 +222,7 @@ impl Judge {
             self.subjects.remember(&self.detector, &readings);
         }
         let times = Clock { zero: clock.to_epoch(Duration::ZERO), observed: SystemTime::now() };
-        let mut unclimbed = 0;
+        let (mut recurred, mut unclimbed) = (0, 0);
         let records = findings[..granted]
             .iter()
             .map(|finding| {
@@ -219,10 +230,21 @@ impl Judge {
                 let known = self.known.of(&finding.about, finding.leader);
                 let blames = known.as_ref().is_some_and(|known| !known.leads.is_empty());
                 unclimbed += u64::from(!self.follow_up(finding, &subject, blames));
-                self.encoder.encode(finding, &subject, known.as_deref(), &times)
+                let leak = self.leaks.note(finding, &subject, known.as_deref().and_then(place), &times);
+                let mut logs = self.encoder.encode(finding, &subject, known.as_deref(), &times);
+                if let Some(leak) = leak {
+                    let is_verdict = matches!(finding.kind, FindingKind::Detected(_));
+                    recurred += u64::from(is_verdict && leak.occurrences > 1);
+                    records::recognise(&mut logs, &leak);
+                }
+                logs
             })
             .collect();
         if full {
+            self.leaks.retain(|about| match about {
+                About::Process(key) => readings.contains_key(key),
+                About::Container(key) => self.units.unit(*key).is_some(),
+            });
             self.admission.forget_gone();
         }
         if seen.pass != Pass::Told {
@@ -232,7 +254,15 @@ impl Judge {
 
         let unfollowed = self.detector.unfollowed() - self.unfollowed;
         self.unfollowed += unfollowed;
-        Outcome { records, grave, dropped: dropped as u64, growth: growth as u64, unfollowed, unclimbed }
+        Outcome {
+            records,
+            grave,
+            dropped: dropped as u64,
+            growth: growth as u64,
+            recurred,
+            unfollowed,
+            unclimbed,
+        }
     }
 
     /// Takes in what was seen of the open cases. How much of a case's growth that is, is known here.
@@ -379,6 +409,12 @@ fn rules(bench: &Bench) -> Rules {
         oom_horizon: bench.oom_horizon,
         ..Rules::default()
     }
+}
+
+/// Where a leak is: the stack that is to blame the most, else the kind of memory that grows the most.
+fn place(known: &Knowledge) -> Option<Place<'_>> {
+    let stack = known.leads.first().and_then(|lead| leaks::place(&lead.trace));
+    stack.or_else(|| Some(Place::Class(&known.kinds.first()?.name)))
 }
 
 /// The order in which records pass the limiter.

@@ -28,6 +28,7 @@ use super::settings::{HuntSettings, RssSource, TracepointScope};
 use crate::control::Findings;
 use crate::investigate::desk::{Desk, Request, Seat};
 use crate::ladder::{self, Board, Climber, Docket, KnownStacks, Ladder, Outlets};
+use crate::leaks::{self, Leaks, Store};
 use crate::metrics::Metrics;
 use crate::observe::{Crossings, Listen, Options};
 use crate::records::HostIdentity;
@@ -138,6 +139,8 @@ struct Running {
     pursuing: Option<Pursuing>,
     /// Follows suspicions up; a judged trace has none.
     climbing: Option<Climbing>,
+    /// Ends the keeping of leaks, when no more come.
+    kept: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -147,6 +150,7 @@ impl Component for Hunter {
         if self.running.is_some() {
             return Ok(());
         }
+        let store = self.state()?;
         let (out, records) = mpsc::channel(CHANNEL);
         let hurry = CancellationToken::new();
         let (profiles, profiled) = mpsc::channel(PROFILES);
@@ -172,7 +176,12 @@ impl Component for Hunter {
             let task = feed::profiles(profiled, Arc::clone(next), Arc::clone(metrics), hurry.clone());
             tasks.push(tokio::spawn(task));
         }
-        self.running = Some(Running { wake, hurry, thread, pursuing, climbing, tasks });
+        let kept = CancellationToken::new();
+        if let Some(store) = store {
+            let task = leaks::keep(self.leaks(), store, Arc::clone(metrics), kept.clone());
+            tasks.push(tokio::spawn(task));
+        }
+        self.running = Some(Running { wake, hurry, thread, pursuing, climbing, kept, tasks });
         Ok(())
     }
 
@@ -194,6 +203,7 @@ impl Component for Hunter {
             (running.thread.join(), pursued.transpose(), climbed.transpose())
         })
         .await;
+        running.kept.cancel();
         for task in running.tasks {
             task.await.map_err(|error| self.error(error.to_string()))?;
         }
@@ -260,6 +270,34 @@ impl Hunter {
         Ok((shared, Some((docket, thread))))
     }
 
+    /// What is known of leaks; a trace's are not this host's.
+    fn leaks(&self) -> Arc<Leaks> {
+        Arc::clone(self.blueprint.findings.leaks())
+    }
+
+    /// Takes in what is known of leaks from earlier, and says where to keep it.
+    fn state(&self) -> Result<Option<Store>, ComponentError> {
+        let Blueprint { settings, metrics, .. } = &self.blueprint;
+        let state = &settings.state;
+        let (Some(path), None) = (&state.path, &settings.replay) else { return Ok(None) };
+        let boot = mlh_targets::host::HostIdentity::read().boot_id;
+        let store = Store::new(path.clone(), state.max_size, boot);
+        match self.leaks().open(&store) {
+            Ok(damage) => {
+                if let Some(damage) = damage {
+                    tracing::warn!("{damage}; what was known of leaks is lost");
+                    metrics.errors(crate::metrics::stage::STATE, 1);
+                }
+                Ok(Some(store))
+            }
+            Err(reason) if state.is_dispensable() => {
+                tracing::warn!(%reason, "what is known of leaks will be lost with the sidecar: no state file (state::path \"\" asks for none)");
+                Ok(None)
+            }
+            Err(reason) => Err(self.error(format!("state::path: {reason}"))),
+        }
+    }
+
     /// Looks at targets, from where the receiver before this one left off.
     fn pursue(
         &self,
@@ -302,6 +340,7 @@ impl Hunter {
             None => Estate::new(&bench),
         };
         judge.consult(shared.known, shared.docket);
+        judge.recognise(self.leaks());
         let wake = ears.wake.clone();
         let work = move || {
             let Eyes { observer, listening, .. } = match eyes.map_or_else(|| Eyes::open(&options), Ok) {

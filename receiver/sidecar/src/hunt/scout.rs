@@ -173,6 +173,7 @@ impl Scout {
     fn deliver(&mut self, outcome: Outcome, pass: Pass, events: usize) {
         self.metrics.events_processed(events as u64);
         self.metrics.rss_growth_detected(outcome.growth);
+        self.metrics.leaks_recurred(outcome.recurred);
         self.lost(stage::RATE_LIMIT, outcome.dropped);
         self.lost(stage::TABLE, outcome.unfollowed);
         if outcome.unclimbed > 0 {

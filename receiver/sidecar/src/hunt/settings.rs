@@ -7,6 +7,7 @@ use mlh_pipeline::config::{Choice, Settings};
 
 use super::scope::Scope;
 use crate::investigate::plan::{Filters, Mode, Origin, Plan, Rung};
+use crate::leaks::settings::StateSettings;
 
 mod allocations;
 mod escalation;
@@ -85,6 +86,8 @@ pub struct HuntSettings {
     pub rss_tracepoint_scope: TracepointScope,
     /// A limit that will be reached sooner than this is an `oom.risk`.
     pub oom_horizon: Duration,
+    /// Where what is known of leaks is kept.
+    pub state: StateSettings,
     /// BTF to load the probes by, where the kernel has none of its own.
     pub btf_path: Option<PathBuf>,
     /// A trace to judge instead of this host.
@@ -108,6 +111,7 @@ impl Default for HuntSettings {
             rss_source: RssSource::Sweep,
             rss_tracepoint_scope: TracepointScope::Host,
             oom_horizon: Duration::from_secs(3600),
+            state: StateSettings::default(),
             btf_path: None,
             replay: None,
         }
@@ -167,6 +171,7 @@ impl HuntSettings {
                 default.oom_horizon,
                 Duration::from_secs(60)..=Duration::from_secs(7 * 86_400),
             ),
+            state: StateSettings::read(settings),
             btf_path: path(settings.get("btf_path", String::new())),
             replay: path(settings.get("replay", String::new())),
             ..default
@@ -209,7 +214,7 @@ mod tests {
     fn every_key() {
         let text = "enabled: false\nmax_events_per_second: 7\ncollection_interval: 2s\n\
                     rss_growth_threshold: 12\nrss_check_interval: 1m30s\nrss_source: tracepoint\n\
-                    rss_tracepoint_scope: suspects\noom_horizon: 2h\nbtf_path: /b\nreplay: /t\n\
+                    rss_tracepoint_scope: suspects\noom_horizon: 2h\nstate: {path: /s, max_size: 2MiB}\nbtf_path: /b\nreplay: /t\n\
                     sampling_rate: 3\noverhead_budget: 1%\ntarget_duration: 30s\ninclude: {executables: [a]}\n\
                     escalation: {max_concurrent_targets: 2}\n";
         let scope = Settings::of_text("include: {executables: [a]}", Scope::read).unwrap().0;
@@ -234,6 +239,7 @@ mod tests {
             rss_source: RssSource::Tracepoint,
             rss_tracepoint_scope: TracepointScope::Suspects,
             oom_horizon: Duration::from_secs(7200),
+            state: StateSettings { path: Some("/s".into()), max_size: 2 << 20 },
             btf_path: Some("/b".into()),
             replay: Some("/t".into()),
         };

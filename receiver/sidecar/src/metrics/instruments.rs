@@ -47,6 +47,8 @@ pub mod stage {
     pub const EVICTED: &str = "evicted";
     /// A suspicion was not followed up because too many wait for it.
     pub const DOCKET: &str = "docket";
+    /// What is known of leaks could not be kept, or read.
+    pub const STATE: &str = "state";
     /// The pipeline refused what it was given.
     pub const PIPELINE: &str = "pipeline";
 }
@@ -54,10 +56,11 @@ pub mod stage {
 /// Where errors are counted from the start.
 ///
 /// Those of `/proc` and of the cgroup files stand at zero as well where the kernel is asked instead.
-pub const ERROR_STAGES: [&str; 11] = [
+pub const ERROR_STAGES: [&str; 12] = [
     stage::SWEEP,
     stage::DECODE,
     stage::COLLECT,
+    stage::STATE,
     "proc_denied",
     "proc_malformed",
     "proc_io",
@@ -121,6 +124,7 @@ pub(super) struct Instruments {
     pub(super) rss_growth_detected: Counter<u64>,
     pub(super) suspects: Gauge<u64>,
     pub(super) leaks: Gauge<u64>,
+    pub(super) leaks_recurred: Counter<u64>,
     pub(super) sweep_duration: Histogram<f64>,
     pub(super) exported_items: Counter<u64>,
     pub(super) allocations_tracked: Counter<u64>,
@@ -170,6 +174,12 @@ impl Instruments {
                 "{leak}",
                 "Processes and containers found leaking now",
             ),
+            leaks_recurred: counter(
+                &meter,
+                "memory_leak_hunter_leaks_recurred",
+                "{leak}",
+                "Verdicts on leaks that other processes or containers of this host had before, or have as well",
+            ),
             sweep_duration: histogram(&meter, &SWEEP_DURATION),
             exported_items: counter(
                 &meter,
@@ -202,6 +212,7 @@ impl Instruments {
     fn start_at_zero(&self) {
         self.events_processed.add(0, &[]);
         self.rss_growth_detected.add(0, &[]);
+        self.leaks_recurred.add(0, &[]);
         self.allocations_tracked.add(0, &[]);
         self.deallocations_tracked.add(0, &[]);
         self.target_seconds.add(0.0, &[]);

@@ -93,6 +93,8 @@ fn everything_stands_at_zero_from_the_first_collection() {
         "mode{mode=debug}",
         "suspects{}",
         "leaks{}",
+        "leaks_recurred{}",
+        "errors{stage=state}",
         "sweep_duration_seconds{}",
     ] {
         assert_eq!(series.get(name), Some(&0.0), "{name} in {series:#?}");
@@ -323,6 +325,7 @@ fn the_names_in_prometheus() {
         "largest_allocation_bytes",
         "leak_velocity_bytes_per_second",
         "leaks",
+        "leaks_recurred_total",
         "mode",
         "overhead_ratio",
         "processing_duration_ms",

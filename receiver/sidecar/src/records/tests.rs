@@ -8,6 +8,7 @@ use opentelemetry_proto::tonic::logs::v1::SeverityNumber;
 use super::*;
 
 mod containers;
+mod leaks;
 mod oom;
 mod profiles;
 mod target;

@@ -6,6 +6,7 @@ use std::time::Duration;
 pub(super) use crate::records::words::printable;
 
 use crate::control::{ClimbMessage, FrameMessage, GrowthMessage, MemberMessage, StackMessage, StatusMessage};
+use crate::leaks::{LeakMemberMessage, LeakMessage};
 use crate::records::words::{percent, size, span};
 
 /// Stacks of growth that are shown.
@@ -22,6 +23,7 @@ pub(super) fn status(status: &StatusMessage) -> String {
     for (index, climb) in status.climbs.iter().enumerate() {
         line!(out, "{:<12}{}", if index == 0 { "follows up" } else { "" }, followed(climb));
     }
+    leaks(&mut out, &status.leaks);
     let Some(target) = &status.target else {
         line!(out, "target      none; `memory-leak-hunter target --pid N` looks at one");
         return out;
@@ -86,6 +88,37 @@ fn grown(growth: &GrowthMessage) -> String {
     let sampled = format!("{} ± {}", size(growth.bytes), size(growth.error_bytes));
     let place = frame.map_or_else(|| "no stack".to_owned(), place);
     format!("{sampled:>20}  {}: {place}", printable(&growth.pattern))
+}
+
+/// Those that somebody has now, a line each, and how many are known from before.
+fn leaks(out: &mut String, known: &[LeakMessage]) {
+    let now: Vec<_> = known.iter().filter(|leak| !leak.members.is_empty()).collect();
+    for (index, leak) in now.iter().enumerate() {
+        line!(out, "{:<12}{}", if index == 0 { "leaks now" } else { "" }, leaking(leak));
+    }
+    if known.len() > now.len() {
+        line!(out, "{:<12}{}", "known leaks", known.len() - now.len());
+    }
+}
+
+fn leaking(leak: &LeakMessage) -> String {
+    let executable = leak.executable.rsplit('/').next().unwrap_or(&leak.executable);
+    let place = leak.place.as_deref().map(|place| format!(", {place}")).unwrap_or_default();
+    let velocity: f64 = leak.members.iter().map(|member| member.velocity_bytes_per_second).sum();
+    let who = match leak.members.as_slice() {
+        [LeakMemberMessage { container: Some(container), .. }] => {
+            format!("in container {}", container.chars().take(12).collect::<String>())
+        }
+        [LeakMemberMessage { pid: Some(pid), .. }] => format!("in pid {pid}"),
+        members => format!("in {} processes and containers", members.len()),
+    };
+    let often = match leak.occurrences {
+        0 | 1 => String::new(),
+        times => format!("; seen {times} times since {}", leak.first_seen),
+    };
+    // what makes up a name may be hostile, and so may a rate
+    let rate = size((velocity * 3600.0).max(0.0) as u64);
+    printable(&format!("{executable}{place}, {rate}/h {who}{often} ({})", leak.id))
 }
 
 fn totals(out: &mut String, status: &StatusMessage) {
@@ -193,6 +226,41 @@ mod tests {
             "stack":[{"function":"remember","module":"/bin/api","offset":"0x2","inlined":false}]}]}"#,
         ));
         assert!(text.contains("4.0 MB ± 100.0 kB  steady: remember in api"), "{text}");
+    }
+
+    /// Guarantees: leaks of now are told a line each, with who has them, how fast they are, and how often they were seen; those
+    /// from before are counted.
+    #[test]
+    fn known_leaks() {
+        let leak = |members: &str, place: &str, occurrences: u32| {
+            format!(
+                r#"{{"id":"00000000000000aa","executable":"/bin/a\u001bpi",{place}"first_seen":"2026-11-25T03:14:07.000Z",
+                "last_seen":"2026-11-26T03:14:07.000Z","occurrences":{occurrences},"kills":0,"members":[{members}]}}"#
+            )
+        };
+        let member = |who: &str| {
+            format!(
+                r#"{{"scope":"process",{who}"since":"","velocity_bytes_per_second":1000,"leaked_bytes":1}}"#
+            )
+        };
+        let all = [
+            leak(&member(r#""pid":7,"#), r#""place":"remember in api","#, 1),
+            leak(&member(r#""container":"4f1e5c9ab0123","#), "", 3),
+            leak(&[member(r#""pid":7,"#), member(r#""pid":8,"#)].join(","), "", 2),
+            leak("", "", 9),
+        ];
+        let text = status(&message(&format!(
+            r#"{{"version":"1","mode":"growth_detection","leaks":[{}]}}"#,
+            all.join(",")
+        )));
+        for part in [
+            "leaks now   a?pi, remember in api, 3.6 MB/h in pid 7 (00000000000000aa)\n",
+            "3.6 MB/h in container 4f1e5c9ab012; seen 3 times since 2026-11-25T03:14:07.000Z (",
+            "7.2 MB/h in 2 processes and containers; seen 2 times",
+            "known leaks 1\n",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
     }
 
     /// Guarantees: a look is told with who, how long, what is held and where, what it costs and what was not seen; what a

@@ -111,7 +111,7 @@ async fn what_is_answered() {
     assert_eq!(again, StatusMessage::from(clerk.status()));
     let bare: StatusMessage = serde_json::from_value(json!({"version": "9", "mode": "targeted"})).unwrap();
     assert_eq!(bare.mode, "targeted");
-    assert_eq!(ask(&clerk, "GET", "/v1/findings", "").await, (200, json!({"findings": []})));
+    assert_eq!(ask(&clerk, "GET", "/v1/findings", "").await, (200, json!({"findings": [], "leaks": []})));
 }
 
 /// Guarantees: an order that makes no sense is refused with 400 and what is allowed, and reaches nobody; so is a path that

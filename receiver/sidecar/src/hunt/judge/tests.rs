@@ -2,6 +2,8 @@ use mlh_targets::cgroup_reading::CgroupMemory;
 
 use super::*;
 
+mod leaks;
+
 /// Two processes, one of which leaks and both of which grow by 2 MiB a sweep, for a quarter of an hour.
 fn judged(limit: Option<u32>, threshold: u64) -> (Vec<Vec<String>>, u64) {
     let bench = Bench {
