@@ -16,7 +16,7 @@ const FACTOR: u64 = 4;
 const EMPTY: u32 = u32::MAX;
 
 /// Lengths of stretches that are looked at on each level, in slots. They divide evenly into 6 or 8 segments.
-const STRETCHES_IN_SIX: [u64; 4] = [12, 24, 36, 48];
+const STRETCHES_IN_SIX: [u64; 4] = [18, 24, 36, 48];
 const STRETCHES_IN_EIGHT: [u64; 4] = [16, 24, 32, 64];
 
 /// The lowest value of a segment and when it was seen.
@@ -229,7 +229,7 @@ mod tests {
     fn long_gaps_and_extremes() {
         let mut history = filled(128, |s| s * 1024);
         history.record(Duration::from_secs(10_000_000), u64::MAX, Work::default());
-        assert!(history.floors(Stretch { level: 0, slots: 12 }, 6, 0).is_none());
+        assert!(history.floors(Stretch { level: 0, slots: 18 }, 6, 0).is_none());
         history.record(Duration::from_secs(u64::MAX / 2), 0, Work::default());
         assert_eq!(history.floor_before(Duration::ZERO), Some(0));
     }

@@ -27,7 +27,7 @@ pub struct Rules {
 
 impl Rules {
     /// No suspicion rests on less.
-    pub const SUSPECT_WINDOW: Duration = SUSPECT_WINDOW;
+    pub const SUSPECT_WINDOW: Duration = Duration::from_secs(36);
     /// No younger program is suspected.
     pub const SUSPECT_AGE: Duration = SUSPECT_AGE;
     /// No verdict rests on less.
@@ -160,7 +160,7 @@ pub(crate) const SETTLED: Duration = Duration::from_secs(600);
 /// From here on [`SUSPECT_STAIRS`] applies as well.
 pub(crate) const STAIRS: Duration = Duration::from_secs(192);
 /// No suspicion rests on less.
-pub(crate) const SUSPECT_WINDOW: Duration = Duration::from_secs(48);
+pub(crate) const SUSPECT_WINDOW: Duration = Duration::from_secs(36);
 /// No program is suspected sooner after its start: what it loads, and the first tooth of a short sawtooth, is over
 /// by then, and a minute after a leak began there is still time to speak.
 pub(crate) const SUSPECT_AGE: Duration = Duration::from_secs(48);

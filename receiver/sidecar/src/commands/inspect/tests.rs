@@ -366,7 +366,7 @@ fn sentences() {
     assert_eq!(
         sentence(&Target::Container("4f1e".to_owned()), &unexplained, &early),
         "Whether container 4f1e01234567 (most of it api-server, pid 101) leaks is not known: its memory was followed for \
-         12 s, and steady growth takes 36 s to show."
+         12 s, and steady growth takes 54 s to show."
     );
     let nobody = Report::default();
     assert!(sentence(&pid, &nobody, &Grown::default()).starts_with("Whether pid 101 leaks is not known: "));

@@ -213,9 +213,9 @@ mod tests {
     #[test]
     fn silence() {
         let of = |seen, age| verdict(&grown(None, seen, age), 0);
-        assert_eq!(of(36, 48).kind, Kind::Calm);
+        assert_eq!(of(54, 48).kind, Kind::Calm);
         for (seen, age, said) in
-            [(35, 600, "for 35 s"), (40, 47, "47 s old"), (0, 600, "could not be followed")]
+            [(53, 600, "for 53 s"), (60, 47, "47 s old"), (0, 600, "could not be followed")]
         {
             let verdict = of(seen, age);
             assert_eq!(verdict.kind, Kind::Unknown);
