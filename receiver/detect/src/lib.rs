@@ -35,7 +35,6 @@ pub mod alloc;
 pub mod growth_stacks;
 
 pub mod outside;
-
 pub mod leaks;
 
 pub use detector::{Detector, Ongoing, WatchedContainer};

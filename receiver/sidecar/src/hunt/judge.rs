@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use mlh_detect::leaks::Place;
 use mlh_detect::{
     About, Detector, Finding, FindingKind, HostMemory, Memory, OomVictim, Pass, ProcessKey, Rules, Rung,
     Says, Stage, Sweep, Testimony, WatchedContainer,
@@ -18,7 +19,7 @@ use super::bucket::Bucket;
 use super::scope::Scope;
 use super::subjects::Subjects;
 use super::units::Units;
-use crate::ladder::{Case, Closed, Docket, KnownStacks};
+use crate::ladder::{Case, Closed, Docket, Knowledge, KnownStacks};
 use crate::leaks::{self, Leaks};
 use crate::metrics::{TimeToOom, Velocity};
 use crate::observe::{Observation, ObserveError, Observer, WatchedCgroup, key};
@@ -229,8 +230,7 @@ impl Judge {
                 let known = self.known.of(&finding.about, finding.leader);
                 let blames = known.as_ref().is_some_and(|known| !known.leads.is_empty());
                 unclimbed += u64::from(!self.follow_up(finding, &subject, blames));
-                let place = known.as_deref().and_then(leaks::place);
-                let leak = self.leaks.note(finding, &subject, place, &times);
+                let leak = self.leaks.note(finding, &subject, known.as_deref().and_then(place), &times);
                 let mut logs = self.encoder.encode(finding, &subject, known.as_deref(), &times);
                 if let Some(leak) = leak {
                     let is_verdict = matches!(finding.kind, FindingKind::Detected(_));
@@ -409,6 +409,12 @@ fn rules(bench: &Bench) -> Rules {
         oom_horizon: bench.oom_horizon,
         ..Rules::default()
     }
+}
+
+/// Where a leak is: the stack that is to blame the most, else the kind of memory that grows the most.
+fn place(known: &Knowledge) -> Option<Place<'_>> {
+    let stack = known.leads.first().and_then(|lead| leaks::place(&lead.trace));
+    stack.or_else(|| Some(Place::Class(&known.kinds.first()?.name)))
 }
 
 /// The order in which records pass the limiter.

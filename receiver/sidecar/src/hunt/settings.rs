@@ -214,19 +214,9 @@ mod tests {
     fn every_key() {
         let text = "enabled: false\nmax_events_per_second: 7\ncollection_interval: 2s\n\
                     rss_growth_threshold: 12\nrss_check_interval: 1m30s\nrss_source: tracepoint\n\
-                     rss_tracepoint_scope: suspects
-oom_horizon: 2h
-state: {path: /s, max_size: 2MiB}
-btf_path: /b
-replay: /t
-\
-                     sampling_rate: 3
-overhead_budget: 1%
-target_duration: 30s
-include: {executables: [a]}
-\
-                     escalation: {max_concurrent_targets: 2}
-";
+                    rss_tracepoint_scope: suspects\noom_horizon: 2h\nstate: {path: /s, max_size: 2MiB}\nbtf_path: /b\nreplay: /t\n\
+                    sampling_rate: 3\noverhead_budget: 1%\ntarget_duration: 30s\ninclude: {executables: [a]}\n\
+                    escalation: {max_concurrent_targets: 2}\n";
         let scope = Settings::of_text("include: {executables: [a]}", Scope::read).unwrap().0;
         let expected = HuntSettings {
             enabled: false,

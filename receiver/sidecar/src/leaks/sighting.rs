@@ -7,17 +7,10 @@ use mlh_detect::{About, Cleared, Finding, FindingKind, Stage, Verdict};
 use mlh_stacks::trace::Trace;
 
 use super::workload;
-use crate::ladder::Knowledge;
 use crate::records::{Clock, Subject, epoch_nanos};
 
-/// What is known to be to blame: a function, else a stack, else a kind of memory.
-pub(crate) fn place(known: &Knowledge) -> Option<Place<'_>> {
-    let of_stack = known.leads.first().and_then(|lead| of_stack(&lead.trace));
-    of_stack.or_else(|| known.kinds.first().map(|kind| Place::Class(&kind.name)))
-}
-
 /// What a stack says is to blame: the function, or else the stack itself.
-fn of_stack(trace: &Trace) -> Option<Place<'_>> {
+pub(crate) fn place(trace: &Trace) -> Option<Place<'_>> {
     let culprit = trace.culprit_frame();
     let named = culprit.and_then(|frame| Some((frame, frame.function.as_deref()?)));
     match named {

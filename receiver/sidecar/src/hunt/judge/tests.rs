@@ -56,7 +56,7 @@ const ID: &str = "4f1e0123456789abcdef0123456789abcdef0123456789abcdef0123456789
 
 /// A container whose one worker is another process in each sweep, and what its cgroup counts.
 fn recycled(sweep: u64) -> (ProcessReading, Vec<CgroupReading>) {
-    let held = (10 + sweep) << 20;
+    let held = (10 + 3 * sweep) << 20;
     let reading = ProcessReading {
         pid: 100 + u32::try_from(sweep).unwrap(),
         start_ns: sweep * 15_000_000_000,
