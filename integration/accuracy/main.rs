@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::Context as _;
-use mlh_integration::accuracy::suite::{Patience, Plan, run};
+use mlh_integration::accuracy::suite::{Patience, Plan, SIDE_BY_SIDE, run};
 use mlh_integration::accuracy::{corpus, programs, report};
 use mlh_integration::need;
 use mlh_integration::scenario::World;
@@ -58,7 +58,7 @@ fn main() -> anyhow::Result<()> {
         patience: Patience { leak: 330.0, after_verdict: 60.0, calm, longest: calm.max(1200.0) },
         seed,
         apart: 8.0,
-        settings: said("SETTINGS").unwrap_or_default(),
+        settings: said("SETTINGS").unwrap_or_else(|| SIDE_BY_SIDE.to_owned()),
         traced: true,
     };
     let done = run(&world, &plan)?;

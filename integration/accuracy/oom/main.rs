@@ -87,7 +87,7 @@ fn main() -> anyhow::Result<()> {
     let around = MemoryCgroup::root()?.create(&name)?;
     let (file, port) = (world.path("records.jsonl"), free_port()?);
     let config = format!(
-        "receivers: {{memory_leak_hunter: {{include: {{cgroups: ['/{name}']}}}}}}
+        "receivers: {{memory_leak_hunter: {{include: {{cgroups: ['/{name}']}}, state: {{path: ''}}}}}}
 exporters:
   file: {{path: '{}', format: json}}
   prometheus: {{endpoint: '127.0.0.1:{port}'}}

@@ -31,6 +31,10 @@ pub struct Patience {
     pub longest: f64,
 }
 
+/// Settings of the receiver where many leak at once: each of them is followed up, as it would be on a host of its own, and again
+/// in its next run.
+pub const SIDE_BY_SIDE: &str = "escalation: {max_concurrent_targets: 16, cooldown: 0s}";
+
 /// What to run and how.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -78,7 +82,7 @@ fn beside_sidecar(world: &World, plan: &Plan, around: &Around, name: &str) -> an
         members => format!(", {members}"),
     };
     let config = format!(
-        "receivers: {{memory_leak_hunter: {{include: {{cgroups: ['/{name}']}}{settings}}}}}
+        "receivers: {{memory_leak_hunter: {{include: {{cgroups: ['/{name}']}}, state: {{path: ''}}{settings}}}}}
 exporters:
   file: {{path: '{}', format: event}}
   prometheus: {{endpoint: '127.0.0.1:{port}'}}
