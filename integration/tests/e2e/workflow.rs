@@ -18,8 +18,8 @@ use serde_json::Value;
 const RATE: &str = "50000";
 /// For the verdict, on a machine that does other things as well.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Nobody else on this host is judged: a suspect of somebody else's would be followed up first.
-const SCOPE: &str = "include: {executables: [remember]}";
+/// Nobody else on this host is judged: a suspect of somebody else's would be followed up first. Nothing is kept.
+const SCOPE: &str = "include: {executables: [remember]}, state: {path: ''}";
 
 /// Kinds of events.
 const GROWTH_KIND: u32 = 4;
