@@ -19,7 +19,7 @@ const RATE: &str = "50000";
 /// For the verdict, on a machine that does other things as well.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Nobody else on this host is judged: a suspect of somebody else's would be followed up first. Nothing is kept.
-const SCOPE: &str = "include: {executables: [remember]}, state: {path: ''}";
+const SCOPE: &str = "include: {executables: [remember]}";
 
 /// Kinds of events.
 const GROWTH_KIND: u32 = 4;
@@ -66,7 +66,7 @@ fn a_suspicion_is_followed_up_to_its_culprit() {
         let mut collector = Collector::start(world, free_port()?)?;
         let (leak, calm) = (remember(world, "leak", false)?, remember(world, "calm", true)?);
         let config = format!(
-            "receivers: {{memory_leak_hunter: {{collection_interval: 1s, {SCOPE}}}}}
+            "receivers: {{memory_leak_hunter: {{collection_interval: 1s, {SCOPE}, state: {{path: ''}}}}}}}
 exporters:
   otlp_grpc: {{endpoint: '{}', tls: {{insecure: true}}}}
   prometheus: {{endpoint: '127.0.0.1:{port}'}}

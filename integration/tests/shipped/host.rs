@@ -63,7 +63,7 @@ fn trace() -> anyhow::Result<String> {
 pub(crate) fn sending(world: &World, otlp: &str) -> anyhow::Result<Process> {
     let trace = world.write(TRACE, &trace()?)?;
     let config = format!(
-        "receivers: {{memory_leak_hunter: {{rss_check_interval: 10s, replay: '{}'}}}}
+        "receivers: {{memory_leak_hunter: {{rss_check_interval: 10s, rss_growth_threshold: 1024, replay: '{}'}}}}
 exporters: {{otlp_grpc: {{endpoint: '{otlp}', tls: {{insecure: true}}}}}}
 extensions: {{health_check: {{endpoint: '127.0.0.1:{}'}}}}
 service:

@@ -403,11 +403,20 @@ impl Judge {
     }
 }
 
+/// Of a trace there is growth alone, for as long as it lasts: only time tells a leak from a cache that fills. On a live host a case that
+/// waits for its turn on the ladder, or of which no rung can tell, has to be told within minutes.
+fn by_source(detail: Detail) -> Rules {
+    match detail {
+        Detail::Recorded => Rules::default(),
+        Detail::Live => Rules { trend_alone: Rules::CONVICT_WINDOW, ..Rules::default() },
+    }
+}
+
 fn rules(bench: &Bench) -> Rules {
     Rules {
         growth_threshold: bench.growth_threshold.saturating_mul(bench.page_size),
         oom_horizon: bench.oom_horizon,
-        ..Rules::default()
+        ..by_source(bench.detail)
     }
 }
 
