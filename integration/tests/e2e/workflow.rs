@@ -66,7 +66,7 @@ fn a_suspicion_is_followed_up_to_its_culprit() {
         let mut collector = Collector::start(world, free_port()?)?;
         let (leak, calm) = (remember(world, "leak", false)?, remember(world, "calm", true)?);
         let config = format!(
-            "receivers: {{memory_leak_hunter: {{collection_interval: 1s, {SCOPE}, state: {{path: ''}}}}}}}
+            "receivers: {{memory_leak_hunter: {{collection_interval: 1s, {SCOPE}, state: {{path: ''}}}}}}
 exporters:
   otlp_grpc: {{endpoint: '{}', tls: {{insecure: true}}}}
   prometheus: {{endpoint: '127.0.0.1:{port}'}}
