@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use mlh_integration::backends::{self, Collector, VictoriaLogs};
 use mlh_integration::scenario::{free_port, scenario};
-use mlh_integration::sidecar::{run, text};
 use mlh_integration::wait::until;
 use nix::sys::signal::Signal;
 
-use crate::host::{TRACE, sending};
+use crate::host::{sending, told};
 
 /// Guarantees: with the `collector.yaml` that we ship, records that came while the log store was away are in the
 /// store after it has come back, each of them once, although the Collector was stopped and started in between.
@@ -33,11 +32,7 @@ fn records_outlive_store_and_collector() {
         ensure!(status.success(), "the sidecar: {status}");
         collector.stop()?;
 
-        let trace = world.path(TRACE);
-        let output = run(&["replay", trace.to_str().context("path")?, "--interval", "10s", "-o", "event"])?;
-        let told = text(&output.stdout).lines().count();
-        ensure!(told > 10, "{told} records: {}", text(&output.stderr));
-
+        let told = told(world)?;
         let store = VictoriaLogs::start_on(world, port)?;
         collector.start_again(world)?;
         let rows = until(&format!("{told} records in the store"), Duration::from_secs(60), || {

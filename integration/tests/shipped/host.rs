@@ -3,12 +3,13 @@
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::{Context as _, ensure};
 use mlh_integration::process::Process;
 use mlh_integration::scenario::{World, free_port};
-use mlh_integration::sidecar;
+use mlh_integration::sidecar::{self, run, text};
 
 /// The trace's file in the test's folder.
-pub(crate) const TRACE: &str = "host.trace";
+const TRACE: &str = "host.trace";
 /// The container of the leaking server. The query about one container asks for its beginning.
 pub(crate) const CONTAINER: &str = "4f1e5c1a7b0d9e3f4f1e5c1a7b0d9e3f4f1e5c1a7b0d9e3f4f1e5c1a7b0d9e3f";
 /// How fast the server leaks, bytes a second.
@@ -63,7 +64,7 @@ fn trace() -> anyhow::Result<String> {
 pub(crate) fn sending(world: &World, otlp: &str) -> anyhow::Result<Process> {
     let trace = world.write(TRACE, &trace()?)?;
     let config = format!(
-        "receivers: {{memory_leak_hunter: {{rss_check_interval: 10s, rss_growth_threshold: 1024, replay: '{}'}}}}
+        "receivers: {{memory_leak_hunter: {{rss_check_interval: 10s, replay: '{}'}}}}
 exporters: {{otlp_grpc: {{endpoint: '{otlp}', tls: {{insecure: true}}}}}}
 extensions: {{health_check: {{endpoint: '127.0.0.1:{}'}}}}
 service:
@@ -76,4 +77,13 @@ service:
     let config = world.write("sidecar.yaml", &config)?;
     let mut command = Command::new(sidecar::executable()?);
     world.spawn("sidecar", command.arg("--config").arg(config))
+}
+
+/// How many records the trace makes, which has been judged.
+pub(crate) fn told(world: &World) -> anyhow::Result<usize> {
+    let trace = world.path(TRACE);
+    let output = run(&["replay", trace.to_str().context("path")?, "--interval", "10s", "-o", "event"])?;
+    let told = text(&output.stdout).lines().count();
+    ensure!(told > 10, "{told} records: {}", text(&output.stderr));
+    Ok(told)
 }

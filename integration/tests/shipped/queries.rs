@@ -10,7 +10,7 @@ use mlh_integration::wait::until;
 use serde_json::Value;
 
 use crate::files;
-use crate::host::{BATCH, CONTAINER, EXITED, KILLED, SERVER, sending};
+use crate::host::{BATCH, CONTAINER, EXITED, KILLED, SERVER, sending, told};
 
 /// Guarantees: every `LogsQL` query that we ship, run on a real store that the shipped Collector configuration has
 /// filled with the records of a sidecar, answers with the records it is about and no others: the leaks with their
@@ -23,15 +23,15 @@ fn each_query_finds_its_records() {
         let mut collector = Collector::shipped(world, &store.address())?;
         let mut hunter = sending(world, &collector.otlp)?;
         let all = "\"memory_leak_hunter.event.kind\":*";
-        // the batch program's end is told after the kill has been waited for: both are looked for
-        for last in ["oom_kill", "leak_cleared"] {
-            until(&format!("{last} in the store"), Duration::from_secs(60), || {
-                hunter.lives()?;
-                collector.lives()?;
-                let rows = store.query(all)?;
-                Ok(rows.iter().any(|row| field(row, "memory_leak_hunter.event.kind") == last).then_some(()))
-            })?;
-        }
+        until("the end of the trace", Duration::from_secs(60), || {
+            hunter.lives()?;
+            Ok(hunter.stderr().contains("the trace has been judged").then_some(()))
+        })?;
+        let told = told(world)?;
+        until(&format!("{told} records in the store"), Duration::from_secs(60), || {
+            collector.lives()?;
+            Ok((store.query(all)?.len() >= told).then_some(()))
+        })?;
         let queries = files("queries", "logsql")?;
         ensure!(queries.len() >= 10, "{} queries", queries.len());
         for (name, query) in queries {
