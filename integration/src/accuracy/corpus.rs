@@ -10,6 +10,9 @@ use super::case::{Case, Set, Start, shell};
 use super::story::Truth;
 use crate::scenario::repository;
 
+/// Beside the cases: what several of them have in common, put into the folder of each.
+const SHARED: &str = "shared";
+
 /// Where cases are installed and stay.
 fn cache() -> anyhow::Result<PathBuf> {
     let cache = match std::env::var_os("XDG_CACHE_HOME") {
@@ -29,6 +32,9 @@ pub fn cases(names: &[String]) -> anyhow::Result<(Vec<Case>, Vec<String>)> {
     let mut sources: Vec<_> =
         std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
     sources.sort();
+    let (shared, sources): (Vec<_>, Vec<_>) =
+        sources.into_iter().partition(|source| source.ends_with(SHARED));
+    let shared = shared.first().context("what cases have in common is missing")?;
     for source in sources {
         let text = std::fs::read_to_string(source.join("case.yaml"))
             .with_context(|| source.display().to_string())?;
@@ -39,7 +45,7 @@ pub fn cases(names: &[String]) -> anyhow::Result<(Vec<Case>, Vec<String>)> {
                 continue;
             }
             let id = described.id.clone();
-            match installed(&source, described, &steps(&case, control)) {
+            match installed(&[shared, &source], described, &steps(&case, control)) {
                 Ok(case) => cases.push(case),
                 Err(error) => without.push(format!("{id}: {error:#}")),
             }
@@ -79,17 +85,21 @@ fn steps(case: &Value, control: bool) -> Vec<String> {
 }
 
 /// The case in its folder of the cache, where it is installed unless the same was before.
-fn installed(source: &Path, case: Case, steps: &[String]) -> anyhow::Result<Case> {
+fn installed(sources: &[&Path], case: Case, steps: &[String]) -> anyhow::Result<Case> {
     let folder = cache()?.join(&case.id);
     std::fs::create_dir_all(&folder)?;
-    let source = source.canonicalize()?;
-    // the driver and the steps, so that a change of either installs anew
-    let sum = format!("find '{}' -type f | sort | xargs -d '\\n' cat | sha256sum", source.display());
+    let sources: Vec<_> =
+        sources.iter().map(|source| Ok(source.canonicalize()?)).collect::<anyhow::Result<Vec<PathBuf>>>()?;
+    let quoted: Vec<_> = sources.iter().map(|source| format!("'{}'", source.display())).collect();
+    // the drivers and the steps, so that a change of either installs anew
+    let sum = format!("find {} -type f | sort | xargs -d '\\n' cat | sha256sum", quoted.join(" "));
     shell(&format!("{sum} > sum; echo {:?} >> sum", steps.join("; ")), &folder)?;
     let (sum, done) = (std::fs::read_to_string(folder.join("sum"))?, folder.join("installed"));
     if std::fs::read_to_string(&done).ok().as_ref() != Some(&sum) {
         eprintln!("installing {}", case.id);
-        shell(&format!("cp -r '{}'/. .", source.display()), &folder)?;
+        for source in &quoted {
+            shell(&format!("cp -r {source}/. ."), &folder)?;
+        }
         for step in steps {
             shell(step, &folder)?;
         }
