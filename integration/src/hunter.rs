@@ -34,21 +34,9 @@ impl Hunter {
         let port = free_port()?;
         let socket = world.path(&format!("{name}-run")).join("control.sock");
         let events = world.path(&format!("{name}.jsonl"));
-        let config = format!(
-            "receivers: {{memory_leak_hunter: {{collection_interval: 1s, state: {{path: ''}}, {settings}}}}}
-exporters:
-  file: {{path: '{}', format: event}}
-  prometheus: {{endpoint: '127.0.0.1:{port}'}}
-extensions: {{control: {{socket: '{}'}}}}
-service:
-  extensions: [control]
-  pipelines:
-    logs: {{receivers: [memory_leak_hunter], exporters: [file]}}
-    metrics: {{receivers: [memory_leak_hunter], exporters: [prometheus]}}
-",
-            events.display(),
-            socket.display()
-        );
+        let settings = format!("collection_interval: 1s, {settings}");
+        let logs = format!("file: {{path: '{}', format: event}}", events.display());
+        let config = sidecar::taking_orders(&settings, &logs, port, &socket);
         let process = sidecar::start(world, name, &config, port)?;
         Ok(Self { process, socket, events, port })
     }

@@ -1,7 +1,7 @@
 //! The program under test.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -61,9 +61,15 @@ pub fn text(bytes: &[u8]) -> String {
 /// A configuration that hunts on this host: log records through one exporter, written as YAML, and metrics on a port.
 #[must_use]
 pub fn hunting(logs: &str, metrics_port: u16) -> String {
+    hunting_by("collection_interval: 1s", logs, metrics_port)
+}
+
+/// The same by settings of the receiver. What is known of leaks is kept nowhere.
+#[must_use]
+pub fn hunting_by(settings: &str, logs: &str, metrics_port: u16) -> String {
     let exporter = logs.split(':').next().unwrap_or_default();
     format!(
-        "receivers: {{memory_leak_hunter: {{collection_interval: 1s, state: {{path: ''}}}}}}
+        "receivers: {{memory_leak_hunter: {{state: {{path: ''}}, {settings}}}}}
 exporters:
   {logs}
   prometheus: {{endpoint: '127.0.0.1:{metrics_port}'}}
@@ -73,6 +79,22 @@ service:
     metrics: {{receivers: [memory_leak_hunter], exporters: [prometheus]}}
 "
     )
+}
+
+/// An exporter that sends to an OTLP receiver, as YAML.
+#[must_use]
+pub fn otlp(endpoint: &str) -> String {
+    format!("otlp_grpc: {{endpoint: '{endpoint}', tls: {{insecure: true}}}}")
+}
+
+/// As [`hunting_by`], with a control socket.
+#[must_use]
+pub fn taking_orders(settings: &str, logs: &str, metrics_port: u16, socket: &Path) -> String {
+    let control = format!(
+        "extensions: {{control: {{socket: '{}'}}}}\nservice:\n  extensions: [control]\n",
+        socket.display()
+    );
+    hunting_by(settings, logs, metrics_port).replace("service:\n", &control)
 }
 
 /// Starts the sidecar on a configuration, and waits until its Prometheus endpoint on `port` tells of a first sweep.

@@ -86,18 +86,9 @@ fn main() -> anyhow::Result<()> {
     let name = format!("mlh-accuracy-oom-{}", std::process::id());
     let around = MemoryCgroup::root()?.create(&name)?;
     let (file, port) = (world.path("records.jsonl"), free_port()?);
-    let config = format!(
-        "receivers: {{memory_leak_hunter: {{include: {{cgroups: ['/{name}']}}, state: {{path: ''}}}}}}
-exporters:
-  file: {{path: '{}', format: json}}
-  prometheus: {{endpoint: '127.0.0.1:{port}'}}
-service:
-  pipelines:
-    logs: {{receivers: [memory_leak_hunter], exporters: [file]}}
-    metrics: {{receivers: [memory_leak_hunter], exporters: [prometheus]}}
-",
-        file.display()
-    );
+    let settings = format!("include: {{cgroups: ['/{name}']}}");
+    let logs = format!("file: {{path: '{}', format: json}}", file.display());
+    let config = sidecar::hunting_by(&settings, &logs, port);
     let mut hunter = sidecar::start(&world, "sidecar", &config, port)?;
     let mut doomed = Vec::new();
     for (number, shape) in (1..).zip(SHAPES) {

@@ -22,6 +22,8 @@ pub struct Outcome {
     pub story: Story,
     /// Seconds since 1970.
     pub ended: f64,
+    /// It was not ended, but ended by itself: a calm one was not watched for long enough then.
+    pub by_itself: bool,
     /// The records about it, in their order.
     pub heard: Vec<Heard>,
 }
@@ -42,6 +44,8 @@ impl Outcome {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match &self.story.truth {
+            // one that was accused was watched for long enough for that
+            Some(truth) if !truth.leaks && self.by_itself && self.detected().is_none() => Kind::Short,
             Some(truth) if !truth.leaks => Kind::Calm,
             Some(_) if self.story.one_mib.is_some() => Kind::Leak,
             _ => Kind::Short,
@@ -158,6 +162,7 @@ pub(super) mod tests {
                 leaked: 3.0 * MIB,
             },
             ended: 500.0,
+            by_itself: false,
             heard: heard.collect(),
         }
     }
@@ -173,7 +178,8 @@ pub(super) mod tests {
         assert_eq!((found.fault(), outcome(true, 1, &[]).fault()), (None, Some("missed")));
     }
 
-    /// Guarantees: only a verdict makes a false alarm, and what has not leaked a MiB is neither found nor missed.
+    /// Guarantees: only a verdict makes a false alarm; what has not leaked a MiB is neither found nor missed, and a calm program
+    /// that ended by itself proves nothing.
     #[test]
     fn faults_are_told_apart() {
         assert_eq!(outcome(false, 1, &[("leak_suspected", 120.0, &[])]).fault(), None);
@@ -181,6 +187,10 @@ pub(super) mod tests {
         let mut early = outcome(true, 1, &[]);
         early.story.one_mib = None;
         assert_eq!((early.kind(), early.fault()), (Kind::Short, Some("did not count")));
+        let by_itself =
+            |heard: &[(&str, f64, &[&str])]| Outcome { by_itself: true, ..outcome(false, 1, heard) };
+        assert_eq!(by_itself(&[]).fault(), Some("did not count"));
+        assert_eq!(by_itself(&[("leak_detected", 120.0, &[])]).fault(), Some("false alarm"));
     }
 
     /// Guarantees: the culprit's rank is that in the last verdict which told any, by its whole name.

@@ -81,18 +81,9 @@ fn beside_sidecar(world: &World, plan: &Plan, around: &Around, name: &str) -> an
         "" => String::new(),
         members => format!(", {members}"),
     };
-    let config = format!(
-        "receivers: {{memory_leak_hunter: {{include: {{cgroups: ['/{name}']}}, state: {{path: ''}}{settings}}}}}
-exporters:
-  file: {{path: '{}', format: event}}
-  prometheus: {{endpoint: '127.0.0.1:{port}'}}
-service:
-  pipelines:
-    logs: {{receivers: [memory_leak_hunter], exporters: [file]}}
-    metrics: {{receivers: [memory_leak_hunter], exporters: [prometheus]}}
-",
-        file.display()
-    );
+    let settings = format!("include: {{cgroups: ['/{name}']}}{settings}");
+    let logs = format!("file: {{path: '{}', format: event}}", file.display());
+    let config = sidecar::hunting_by(&settings, &logs, port);
     let mut hunter = sidecar::start(world, "sidecar", &config, port)?;
     let recorder = plan.traced.then(|| Recorder::start(world)).transpose()?;
     let mut outcomes = Runs::new(plan).all(world, around, &file, &mut hunter)?;
@@ -183,9 +174,8 @@ impl<'a> Runs<'a> {
         for mut run in std::mem::take(&mut self.active) {
             let (story, time) = (run.story(), now());
             let heard = heard.get(&run.cgroup_id).map_or(&[][..], Vec::as_slice);
-            if let Err(error) = run.lives() {
-                eprintln!("{error:#}");
-            } else if !patience.is_over(run.begun, time, &story, heard) {
+            let by_itself = run.lives().inspect_err(|error| eprintln!("{error:#}")).is_err();
+            if !by_itself && !patience.is_over(run.begun, time, &story, heard) {
                 self.active.push(run);
                 continue;
             }
@@ -197,6 +187,7 @@ impl<'a> Runs<'a> {
                 cgroup_id: run.cgroup_id,
                 story,
                 ended: time,
+                by_itself,
                 heard: Vec::new(),
             });
         }

@@ -97,7 +97,7 @@ fn a_leak_reaches_collector_prometheus_and_event_file() {
 fn config(otlp: &str, scrape_port: u16, events: &Path) -> String {
     format!(
         "receivers:
-  memory_leak_hunter: {{collection_interval: 1s}}
+  memory_leak_hunter: {{collection_interval: 1s, state: {{path: ''}}}}
 processors:
   memory_limiter: {{check_interval: 1s, limit_mib: 128}}
   batch: {{timeout: 200ms}}
@@ -186,7 +186,7 @@ fn metrics_by_otlp_have_the_same_names() {
         let prometheus =
             Prometheus::start(world, prometheus_port, &[("collector", collector.prometheus_port)])?;
         let config = format!(
-            "receivers: {{memory_leak_hunter: {{collection_interval: 1s}}}}
+            "receivers: {{memory_leak_hunter: {{collection_interval: 1s, state: {{path: ''}}}}}}
 exporters: {{otlp_grpc: {{endpoint: '{}', tls: {{insecure: true}}}}}}
 extensions: {{health_check: {{endpoint: '127.0.0.1:{health_port}'}}}}
 service:

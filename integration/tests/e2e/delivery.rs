@@ -26,7 +26,7 @@ const IN_FLIGHT: u64 = 3_000_000_000;
 fn config(collector: &str, queue: &str, ledger: &Path, scrape_port: u16) -> String {
     format!(
         "receivers:
-  memory_leak_hunter: {{rss_check_interval: 1s, rss_growth_threshold: 16, collection_interval: 1s}}
+  memory_leak_hunter: {{rss_check_interval: 1s, rss_growth_threshold: 16, collection_interval: 1s, state: {{path: ''}}}}
 exporters:
   otlp_grpc:
     endpoint: '{collector}'

@@ -63,7 +63,7 @@ fn health_is_told() {
     scenario(|world| {
         let (metrics_port, health_port) = (free_port()?, free_port()?);
         let config = format!(
-            "receivers: {{memory_leak_hunter: {{}}}}
+            "receivers: {{memory_leak_hunter: {{state: {{path: ''}}}}}}
 exporters: {{prometheus: {{endpoint: '127.0.0.1:{metrics_port}'}}}}
 extensions: {{health_check: {{endpoint: '127.0.0.1:{health_port}'}}}}
 service:

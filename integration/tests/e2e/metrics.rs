@@ -30,7 +30,7 @@ pub(crate) fn series(name: &str) -> String {
 /// Starts a sidecar with a metrics pipeline only.
 fn serving(world: &World, port: u16) -> anyhow::Result<mlh_integration::process::Process> {
     let config = format!(
-        "receivers: {{memory_leak_hunter: {{collection_interval: 1s}}}}
+        "receivers: {{memory_leak_hunter: {{collection_interval: 1s, state: {{path: ''}}}}}}
 exporters: {{prometheus: {{endpoint: '127.0.0.1:{port}'}}}}
 service: {{pipelines: {{metrics: {{receivers: [memory_leak_hunter], exporters: [prometheus]}}}}}}
 "

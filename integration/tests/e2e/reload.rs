@@ -79,9 +79,8 @@ fn a_suspicion_survives() {
                 "extensions: {{health_check: {{endpoint: '127.0.0.1:{health}'}}}}\nservice:\n  extensions: [health_check]\n"
             );
             // what follows from a suspicion comes and goes with programs of its own
-            let quiet = "state: {path: ''}, escalation: {enabled: false}";
-            let config = sidecar::hunting(&exporter(file), port).replace("state: {path: ''}", quiet);
-            config.replace("service:\n", &service)
+            let quiet = "collection_interval: 1s, escalation: {enabled: false}";
+            sidecar::hunting_by(quiet, &exporter(file), port).replace("service:\n", &service)
         };
         let leak = world.target("target-leak", &["--rate", "34953"])?;
         let mut hunter = sidecar::start(world, "sidecar", &config(&old), port)?;

@@ -65,20 +65,11 @@ fn a_suspicion_is_followed_up_to_its_culprit() {
         let (port, socket) = (free_port()?, world.path("run").join("control.sock"));
         let mut collector = Collector::start(world, free_port()?)?;
         let (leak, calm) = (remember(world, "leak", false)?, remember(world, "calm", true)?);
-        let config = format!(
-            "receivers: {{memory_leak_hunter: {{collection_interval: 1s, {SCOPE}, state: {{path: ''}}}}}}
-exporters:
-  otlp_grpc: {{endpoint: '{}', tls: {{insecure: true}}}}
-  prometheus: {{endpoint: '127.0.0.1:{port}'}}
-extensions: {{control: {{socket: '{}'}}}}
-service:
-  extensions: [control]
-  pipelines:
-    logs: {{receivers: [memory_leak_hunter], exporters: [otlp_grpc]}}
-    metrics: {{receivers: [memory_leak_hunter], exporters: [prometheus]}}
-",
-            collector.otlp,
-            socket.display()
+        let config = sidecar::taking_orders(
+            &format!("collection_interval: 1s, {SCOPE}"),
+            &sidecar::otlp(&collector.otlp),
+            port,
+            &socket,
         );
         let mut hunter = sidecar::start(world, "sidecar", &config, port)?;
         until("the suspicion being followed up", PATIENCE, || {

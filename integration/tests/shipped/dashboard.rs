@@ -123,7 +123,7 @@ fn prometheus_answers_it() {
         let config = world.write("prometheus.yml", &config)?;
         let prometheus = Prometheus::start_with(world, port, &config)?;
         let sidecar = format!(
-            "receivers: {{memory_leak_hunter: {{collection_interval: 1s, rss_check_interval: 1s}}}}
+            "receivers: {{memory_leak_hunter: {{collection_interval: 1s, rss_check_interval: 1s, state: {{path: ''}}}}}}
 exporters: {{prometheus: {{endpoint: '127.0.0.1:{scrape}'}}, debug: {{verbosity: basic}}}}
 service:
   pipelines:

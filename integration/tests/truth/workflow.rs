@@ -35,20 +35,11 @@ fn growth_then_target_then_growth_again() {
         let collector = Collector::start(world, free_port()?)?;
         let leak = world.target("target-leak", &["--rate", "1000000", "--block", "100000"])?;
         let socket = world.path("run").join("control.sock");
-        let config = format!(
-            "receivers: {{memory_leak_hunter: {{rss_check_interval: 2s, min_unfreed_age: 3s, overhead_budget: 10%}}}}
-exporters:
-  otlp_grpc: {{endpoint: '{}', tls: {{insecure: true}}}}
-  prometheus: {{endpoint: '127.0.0.1:{port}'}}
-extensions: {{control: {{socket: '{}'}}}}
-service:
-  extensions: [control]
-  pipelines:
-    logs: {{receivers: [memory_leak_hunter], exporters: [otlp_grpc]}}
-    metrics: {{receivers: [memory_leak_hunter], exporters: [prometheus]}}
-",
-            collector.otlp,
-            socket.display()
+        let config = sidecar::taking_orders(
+            "rss_check_interval: 2s, min_unfreed_age: 3s, overhead_budget: 10%",
+            &sidecar::otlp(&collector.otlp),
+            port,
+            &socket,
         );
         let mut hunter = sidecar::start(world, "sidecar", &config, port)?;
         let of_leak = |event: &str| -> anyhow::Result<Vec<Record>> {
