@@ -6,11 +6,11 @@ const NO_NAMES: &str = "without a perf map, code made at run time has no names";
 const NO_NODE_MAP: Goal = Goal::Nameless("--perf-basic-prof --interpreted-frames-native-stack", NO_NAMES);
 const NO_JAVA_MAP: Goal = Goal::Nameless("jcmd PID Compiler.perfmap", NO_NAMES);
 const GARBAGE: Goal =
-    Goal::Least(0.75, "garbage is there until it is collected, and so are the collector's own tables");
+    Goal::Least(0.65, "garbage is there until it is collected, and so are the collector's own tables");
 const V8_HEAP: Goal = Goal::Unseen("V8 allocates within memory of its own");
 const JVM_HEAP: Goal = Goal::Unseen("the JVM allocates within memory of its own");
 
-const INLINED: Goal = Goal::Least(0.6, "a perf map has no names for what V8 has inlined");
+const INLINED: Goal = Goal::Least(0.9, "a perf map has no names for what V8 has inlined: a caller is blamed");
 const INTERPRETED: Goal =
     Goal::Least(0.3, "a function has no name while V8 interprets it, nor once it has inlined it");
 
