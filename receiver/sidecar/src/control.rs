@@ -31,7 +31,7 @@ use serde_yaml::Value;
 pub use api::{Api, Orders, Peer};
 pub use findings::Findings;
 pub use message::{
-    Ask, ClimbMessage, FrameMessage, GrowthMessage, MemberMessage, StackMessage, StatusMessage,
+    Ask, ClimbMessage, FrameMessage, GrowthMessage, MemberMessage, StackMessage, StatusMessage, TraceMessage,
 };
 pub use os::{Answer, request};
 

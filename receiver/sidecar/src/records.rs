@@ -31,6 +31,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 pub(crate) use blamed::culprit;
 pub use clock::Clock;
 pub use host::{HostIdentity, OwnPod};
+pub(crate) use ids::EventIds;
 pub(crate) use leak::recognise;
 pub use subject::{KnownSubjects, Subject};
 pub(crate) use target::DEBUG_PRICE;
@@ -40,7 +41,6 @@ use crate::semconv::{self, Kind};
 use attributes::Attributes;
 pub(crate) use clock::epoch_nanos;
 use clock::{from_nanos, later};
-use ids::EventIds;
 
 /// Turns findings into records. What it remembers is a few numbers, however long it runs.
 pub struct Encoder {
@@ -54,6 +54,16 @@ impl Encoder {
     #[must_use]
     pub fn new(host: Arc<HostIdentity>, page_size: u64) -> Self {
         Self { host, page_size: if page_size == 0 { 4096 } else { page_size }, ids: EventIds::default() }
+    }
+
+    /// Takes its event ids from where another takes them, so that none is told twice.
+    pub(crate) fn share_ids(&mut self, ids: EventIds) {
+        self.ids = ids;
+    }
+
+    /// Where its event ids are from.
+    pub(crate) fn ids(&self) -> EventIds {
+        self.ids.clone()
     }
 
     /// The finding as a record, under the Resource of the process or container it is about. A verdict tells who is to blame as
@@ -144,6 +154,7 @@ impl Encoder {
                 attributes.integer(semconv::RSS_GROWTH, self.pages(verdict.leaked));
                 slope(attributes, &verdict.trend);
                 attributes.share(semconv::CONFIDENCE, verdict.confidence);
+                attributes.text(semconv::PATTERN, verdict.pattern.name());
                 attributes.text(semconv::ONSET, rfc3339(clock.nanos(verdict.onset)));
                 attributes.integer(semconv::LEAKED_BYTES, verdict.leaked);
                 blamed::evidence(attributes, &verdict.evidence);

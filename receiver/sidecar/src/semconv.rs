@@ -85,8 +85,10 @@ pub const OVERHEAD: &str = "memory_leak_hunter.overhead";
 /// Of the time of the look, the share in which the target was watched, number: 1 where the probes could stay, less where they
 /// came in bursts to keep within the budget.
 pub const WATCHED_SHARE: &str = "memory_leak_hunter.watched_share";
-/// What the verdict rests on beside the trend, list of texts, the cheapest way of looking first: `source:says` each, such as
-/// `growth_pages:kept`; says: `kept`, `garbage`, `retained`, `copies` or `unclear`. Absent where nobody looked.
+/// In which way the memory grows, text: `steady`, `steps`, `accelerating` or `periodic`.
+pub const PATTERN: &str = "memory_leak_hunter.pattern";
+/// What the verdict rests on, list of texts, the cheapest way of looking first: `source:says` each, such as `trend:kept`,
+/// `growth_pages:kept`; says: `kept`, `garbage`, `retained`, `copies` or `unclear`.
 pub const EVIDENCE: &str = "memory_leak_hunter.evidence";
 /// Who is to blame, list of texts, three at most, the most first: `93 % remember (session.cc:88)`, the share being of what was seen
 /// to be kept.

@@ -229,17 +229,12 @@ pub struct StackMessage {
     pub oldest_s: f64,
     pub largest_bytes: u64,
     pub at_least: bool,
-    pub stack_hash: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub culprit: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub incomplete: Option<String>,
-    pub stack: Vec<FrameMessage>,
+    #[serde(flatten)]
+    pub trace: TraceMessage,
 }
 
 impl From<&StackEvidence> for StackMessage {
     fn from(evidence: &StackEvidence) -> Self {
-        let Trace { frames, hash, culprit, incomplete } = &evidence.trace;
         Self {
             pid: evidence.pid,
             operation: evidence.operation.to_owned(),
@@ -257,6 +252,37 @@ impl From<&StackEvidence> for StackMessage {
             oldest_s: seconds(evidence.oldest),
             largest_bytes: evidence.largest,
             at_least: evidence.at_least,
+            trace: TraceMessage::from(&evidence.trace),
+        }
+    }
+}
+
+/// A stack, innermost frame first.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TraceMessage {
+    /// The same for the same stack everywhere.
+    pub stack_hash: String,
+    /// Which frame is to blame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub culprit: Option<usize>,
+    /// Why it ends early, or has no names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<String>,
+    /// The frames.
+    pub stack: Vec<FrameMessage>,
+}
+
+impl TraceMessage {
+    /// The frame to blame, else the innermost one. What an index points to may not be there: a peer has written it.
+    pub(crate) fn blamed(&self) -> Option<&FrameMessage> {
+        self.culprit.and_then(|index| self.stack.get(index)).or_else(|| self.stack.first())
+    }
+}
+
+impl From<&Trace> for TraceMessage {
+    fn from(trace: &Trace) -> Self {
+        let Trace { frames, hash, culprit, incomplete } = trace;
+        Self {
             stack_hash: format!("{hash:016x}"),
             culprit: *culprit,
             incomplete: incomplete.clone(),

@@ -19,7 +19,7 @@ use super::names::Ended;
 use super::process::{Capturing, Shared};
 use super::sampler::{self, Sampler, Sink};
 use crate::investigate::plan::{Plan, Target};
-use crate::investigate::report::GrowthStack;
+use crate::investigate::report::{GrowthStack, Report};
 use crate::records::words::size;
 
 /// Samples that may wait, 16 KiB each: while there are as many, the kernel's ring fills and it counts what finds no room.
@@ -48,6 +48,20 @@ pub struct Outcome {
     pub cost: Duration,
     /// Kernel memory, bytes.
     pub kernel_bytes: u64,
+}
+
+impl Outcome {
+    /// Into the report on the same target.
+    pub fn enter(self, report: &mut Report) {
+        let lasted = report.lasted.as_secs_f64();
+        if lasted > 0.0 {
+            // a target that uses more than one CPU pays a smaller share of its time than this
+            report.cost.target_cpu_share += self.cost.as_secs_f64() / lasted;
+        }
+        report.cost.kernel_bytes = report.cost.kernel_bytes.saturating_add(self.kernel_bytes);
+        report.not_seen.extend(self.not_seen);
+        report.growth = self.stacks;
+    }
 }
 
 /// Samples the page faults of a target, and follows what becomes of the pages. Dropping it takes everything out of the kernel.

@@ -31,7 +31,7 @@ use crate::ladder::{self, Board, Climber, Docket, KnownStacks, Ladder, Outlets};
 use crate::leaks::{self, Leaks, Store};
 use crate::metrics::Metrics;
 use crate::observe::{Crossings, Listen, Options};
-use crate::records::HostIdentity;
+use crate::records::{EventIds, HostIdentity};
 
 /// Records between the thread that finds and the task that hands on. One is a few KiB.
 const CHANNEL: usize = 1024;
@@ -125,6 +125,8 @@ type Climbing = (Arc<Docket>, thread::JoinHandle<Ladder>);
 struct Shared {
     known: Arc<KnownStacks>,
     board: Arc<Board>,
+    /// Whoever tells of looks at targets tells no event id twice.
+    ids: EventIds,
     /// Where suspicions are handed in, where they are followed up.
     docket: Option<Arc<Docket>>,
 }
@@ -260,7 +262,8 @@ impl Hunter {
         };
         let docket = ladder.docket();
         let wanted = settings.escalation.climbs().then(|| Arc::clone(&docket));
-        let shared = Shared { known: ladder.known(), board: ladder.board(), docket: wanted };
+        let shared =
+            Shared { known: ladder.known(), board: ladder.board(), ids: ladder.ids(), docket: wanted };
         let out = Outlets { metrics: Arc::clone(metrics), records: out.clone(), profiles };
         let climber = Climber::new(ladder, out, changed);
         let desk = Arc::clone(desk);
@@ -316,7 +319,7 @@ impl Hunter {
         let (seat, desk) = (pursuit.seat(), Arc::clone(desk));
         let mut pursuer = Pursuer::new(pursuit, Arc::clone(metrics), out.clone());
         let (known, board) = (Arc::clone(&shared.known), Arc::clone(&shared.board));
-        pursuer = pursuer.profiling(profiles, known).beside(board);
+        pursuer = pursuer.profiling(profiles, known).beside(board, shared.ids.clone());
         let work = move || {
             if !is_new {
                 pursuer.adapt(wanted);

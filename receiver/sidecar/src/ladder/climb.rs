@@ -329,7 +329,7 @@ impl Climb {
         Cost {
             target_cpu_share: share,
             kernel_bytes: paid.kernel_bytes,
-            watched_share: 1.0,
+            watched_share: self.looks.iter().map(|look| look.watched_share()).fold(1.0, f64::min),
             ..Cost::default()
         }
     }

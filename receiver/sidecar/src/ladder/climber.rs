@@ -24,7 +24,7 @@ use crate::hunt::settings::{Escalation, HuntSettings};
 use crate::investigate::plan::{End, Filters, Mode, Origin, Rung, Target};
 use crate::investigate::told::ModeChange;
 use crate::metrics::{Climbed, Metrics, stage};
-use crate::records::{Clock, Encoder, HostIdentity};
+use crate::records::{Clock, Encoder, EventIds, HostIdentity};
 
 /// Between two steps while there is something to climb for.
 const SECOND: Duration = Duration::from_secs(1);
@@ -106,6 +106,11 @@ impl Ladder {
 
     pub(crate) fn board(&self) -> Arc<Board> {
         Arc::clone(&self.board)
+    }
+
+    /// Where the ids of its records are from.
+    pub(crate) fn ids(&self) -> EventIds {
+        self.encoder.ids()
     }
 
     /// Goes on under another configuration. True: it says something else of climbs.

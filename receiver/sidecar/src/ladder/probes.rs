@@ -30,6 +30,7 @@ pub(super) struct Probes {
     leads: Vec<Lead>,
     not_seen: Vec<String>,
     paid: Paid,
+    watched: f64,
     over: Option<End>,
 }
 
@@ -56,7 +57,7 @@ impl Probes {
         let investigation = investigation.map_err(|error| error.to_string())?;
         let (said, leads, not_seen) = (None, Vec::new(), Vec::new());
         let (growth, paid) = (case.velocity, Paid::default());
-        Ok(Self { rung, growth, investigation, said, leads, not_seen, paid, over: None })
+        Ok(Self { rung, growth, investigation, said, leads, not_seen, paid, watched: 1.0, over: None })
     }
 }
 
@@ -97,6 +98,7 @@ impl Look for Probes {
         let report = self.investigation.report(now, 0);
         let target = report.lasted.mul_f64(report.cost.target_cpu_share.clamp(0.0, 1.0));
         self.paid = Paid { target, kernel_bytes: report.cost.kernel_bytes };
+        self.watched = report.cost.watched_share;
         self.not_seen = report.not_seen;
     }
 
@@ -118,6 +120,10 @@ impl Look for Probes {
 
     fn growth(&self) -> &[GrowthStack] {
         &[]
+    }
+
+    fn watched_share(&self) -> f64 {
+        self.watched
     }
 
     fn until_due(&self) -> Option<Duration> {

@@ -52,6 +52,11 @@ pub(super) trait Look: Send {
     /// All stacks by page that are known, for profiles; none where it looks at no pages.
     fn growth(&self) -> &[GrowthStack];
 
+    /// Of the time, so much was watched: 1.0 but for probes that come in bursts.
+    fn watched_share(&self) -> f64 {
+        1.0
+    }
+
     /// When a step is due before the second is over.
     fn until_due(&self) -> Option<Duration> {
         None

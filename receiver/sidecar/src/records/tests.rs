@@ -250,6 +250,7 @@ fn a_verdict() {
             ("memory_leak_hunter.window_s", "424"),
             ("memory_leak_hunter.samples", "96"),
             ("memory_leak_hunter.confidence", "0.975"),
+            ("memory_leak_hunter.pattern", "\"steady\""),
             ("memory_leak_hunter.onset", "\"2026-11-25T03:14:07.000Z\""),
             ("memory_leak_hunter.leaked_bytes", "14200000"),
             ("memory_leak_hunter.time_to_oom_s", "32500"),

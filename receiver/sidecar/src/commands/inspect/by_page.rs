@@ -28,14 +28,7 @@ pub(super) fn add(report: &mut Report, outcome: Result<Outcome, String>) {
             return;
         }
     };
-    let lasted = report.lasted.as_secs_f64();
-    if lasted > 0.0 {
-        // a target that uses more than one CPU pays a smaller share of its time than this
-        report.cost.target_cpu_share += outcome.cost.as_secs_f64() / lasted;
-    }
-    report.cost.kernel_bytes = report.cost.kernel_bytes.saturating_add(outcome.kernel_bytes);
-    report.not_seen.extend(outcome.not_seen);
-    report.growth = outcome.stacks;
+    outcome.enter(report);
     let nameless =
         report.growth.iter().filter(|it| it.trace.culprit.is_none() && it.trace.incomplete.is_some());
     // for these there was no time

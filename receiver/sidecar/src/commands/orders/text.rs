@@ -84,7 +84,7 @@ fn followed(climb: &ClimbMessage) -> String {
 }
 
 fn grown(growth: &GrowthMessage) -> String {
-    let frame = growth.culprit.and_then(|index| growth.stack.get(index)).or_else(|| growth.stack.first());
+    let frame = growth.trace.blamed();
     let sampled = format!("{} ± {}", size(growth.bytes), size(growth.error_bytes));
     let place = frame.map_or_else(|| "no stack".to_owned(), place);
     format!("{sampled:>20}  {}: {place}", printable(&growth.pattern))
@@ -167,7 +167,7 @@ fn held(stack: &StackMessage) -> String {
     let sampled =
         if stack.error_bytes > 0 { format!(" ± {}", size(stack.error_bytes)) } else { String::new() };
     let at_least = if stack.at_least { "at least " } else { "" };
-    let frame = stack.culprit.and_then(|index| stack.stack.get(index)).or_else(|| stack.stack.first());
+    let frame = stack.trace.blamed();
     format!(
         "{:>12}  {} {what}, the oldest {}: {}",
         format!("{at_least}{}{sampled}", size(stack.live_bytes)),

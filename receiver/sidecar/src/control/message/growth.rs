@@ -1,9 +1,8 @@
 //! What grows, and what is followed up.
 
-use mlh_stacks::trace::Trace;
 use serde::{Deserialize, Serialize};
 
-use super::{FrameMessage, seconds};
+use super::{TraceMessage, seconds};
 use crate::investigate::report::GrowthStack;
 use crate::ladder::Climbing;
 
@@ -18,17 +17,12 @@ pub struct GrowthMessage {
     pub steady_bytes: u64,
     pub pattern: String,
     pub velocity_bytes_per_second: f64,
-    pub stack_hash: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub culprit: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub incomplete: Option<String>,
-    pub stack: Vec<FrameMessage>,
+    #[serde(flatten)]
+    pub trace: TraceMessage,
 }
 
 impl From<&GrowthStack> for GrowthMessage {
     fn from(growth: &GrowthStack) -> Self {
-        let Trace { frames, hash, culprit, incomplete } = &growth.trace;
         let figures = &growth.figures;
         Self {
             pid: growth.pid,
@@ -38,10 +32,7 @@ impl From<&GrowthStack> for GrowthMessage {
             steady_bytes: figures.steady_bytes,
             pattern: figures.pattern.name().to_owned(),
             velocity_bytes_per_second: figures.velocity,
-            stack_hash: format!("{hash:016x}"),
-            culprit: *culprit,
-            incomplete: incomplete.clone(),
-            stack: frames.iter().map(FrameMessage::from).collect(),
+            trace: TraceMessage::from(&growth.trace),
         }
     }
 }

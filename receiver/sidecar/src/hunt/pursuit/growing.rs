@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Current;
-use crate::growth_stacks::{GrowthLook, Names, Outcome};
+use crate::growth_stacks::{GrowthLook, Names};
 use crate::investigate::investigation::Investigation;
 use crate::investigate::plan::Rung;
 use crate::investigate::report::Report;
@@ -38,12 +38,12 @@ impl Growing {
 
     /// Into the report, what is known by now.
     fn tell(&mut self, now: Duration, report: &mut Report) {
-        add(report, self.look.so_far(now, TOP).named_by(&mut self.names, NAMING));
+        self.look.so_far(now, TOP).named_by(&mut self.names, NAMING).enter(report);
     }
 
     /// Ends it, and tells what has come of it.
     pub(super) fn close(mut self, now: Duration, report: &mut Report) {
-        add(report, self.look.close(now, TOP).named_by(&mut self.names, NAMING));
+        self.look.close(now, TOP).named_by(&mut self.names, NAMING).enter(report);
     }
 }
 
@@ -56,15 +56,4 @@ impl Current {
         }
         report
     }
-}
-
-fn add(report: &mut Report, outcome: Outcome) {
-    let lasted = report.lasted.as_secs_f64();
-    if lasted > 0.0 {
-        // a target that uses more than one CPU pays a smaller share of its time than this
-        report.cost.target_cpu_share += outcome.cost.as_secs_f64() / lasted;
-    }
-    report.cost.kernel_bytes = report.cost.kernel_bytes.saturating_add(outcome.kernel_bytes);
-    report.not_seen.extend(outcome.not_seen);
-    report.growth = outcome.stacks;
 }

@@ -14,7 +14,7 @@ use super::{Pursuer, TOP, clock};
 use crate::investigate::report::Report;
 use crate::ladder::{Board, KnownStacks};
 use crate::metrics::stage;
-use crate::records::KnownSubjects;
+use crate::records::{EventIds, KnownSubjects};
 
 /// So long after the one before. Profiles are cumulative: what is told more often tells little more.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -33,8 +33,9 @@ impl Pursuer {
         Self { profiles, known, ..self }
     }
 
-    /// Has it written there who is looked at.
-    pub(in crate::hunt) fn beside(self, board: Arc<Board>) -> Self {
+    /// Has it written there who is looked at, and takes event ids from where the ladder does.
+    pub(in crate::hunt) fn beside(mut self, board: Arc<Board>, ids: EventIds) -> Self {
+        self.pursuit.encoder.share_ids(ids);
         Self { board, ..self }
     }
 

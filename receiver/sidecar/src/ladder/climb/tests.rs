@@ -16,6 +16,8 @@ use crate::hunt::settings::HuntSettings;
 #[derive(Default)]
 struct Fake {
     keeps: bool,
+    /// Of the time, so much it was away.
+    away: f64,
     paid: Duration,
     at: Duration,
 }
@@ -57,6 +59,10 @@ impl Look for Fake {
 
     fn growth(&self) -> &[GrowthStack] {
         &[]
+    }
+
+    fn watched_share(&self) -> f64 {
+        1.0 - self.away
     }
 }
 
@@ -161,5 +167,63 @@ fn the_budget_holds() {
         assert_eq!(end, left.then_some(End::OverBudget), "{paid} ms");
         let share = scene.climb.cost(at(200)).target_cpu_share;
         assert!((share - paid as f64 / 1e5).abs() < 1e-9, "{share}");
+    }
+}
+
+/// Guarantees: what a climb has cost says which share of the time was watched.
+#[test]
+fn absence_is_told() {
+    let scene = Scene::new(Fake { away: 0.75, ..Fake::default() });
+    assert!((scene.climb.cost(at(200)).watched_share - 0.25).abs() < 1e-9);
+}
+
+/// The rungs that were tried: at work, or refused on this host.
+fn tried(climb: &Climb) -> BTreeSet<&'static str> {
+    let at_work = climb.looks.iter().map(|look| look.rung());
+    let refused = |rung: &Rung| climb.refused.iter().any(|reason| reason.starts_with(rung.name()));
+    at_work.chain(Rung::ALL.into_iter().filter(refused)).map(Rung::name).collect()
+}
+
+/// Guarantees: no rung above `max_rung` is tried, neither at the beginning nor when nobody could be blamed; those below are, the ones
+/// with probes one after the other, each after a minute.
+#[test]
+fn the_highest_rung_is_the_operators() {
+    let begun = |max_rung| {
+        let mut scene = Scene::new(Fake::default());
+        scene.wanted.escalation.max_rung = max_rung;
+        let (case, target) = (scene.climb.case.clone(), scene.climb.target.clone());
+        match Climb::begin(case, target, &scene.wanted, &scene.docket, at(100)) {
+            Ok(climb) => tried(&climb).into_iter().map(str::to_owned).collect::<Vec<_>>(),
+            // none can be climbed here: it says which were tried
+            Err(reasons) => {
+                reasons.split("; ").filter_map(|it| Some(it.split_once(':')?.0.to_owned())).collect()
+            }
+        }
+    };
+    assert_eq!(begun(Rung::Outside), ["outside"]);
+    assert!(begun(Rung::GrowthStacks).starts_with(&["growth_stacks".to_owned(), "outside".to_owned()]));
+    for (max_rung, expected) in [
+        (Rung::GrowthStacks, &["growth_stacks"][..]),
+        (Rung::GateProbes, &["gate_probes", "growth_stacks"]),
+        (Rung::FullProbes, &["full_probes", "gate_probes", "growth_stacks"]),
+    ] {
+        let mut scene = Scene::new(Fake::default());
+        scene.wanted.escalation.max_rung = max_rung;
+        let mut all = BTreeSet::new();
+        for second in [101, 159, 160, 161, 219, 220, 221] {
+            assert_eq!(scene.step(second), None);
+            all.extend(tried(&scene.climb));
+            assert_eq!(
+                all.contains("gate_probes"),
+                max_rung >= Rung::GateProbes && second >= 160,
+                "{second}"
+            );
+            assert_eq!(
+                all.contains("full_probes"),
+                max_rung >= Rung::FullProbes && second >= 220,
+                "{second}"
+            );
+        }
+        assert_eq!(all.into_iter().collect::<Vec<_>>(), expected);
     }
 }
