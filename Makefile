@@ -1,7 +1,7 @@
 # The ways into this repository. What takes more than a line stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run test lint bench bench-allocations bench-stacks accuracy accuracy-oom accuracy-traces matrix fuzz pictures clean
+.PHONY: help setup setup-test build run test lint bench bench-allocations bench-stacks accuracy accuracy-host accuracy-oom accuracy-traces matrix fuzz pictures clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ accuracy-traces: build ## how right verdicts are on 4,000 generated traces, as t
 accuracy: build ## how often verdicts are right, on programs that run for real, as root; SETS="programs corpus" RUNS=8 SEED=1 MINUTES=10 PARALLEL=24
 	@SETS="$(SETS)" CASES="$(CASES)" RUNS=$(RUNS) SEED=$(SEED) MINUTES=$(MINUTES) PARALLEL=$(PARALLEL) OUT="$(OUT)" SETTINGS="$(SETTINGS)" \
 	cargo bench --quiet --locked -p mlh-integration --bench accuracy
+
+accuracy-host: build ## an hour of a host with twenty services, of which five leak, as root; MINUTES=60 SEED=1 OUT=
+	@MINUTES=$(MINUTES) SEED=$(SEED) OUT="$(OUT)" SETTINGS="$(SETTINGS)" cargo bench --quiet --locked -p mlh-integration --bench accuracy-host
 
 accuracy-oom: build ## how well the end of memory is foretold, over thirty leaks with limits, as root; SEED=1
 	@SEED=$(SEED) cargo bench --quiet --locked -p mlh-integration --bench accuracy-oom

@@ -7,27 +7,12 @@
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use anyhow::Context as _;
+use mlh_integration::accuracy::said::{number, said, words};
 use mlh_integration::accuracy::suite::{Patience, Plan, SIDE_BY_SIDE, run};
 use mlh_integration::accuracy::{corpus, programs, report};
 use mlh_integration::need;
 use mlh_integration::scenario::World;
-
-/// What the environment says; an empty value counts as none.
-fn said(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-fn number<T: FromStr>(name: &str, default: T) -> anyhow::Result<T> {
-    let Some(value) = said(name) else { return Ok(default) };
-    value.parse().ok().with_context(|| format!("{name}={value}: expected a number"))
-}
-
-fn words(name: &str) -> Vec<String> {
-    said(name).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
-}
 
 fn main() -> anyhow::Result<()> {
     need::ebpf()?;

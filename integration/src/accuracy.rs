@@ -12,6 +12,7 @@ pub mod cgroup;
 pub mod heard;
 pub mod run;
 pub mod suite;
+pub mod said;
 pub mod outcome;
 pub mod tally;
 pub mod report;

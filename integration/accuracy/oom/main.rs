@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use mlh_integration::accuracy::programs;
+use mlh_integration::accuracy::said::number;
 use mlh_integration::accuracy::tally::Share;
 use mlh_integration::memory_cgroup::MemoryCgroup;
 use mlh_integration::need;
@@ -80,7 +81,7 @@ impl Doomed {
 
 fn main() -> anyhow::Result<()> {
     need::ebpf()?;
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    let seed = number("SEED", 1u64)?;
     let world = World::new()?;
     programs::build("leak", world.folder())?;
     let name = format!("mlh-accuracy-oom-{}", std::process::id());

@@ -86,6 +86,18 @@ impl Outcome {
         self.heard.iter().filter(|record| record.kind == "leak_detected").count()
     }
 
+    /// What looks into it have cost, the dearest: of its CPU time, or of one CPU where it used less. `None`: it was not looked into.
+    #[must_use]
+    pub fn paid(&self) -> Option<f64> {
+        let records = self.heard.iter().filter(|record| record.kind == "mode_changed");
+        let told = records.filter_map(|record| {
+            let event: Value = serde_json::from_str(&record.line).ok()?;
+            let overhead = &event["event_data"]["custom"]["overhead"];
+            overhead.as_f64().or_else(|| overhead.as_str()?.parse().ok())
+        });
+        told.max_by(f64::total_cmp)
+    }
+
     /// The rank of the first culprit told that is one in truth, by the last verdict that told any. From 1.
     #[must_use]
     pub fn rank(&self) -> Option<usize> {
@@ -191,6 +203,17 @@ pub(super) mod tests {
             |heard: &[(&str, f64, &[&str])]| Outcome { by_itself: true, ..outcome(false, 1, heard) };
         assert_eq!(by_itself(&[]).fault(), Some("did not count"));
         assert_eq!(by_itself(&[("leak_detected", 120.0, &[])]).fault(), Some("false alarm"));
+    }
+
+    /// Guarantees: of several looks the dearest counts, and who was not looked into has paid nothing that is known.
+    #[test]
+    fn the_dearest_look_counts() {
+        let mut seen = outcome(true, 1, &[("mode_changed", 130.0, &[]), ("mode_changed", 190.0, &[])]);
+        assert_eq!(seen.paid(), None);
+        for (record, paid) in seen.heard.iter_mut().zip(["\"0.0004\"", "0.00021"]) {
+            record.line = format!("{{\"event_data\":{{\"custom\":{{\"overhead\":{paid}}}}}}}");
+        }
+        assert_eq!(seen.paid(), Some(0.0004));
     }
 
     /// Guarantees: the culprit's rank is that in the last verdict which told any, by its whole name.

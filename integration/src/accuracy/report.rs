@@ -209,8 +209,11 @@ mod tests {
         let trace = outputs.path().join("trace.jsonl");
         let lines = ["{\"kind\":\"host\"}", "{\"cgroup_id\":1}", "{\"cgroup_id\":2}"].join("\n");
         std::fs::write(&trace, lines)?;
-        let done =
-            Done { outcomes: vec![outcome(true, 3, &[("leak_suspected", 1.0, &[])])], trace: Some(trace) };
+        let done = Done {
+            outcomes: vec![outcome(true, 3, &[("leak_suspected", 1.0, &[])])],
+            trace: Some(trace),
+            resident: Vec::new(),
+        };
         keep_faults(folder.path(), outputs.path(), &done)?;
         let kept = |name: &str| std::fs::read_to_string(folder.path().join("x.3").join(name));
         assert_eq!(kept("trace.jsonl")?, "{\"kind\":\"host\"}\n{\"cgroup_id\":1}\n");

@@ -61,6 +61,8 @@ pub struct Done {
     pub outcomes: Vec<Outcome>,
     /// In the world's folder.
     pub trace: Option<PathBuf>,
+    /// The sidecar's resident memory, bytes, once a minute.
+    pub resident: Vec<f64>,
 }
 
 /// Runs the plan.
@@ -86,7 +88,7 @@ fn beside_sidecar(world: &World, plan: &Plan, around: &Around, name: &str) -> an
     let config = sidecar::hunting_by(&settings, &logs, port);
     let mut hunter = sidecar::start(world, "sidecar", &config, port)?;
     let recorder = plan.traced.then(|| Recorder::start(world)).transpose()?;
-    let mut outcomes = Runs::new(plan).all(world, around, &file, &mut hunter)?;
+    let (mut outcomes, resident) = Runs::new(plan).all(world, around, &file, &mut hunter)?;
     hunter.signal(Signal::SIGTERM)?;
     hunter.end(Duration::from_secs(60))?;
     let trace = recorder.map(Recorder::end).transpose()?;
@@ -94,7 +96,7 @@ fn beside_sidecar(world: &World, plan: &Plan, around: &Around, name: &str) -> an
     for outcome in &mut outcomes {
         outcome.heard = heard.remove(&outcome.cgroup_id).unwrap_or_default();
     }
-    Ok(Done { outcomes, trace })
+    Ok(Done { outcomes, trace, resident })
 }
 
 /// `memory-leak-hunter record`: makes the passes that the sidecar makes.
@@ -128,13 +130,15 @@ struct Runs<'a> {
     waiting: std::slice::Iter<'a, (Case, u64)>,
     active: Vec<Run>,
     outcomes: Vec<Outcome>,
+    resident: Vec<f64>,
     dice: fastrand::Rng,
 }
 
 impl<'a> Runs<'a> {
     fn new(plan: &'a Plan) -> Self {
         let dice = fastrand::Rng::with_seed(plan.seed);
-        Self { plan, waiting: plan.runs.iter(), active: Vec::new(), outcomes: Vec::new(), dice }
+        let (active, outcomes, resident) = (Vec::new(), Vec::new(), Vec::new());
+        Self { plan, waiting: plan.runs.iter(), active, outcomes, resident, dice }
     }
 
     fn all(
@@ -143,7 +147,7 @@ impl<'a> Runs<'a> {
         around: &Around,
         file: &Path,
         hunter: &mut Process,
-    ) -> anyhow::Result<Vec<Outcome>> {
+    ) -> anyhow::Result<(Vec<Outcome>, Vec<f64>)> {
         let (mut next, mut read, mut told) = (0.0, 0.0, now());
         while self.waiting.len() > 0 || !self.active.is_empty() {
             hunter.lives()?;
@@ -161,12 +165,13 @@ impl<'a> Runs<'a> {
             }
             if time >= told + TELL_EVERY {
                 told = time;
+                self.resident.push(resident(hunter.pid())?);
                 let (over, running, waiting) = (self.outcomes.len(), self.active.len(), self.waiting.len());
                 eprintln!("{over} runs are over, {running} go on, {waiting} wait");
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        Ok(self.outcomes)
+        Ok((self.outcomes, self.resident))
     }
 
     fn end_those_over(&mut self, heard: &HashMap<u64, Vec<Heard>>) -> anyhow::Result<()> {
@@ -193,6 +198,14 @@ impl<'a> Runs<'a> {
         }
         Ok(())
     }
+}
+
+/// Bytes of memory that a process has.
+fn resident(pid: u32) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1024.0)
 }
 
 impl Patience {
