@@ -27,7 +27,7 @@ lint: setup-test ## format, clippy, documentation, shell scripts, dependencies
 bench: build ## the overhead against its goals, as root; PARTS="pass cgroups start storm crossings oom idle", MINUTES=10 for the last
 	@MINUTES=$(MINUTES) cargo bench --quiet --locked -p mlh-integration --bench overhead -- $(PARTS)
 
-bench-allocations: setup ## what probes cost their target, and what the ring bears, as root; PARTS="pairs ungated governed peer redis python java ring"
+bench-allocations: setup ## what probes cost their target, and what the ring bears, as root; PARTS="pairs ungated governed followed peer redis python java ring"
 	@cargo bench --quiet --locked -p mlh-integration --bench allocations -- $(PARTS)
 
 bench-stacks: build ## what a sampled stack costs, and naming one of half a gigabyte, as root; PARTS="kernel python agent large"

@@ -11,6 +11,7 @@ mod subject;
 mod look;
 mod pairs;
 mod governed;
+mod followed;
 mod peer;
 mod programs;
 mod ring;
@@ -24,10 +25,11 @@ use mlh_integration::table::Table;
 
 type Part = fn(&World, &mut Table) -> anyhow::Result<()>;
 
-const PARTS: [(&str, Part); 8] = [
+const PARTS: [(&str, Part); 9] = [
     ("pairs", pairs::measure),
     ("ungated", pairs::ungated),
     ("governed", governed::measure),
+    ("followed", followed::measure),
     ("peer", peer::measure),
     ("redis", programs::redis),
     ("python", programs::python),

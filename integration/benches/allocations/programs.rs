@@ -18,16 +18,16 @@ use crate::subject::{Subject, base, times};
 const ROUNDS: usize = 11;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Of `redis-benchmark`, of each of its two kinds.
-const COMMANDS: u32 = 1_000_000;
+pub(crate) const COMMANDS: u32 = 1_000_000;
 
 /// One that works at each line of its input, and prints a line when it is done.
-struct Lines {
+pub(crate) struct Lines {
     process: Process,
     lines: usize,
 }
 
 impl Lines {
-    fn start(world: &World, name: &str, command: &mut Command) -> anyhow::Result<Self> {
+    pub(crate) fn start(world: &World, name: &str, command: &mut Command) -> anyhow::Result<Self> {
         let mut lines = Self { process: world.spawn(name, command)?, lines: 0 };
         lines.answered()?;
         Ok(lines)
@@ -57,7 +57,7 @@ impl Subject for Lines {
 }
 
 /// A redis server, and the commands that its own benchmark gives it.
-struct Redis {
+pub(crate) struct Redis {
     server: Process,
     socket: PathBuf,
     benchmark: PathBuf,
@@ -65,7 +65,7 @@ struct Redis {
 }
 
 impl Redis {
-    fn start(world: &World, command: &'static str) -> anyhow::Result<Self> {
+    pub(crate) fn start(world: &World, command: &'static str) -> anyhow::Result<Self> {
         let (program, benchmark) = (need::program("redis-server")?, need::program("redis-benchmark")?);
         let socket = world.path(&format!("{command}.sock"));
         let mut start = Command::new(program);
