@@ -127,7 +127,7 @@ fn alike(prefix: &str, mut ids: Vec<&ContainerId>) -> String {
         |id: &ContainerId| id.as_str().chars().zip(prefix.chars()).take_while(|(a, b)| a == b).count();
     ids.sort_by_key(|id| std::cmp::Reverse(common(id)));
     let names = ids.iter().map(|id| short(id));
-    listed("the containers are", names).unwrap_or_else(|| "nor any other container".to_owned())
+    listed("the containers are", names).unwrap_or_else(|| "no other can be seen either".to_owned())
 }
 
 /// The cgroups in the innermost directory on the way to one that is not there.
@@ -253,7 +253,7 @@ mod tests {
         let near = one("4f3").unwrap_err().to_string();
         assert!(near.ends_with("the containers are 4f1e00000000, 4f2a00000000, aa0000000000"), "{near}");
         let none = the_one("4f", std::iter::empty()).unwrap_err().to_string();
-        assert!(none.ends_with("nor any other container"), "{none}");
+        assert!(none.ends_with("no other can be seen either"), "{none}");
         let many: Vec<ContainerId> = (10..20).map(|number| id(&number.to_string())).collect();
         assert!(the_one("4f", many.iter()).unwrap_err().to_string().ends_with("170000000000, ..."));
     }

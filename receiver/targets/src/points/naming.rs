@@ -85,7 +85,7 @@ fn jvm(started: &Started) -> (&'static str, &'static str) {
     const NAMES: &str = "names of Java methods";
     match (started.has_map, started.says("-XX:+PreserveFramePointer")) {
         (true, true) => (
-            "names of Java methods that are interpreted, or were compiled after the last `jcmd PID Compiler.perfmap`",
+            "names of Java methods that are interpreted or were compiled since `jcmd PID Compiler.perfmap`",
             "run it again, and those that have been compiled by then have names",
         ),
         (true, false) => (

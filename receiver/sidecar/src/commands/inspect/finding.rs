@@ -165,23 +165,24 @@ impl Finding<'_> {
     fn kept(&self) -> String {
         let verdict = self.verdict;
         let (report, totals) = (self.report, &self.report.totals);
-        let (there, how) = if verdict.by_page {
-            let there =
-                report.growth.iter().fold(0_u64, |sum, stack| sum.saturating_add(stack.figures.bytes));
-            (there, "touched meanwhile")
+        let (there, how, one, many) = if verdict.by_page {
+            let pages = report.growth.iter().map(|stack| stack.figures.bytes);
+            let there = pages.fold(0, u64::saturating_add);
+            (there, "touched", "touches more all the time", "touch more all the time")
         } else {
-            (totals.live_bytes.saturating_add(totals.mapped_anonymous_bytes), "allocated meanwhile")
+            let there = totals.live_bytes.saturating_add(totals.mapped_anonymous_bytes);
+            (there, "allocated", "keeps what it allocates", "keep what they allocate")
+        };
+        let who = match verdict.keepers {
+            0 => return String::new(),
+            1 => format!("one stack {one}"),
+            count => format!("{count} stacks {many}"),
         };
         let (kept, there) = (size(verdict.kept), size(there.max(verdict.kept)));
-        let (many, steadily) = match verdict.keepers {
-            0 => return String::new(),
-            1 => ("one stack".to_owned(), "holds on to more all the time"),
-            many => (format!("{many} stacks"), "hold on to more all the time"),
-        };
         if kept == there {
-            return format!("; of what was {how} {many} {steadily}, {kept} by now");
+            return format!("; {who}, {kept} by now");
         }
-        format!("; of {there} that were {how} and are still there, {many} {steadily}, {kept} by now")
+        format!("; {who}: {kept} of the {there} that were {how} meanwhile and are still there")
     }
 
     /// The target by its name; `first`: at the beginning of a sentence.
@@ -236,7 +237,7 @@ pub(super) fn place(frame: &Frame) -> String {
 /// The function without its parameters, or else where in which build of which module.
 pub(super) fn function(frame: &Frame) -> String {
     match (&frame.function, build_id(frame)) {
-        (Some(function), _) => without_parameters(&printable(function)).to_owned(),
+        (Some(function), _) => without_parameters(&printable(function)).trim_end().to_owned(),
         (None, Some(id)) => format!("{} (build id {id})", spot(frame)),
         (None, None) => spot(frame),
     }

@@ -223,14 +223,15 @@ impl Page {
         };
         let (held, count) = (size(stack.live_bytes), number(stack.live_count));
         let head = if is_by_page(stack) {
-            let (is, whose) = match (stack.gone, merged.processes) {
-                (false, _) => ("still there", whose),
-                (true, 1) => ("there when it ended", format!("pid {}", stack.pid)),
-                (true, many) => {
-                    ("there when they ended", format!("{many} processes, first pid {}", stack.pid))
-                }
+            let what = match (stack.gone, merged.processes) {
+                (false, _) => format!("still there of what {whose} touched"),
+                (true, 1) => format!("left of what pid {} had touched when it ended", stack.pid),
+                (true, count) => format!(
+                    "left of what {count} processes, first pid {}, had touched when they ended",
+                    stack.pid
+                ),
             };
-            format!("{rank}. {held}{doubt} touched by {whose}, {is}; from {count} {things}")
+            format!("{rank}. {held}{doubt} {what}, from {count} {things}")
         } else {
             let oldest = span(stack.oldest);
             format!(

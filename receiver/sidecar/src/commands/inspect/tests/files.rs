@@ -184,6 +184,8 @@ fn page() {
         "<li class=\"culprit\">",
         "4.12 %",
         "<li>Direct system calls are not seen.</li>",
+        "title=\"/usr/bin/api-server, build id b1d0\"",
+        "api-server+0x3000, build id b1d0",
     ] {
         assert!(page.contains(part), "{part} is not there");
     }

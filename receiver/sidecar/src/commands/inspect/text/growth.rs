@@ -22,8 +22,8 @@ impl Page {
         }
         self.line("");
         let heading = self.bold("Growth by page");
-        let what = "touched since the look began and still there, steady growth first; [......] by when: equal parts of \
-                    the look";
+        let what =
+            "touched during the look and still there, steady growth first; [......] by when, in equal parts";
         self.line(&format!("{heading}  {what}"));
         let heading = format!(
             "{:>3} {:>7} {:>12} {:>10} {:>11}  {:8}  {}",
@@ -60,11 +60,12 @@ fn merged(stacks: &[GrowthStack]) -> Vec<GrowthStack> {
     merged
 }
 
-/// What is not steady, in a word. That it has stopped or began late is said of no stack beside others of the same function, one of
-/// which goes on where another stops; nor of one through code that was made at run time: when that is compiled anew its stacks are
-/// others.
+/// What is not steady, in a word. That it has stopped or began late is not said of a stack that is known by a few pages; nor beside
+/// others of the same function, one of which goes on where another stops; nor of one through code that was made at run time: when
+/// that is compiled anew its stacks are others.
 pub(in crate::commands::inspect) fn aside(growth: &GrowthStack, all: &[GrowthStack]) -> Option<&'static str> {
     let pattern = growth.figures.pattern;
+    let is_rough = growth.figures.error_bytes > growth.figures.bytes / 2;
     let goes_on = || {
         let mut others = all.iter().filter(|other| other.figures.pattern != pattern);
         others.any(|other| by_page::is_of(other, growth))
@@ -72,7 +73,7 @@ pub(in crate::commands::inspect) fn aside(growth: &GrowthStack, all: &[GrowthSta
     let moves = || growth.trace.frames.iter().any(|frame| frame.module == "[anon]");
     match pattern {
         Pattern::Steady | Pattern::Unclear => None,
-        Pattern::Levelled | Pattern::Late if moves() || goes_on() => None,
+        Pattern::Levelled | Pattern::Late if is_rough || moves() || goes_on() => None,
         Pattern::StartUp => Some("start-up"),
         Pattern::Levelled => Some("has stopped"),
         Pattern::Late => Some("began late"),
@@ -133,7 +134,7 @@ mod tests {
     }
 
     /// Guarantees: that growth has stopped or began late is said of a function whose stacks all did; of one that goes on by another
-    /// stack it is not, nor of code that was made at run time.
+    /// stack it is not, nor of code that was made at run time, nor where little is known.
     #[test]
     fn asides() {
         let said =
@@ -142,6 +143,9 @@ mod tests {
         assert_eq!(said(&stopped, &of(Pattern::Steady, 10, "b", 2)), Some("has stopped"));
         assert_eq!(said(&stopped, &of(Pattern::Levelled, 10, "a", 2)), Some("has stopped"));
         assert_eq!(said(&stopped, &of(Pattern::Late, 10, "a", 2)), None);
+        let figures = Figures { error_bytes: 6, ..stopped.figures.clone() };
+        let rough = GrowthStack { figures, ..stopped.clone() };
+        assert_eq!(said(&rough, &of(Pattern::Steady, 10, "b", 2)), None);
         let made = of(Pattern::Late, 10, "[anon]", 1);
         assert_eq!(said(&made, &stopped), None);
         assert_eq!(said(&of(Pattern::StartUp, 10, "[anon]", 1), &stopped), Some("start-up"));
