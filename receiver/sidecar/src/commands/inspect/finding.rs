@@ -168,10 +168,15 @@ impl Finding<'_> {
         let (there, how, one, many) = if verdict.by_page {
             let pages = report.growth.iter().map(|stack| stack.figures.bytes);
             let there = pages.fold(0, u64::saturating_add);
-            (there, "touched", "touches more all the time", "touch more all the time")
+            (
+                there,
+                "touched meanwhile and not given back",
+                "touches more all the time",
+                "touch more all the time",
+            )
         } else {
             let there = totals.live_bytes.saturating_add(totals.mapped_anonymous_bytes);
-            (there, "allocated", "keeps what it allocates", "keep what they allocate")
+            (there, "allocated meanwhile and not freed", "keeps what it allocates", "keep what they allocate")
         };
         let who = match verdict.keepers {
             0 => return String::new(),
@@ -182,7 +187,7 @@ impl Finding<'_> {
         if kept == there {
             return format!("; {who}, {kept} by now");
         }
-        format!("; {who}: {kept} of the {there} that were {how} meanwhile and are still there")
+        format!("; {who}: {kept} of the {there} that were {how}")
     }
 
     /// The target by its name; `first`: at the beginning of a sentence.
