@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 /// Finds memory leaks in production, with no change to the application.
 ///
@@ -19,6 +19,37 @@ pub struct Cli {
     /// What to do; nothing means to run.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// The options of [`ConfigArgs`].
+const CONFIGURATION: [&str; 2] = ["config", "set"];
+/// The commands that take them.
+const CONFIGURED: [&str; 3] = ["run", "validate", "print-config"];
+
+impl Cli {
+    /// Reads the command line of this process.
+    ///
+    /// # Errors
+    /// It is wrong, or asks for help or the version: what is to be printed.
+    pub fn read() -> Result<Self, clap::Error> {
+        Self::from_arg_matches_mut(&mut Self::line().try_get_matches()?)
+    }
+
+    /// All options of all commands. Those that read no configuration do not list its options, and say why where they are given
+    /// all the same.
+    #[must_use]
+    pub fn line() -> clap::Command {
+        let mut line = Self::command();
+        let commands = line.get_subcommands().map(|command| command.get_name().to_owned());
+        let others: Vec<String> = commands.filter(|name| !CONFIGURED.contains(&name.as_str())).collect();
+        for name in others {
+            line = line.mut_subcommand(name, |command| {
+                command
+                    .args(CONFIGURATION.map(|it| Arg::new(it).long(it).action(ArgAction::Append).hide(true)))
+            });
+        }
+        line
+    }
 }
 
 const EXIT_CODES: &str = "\
@@ -116,4 +147,27 @@ pub enum Output {
     Event,
     /// One line for people.
     Text,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: the options of the configuration are listed where they are taken and nowhere else; given elsewhere they are still
+    /// known, before the command and behind it, so that it can be said that they are not.
+    #[test]
+    fn configuration_where_it_is_read() {
+        for command in Cli::line().get_subcommands() {
+            let name = command.get_name();
+            let mut line = Cli::line();
+            line.build();
+            let help = line.find_subcommand_mut(name).unwrap().render_help().to_string();
+            assert_eq!(help.contains("--config <SOURCE>"), CONFIGURED.contains(&name), "{help}");
+        }
+        for line in ["mlh status --config a --config b", "mlh --config a --config b status"] {
+            let mut found = Cli::line().try_get_matches_from(line.split(' ')).unwrap();
+            let cli = Cli::from_arg_matches_mut(&mut found).unwrap();
+            assert_eq!(cli.config.config, ["a", "b"], "{line}");
+        }
+    }
 }

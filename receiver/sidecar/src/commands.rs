@@ -122,6 +122,12 @@ impl Parts {
     }
 }
 
+/// A process on the command line.
+fn pid(text: &str) -> Result<u32, String> {
+    let expected = || "expected the number of a process, 1 or more; `ps -e` lists them".to_owned();
+    text.parse().ok().filter(|pid| *pid > 0).ok_or_else(expected)
+}
+
 /// Prints a result. Standard output that is closed early, as by `head`, is no fault.
 fn print(result: impl AsRef<[u8]>) -> Exit {
     use std::io::Write;

@@ -4,13 +4,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use memory_leak_hunter::cli::Cli;
 use memory_leak_hunter::commands::{self, Exit};
 
 fn main() -> ExitCode {
     mlh_bpf::memory::keep_little();
-    match Cli::try_parse() {
+    match Cli::read() {
         Ok(cli) => commands::dispatch(cli).into(),
         Err(message) => {
             let asked_for = !message.use_stderr();

@@ -11,6 +11,8 @@ use crate::cgroup::{CgroupPaths, Layout};
 use crate::groups::{Group, GroupError};
 use crate::host::{HostIdentity, MemoryTotals, Namespaces};
 use crate::pagemap::{PageState, PagemapError};
+use crate::points::Started;
+use crate::process::Absence;
 use crate::sweep::{ProcView, Readings};
 
 pub(crate) fn cgroup_paths(_pid: u32) -> Option<CgroupPaths> {
@@ -19,6 +21,14 @@ pub(crate) fn cgroup_paths(_pid: u32) -> Option<CgroupPaths> {
 
 pub(crate) fn cgroup_layout() -> Result<Layout, HostError> {
     Err(HostError::Unsupported)
+}
+
+pub(crate) fn started(_pid: u32) -> Started {
+    Started::new("", "", false)
+}
+
+pub(crate) fn absence(_pid: u32) -> Absence {
+    Absence::Nobody
 }
 
 pub(crate) fn group_by_id(_id: u64) -> Result<Group, GroupError> {

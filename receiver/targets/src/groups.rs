@@ -22,8 +22,13 @@ pub struct Group {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GroupError {
     /// Nothing goes by this name.
-    #[error("there is no {0} that can be seen from here")]
-    Absent(String),
+    #[error("there is no {what} that can be seen from here; {instead}")]
+    Absent {
+        /// What was asked for.
+        what: String,
+        /// What there is, or how to learn it.
+        instead: String,
+    },
     /// Several containers do.
     #[error("{prefix} may be any of {count} containers: {}{}", candidates.join(", "), if *count > candidates.len() { ", ..." } else { "" })]
     Ambiguous {

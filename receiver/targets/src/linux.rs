@@ -5,6 +5,7 @@ mod cgroups;
 mod groups;
 mod host;
 mod pagemap;
+mod started;
 mod sweep;
 mod trees;
 mod unread;
@@ -29,6 +30,7 @@ pub(crate) use host::{
     effective_capabilities, host_identity, memory, namespaces, now_boot, own_cpu_time, thread_cpu_time,
 };
 pub(crate) use pagemap::{Pagemap, huge_page_size};
+pub(crate) use started::{absence, started};
 pub(crate) use sweep::ProcSweep;
 
 /// Far beyond any file that is read here, a bound all the same.

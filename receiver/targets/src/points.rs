@@ -16,6 +16,7 @@ mod analysis;
 mod cache;
 mod opened;
 mod runtimes;
+mod naming;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,8 +26,11 @@ use std::time::{Duration, Instant};
 use mlh_bpf::alloc::point::{Point, Role, Shape, Wrapper};
 use mlh_stacks::modules::{FileId, Module, Modules};
 
+use crate::os;
+
 use analysis::Analysis;
 use cache::{Cache, Unread};
+pub(crate) use naming::Started;
 pub use opened::Opened;
 
 /// Of a file's name so much is shown, characters.
@@ -58,8 +62,10 @@ pub struct Points {
     /// Bytes, below which the points do not see every free: such blocks are not to be tracked. A blind spot says so. 0: they see
     /// what was wished for.
     pub least: u64,
-    /// What cannot be seen in this process.
+    /// What probes cannot see in this process.
     pub blind_spots: Vec<BlindSpot>,
+    /// What its stacks cannot tell, whether there are probes or not.
+    pub stack_blind_spots: Vec<BlindSpot>,
     /// What runs in it.
     pub runtime: Runtime,
 }
@@ -185,7 +191,7 @@ impl Finder {
                 Err(Unread::Reason(reason)) => found.blind(module, &reason),
             }
         }
-        found.points(modules)
+        found.points(pid, modules)
     }
 }
 
@@ -211,7 +217,7 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn points(mut self, modules: &Modules) -> Points {
+    fn points(mut self, pid: u32, modules: &Modules) -> Points {
         let usdt = self.files.iter().any(|file| file.analysis.usdt);
         let runtime = runtimes::of(self.files.iter().filter_map(|file| file.analysis.runtime));
         let mut points = Points { runtime, ..Points::default() };
@@ -249,16 +255,26 @@ impl Found<'_> {
             self.files.iter().filter_map(|file| file.analysis.runtime),
             modules,
         ));
+        let runtimes: BTreeSet<Runtime> =
+            self.files.iter().filter_map(|file| file.analysis.runtime).collect();
+        let depends = runtimes.iter().any(naming::depends);
+        let started = if depends { os::started(pid) } else { Started::default() };
+        points.stack_blind_spots = naming::blind_spots(runtimes.into_iter(), &started);
         if !allocates && runtime != Runtime::Go {
             self.blind_spots.insert(self.no_allocator());
+            points.stack_blind_spots.extend(self.stripped().map(|file| unmarked(file.module)));
         }
         points.blind_spots = self.blind_spots.into_iter().collect();
         points
     }
 
+    /// A program that nothing but its own code is in, and that says nothing of that.
+    fn stripped(&self) -> Option<&File<'_>> {
+        self.files.iter().find(|file| file.analysis.is_static && !file.analysis.has_symbols)
+    }
+
     fn no_allocator(&self) -> BlindSpot {
-        let stripped = self.files.iter().find(|file| file.analysis.is_static && !file.analysis.has_symbols);
-        let reason = match stripped {
+        let reason = match self.stripped() {
             Some(File { module, .. }) => format!(
                 "{} is statically linked and its symbols have been stripped: its allocator cannot be told from other code",
                 base_name(&module.path)
@@ -284,6 +300,18 @@ impl Found<'_> {
     fn blind(&mut self, module: &Module, reason: &str) {
         let what = format!("code in {}", base_name(&module.path));
         self.blind_spots.insert(BlindSpot { what, reason: reason.to_owned() });
+    }
+}
+
+/// Whoever called such a program's allocator.
+fn unmarked(module: &Module) -> BlindSpot {
+    BlindSpot {
+        what: "callers of the allocator".to_owned(),
+        reason: format!(
+            "{} is statically linked and its symbols have been stripped, so the function that is marked as the one to blame \
+             may be the allocator's own",
+            base_name(&module.path)
+        ),
     }
 }
 

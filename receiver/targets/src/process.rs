@@ -2,6 +2,30 @@
 
 use crate::os;
 
+/// Why a pass shows no process by a pid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Absence {
+    /// There is none.
+    Nobody,
+    /// It has ended, and its parent has not been told yet.
+    Ended {
+        /// Its name.
+        name: String,
+        /// The parent's pid; 0 where it cannot be seen.
+        parent: u32,
+    },
+    /// It is a thread of the kernel, by this name.
+    Kernel(String),
+}
+
+impl Absence {
+    /// Of a pid in the reader's pid namespace that a pass has not shown.
+    #[must_use]
+    pub fn of(pid: u32) -> Self {
+        os::absence(pid)
+    }
+}
+
 /// All that a pass learns of a process. Fields that this host or way of looking cannot give are `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProcessReading {

@@ -121,7 +121,7 @@ struct Look {
 
 impl Look {
     fn run(mut self, args: &Args, interrupt: &Interrupt) -> anyhow::Result<Seen> {
-        self.progress.placed(self.investigation.plan().rung);
+        self.progress.placed(&self.investigation.report(self.investigation.started(), 0));
         let end = self.watch(self.investigation.started(), args.duration(), interrupt)?;
         self.progress.closing();
         // the last moment counts as well

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, ValueEnum};
 
-use super::{Exit, print};
+use super::{Exit, pid, print};
 use crate::control::{self, Answer, Ask, StatusMessage};
 
 const EXAMPLES: &str = "\
@@ -32,11 +32,11 @@ Exit codes:
 )]
 pub struct Target {
     /// A process, by its pid in the sidecar's own pid namespace
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = pid, allow_negative_numbers = true)]
     pid: Option<u32>,
     /// Every process of a cgroup and of those below it, also those that join later: the inode of its directory
     /// below /sys/fs/cgroup (`stat -c %i DIRECTORY`), as `cgroup_id` of a record says it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = cgroup_id, allow_negative_numbers = true)]
     cgroup_id: Option<u64>,
     /// Every process of a container, by its id or the unambiguous beginning of it
     #[arg(long, value_name = "ID")]
@@ -163,6 +163,12 @@ fn tell(output: Output, answer: &Answer) -> Exit {
     }
 }
 
+fn cgroup_id(text: &str) -> Result<u64, String> {
+    let expected =
+        || "expected the inode of a cgroup's directory, which `stat -c %i DIRECTORY` tells".to_owned();
+    text.parse().ok().filter(|id| *id > 0).ok_or_else(expected)
+}
+
 fn wrong(fault: &str) -> Exit {
     eprintln!("error: {fault}");
     Exit::Usage
@@ -200,6 +206,12 @@ mod tests {
         assert_eq!(ask("--pid 7 --mode growth_stacks"), Ok(growth));
         let expected = json!({"cgroup_id": 9, "min_allocation_size": 512});
         assert_eq!(ask("--cgroup-id 9 --min-allocation-size 512"), Ok(expected));
+        for wrong in ["--pid -5", "--pid 0", "--pid nginx"] {
+            assert!(ask(wrong).unwrap_err().contains("`ps -e` lists"), "{wrong}");
+        }
+        for wrong in ["--cgroup-id -5", "--cgroup-id 0", "--cgroup-id /a"] {
+            assert!(ask(wrong).unwrap_err().contains("`stat -c %i DIRECTORY`"), "{wrong}");
+        }
         assert!(ask("").unwrap_err().contains("--pid <N>|--cgroup-id <N>|--container <ID>"));
         assert!(ask("--pid 7 --container 4f1e").unwrap_err().contains("cannot be used with"));
     }

@@ -14,7 +14,7 @@ pub use self::growth::{ClimbMessage, GrowthMessage};
 use crate::hunt::settings::sizes;
 use crate::hunt::settings::target::{ContainerPrefix, LARGEST_PID, durations};
 use crate::investigate::desk::{Order, Status};
-use crate::investigate::plan::{Mode, Origin, Target};
+use crate::investigate::plan::{Mode, Origin, Rung, Target};
 use crate::investigate::report::{Cost, Member, StackEvidence, Totals};
 use crate::leaks::LeakMessage;
 
@@ -63,6 +63,12 @@ impl Ask {
         let min: Option<ByteSize> = read("min_allocation_size", self.min_allocation_size.as_ref())?;
         if min.is_some_and(|min| !sizes().contains(&min)) {
             return Err("min_allocation_size: expected at most 1TiB".to_owned());
+        }
+        if min.is_some() && rung == Some(Rung::GrowthStacks) {
+            return Err(
+                "min_allocation_size: it chooses among allocations, and mode growth_stacks sees none: leave one of them out"
+                    .to_owned(),
+            );
         }
         let target = self.target()?;
         let min_allocation_size = min.map(|min| min.0);

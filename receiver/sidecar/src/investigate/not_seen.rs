@@ -6,7 +6,7 @@ use std::time::Duration;
 use mlh_bpf::alloc::heard::AllocCounters;
 
 use super::ledger::Losses;
-use super::plan::{Plan, Rung};
+use super::plan::{Origin, Plan, Rung};
 use super::report::{Cost, Member, Totals};
 use crate::records::words::{percent, size};
 
@@ -28,20 +28,25 @@ pub(super) fn sentences(facts: &Facts<'_>) -> Vec<String> {
     let mut blind = BTreeSet::new();
     for member in *members {
         for spot in &member.blind_spots {
-            blind.insert(format!("{} of {} are not seen: {}", spot.what, member.command, spot.reason));
+            blind.insert(format!("{} are not seen in {}: {}", spot.what, member.command, spot.reason));
         }
     }
     let mut told: Vec<String> = blind.into_iter().chain(notes.iter().cloned()).collect();
     if plan.rung == Rung::Targeted {
         let filters = &plan.filters;
         if filters.min_allocation_size > 0 {
-            told.push(format!("allocations below {} were left out", size(filters.min_allocation_size)));
+            let least = size(filters.min_allocation_size);
+            told.push(format!(
+                "allocations below {least} were left out ({})",
+                named("min_allocation_size", plan)
+            ));
         }
         if filters.sampling_rate > 1 && filters.min_allocation_size < filters.large_allocation_size {
             told.push(format!(
-                "of allocations below {} one in {} was taken, for all of them",
+                "of allocations below {} one in {} was taken, for all of them ({})",
                 size(filters.large_allocation_size),
-                filters.sampling_rate
+                filters.sampling_rate,
+                named("sampling_rate", plan)
             ));
         }
     }
@@ -70,6 +75,11 @@ pub(super) fn sentences(facts: &Facts<'_>) -> Vec<String> {
     counted(losses.channel, "records were not fetched in time");
     counted(losses.stacks, "stacks were beyond those that are kept; their callers are named alone");
     told
+}
+
+/// A setting as whoever asked for the look knows it: by its key, or as an option of `inspect`.
+fn named(key: &str, plan: &Plan) -> String {
+    if plan.origin == Origin::Command { format!("--{}", key.replace('_', "-")) } else { key.to_owned() }
 }
 
 fn bursts(cost: &Cost, watched: Duration) -> String {

@@ -13,7 +13,7 @@ use mlh_stacks::modules::{Module, Modules};
 use mlh_stacks::unwind::Unwind;
 
 use super::investigation::{Investigation, OpenError};
-use super::plan::{End, Filters, Plan, Rung};
+use super::plan::{End, Filters, Origin, Plan, Rung};
 use super::testing::{Kernel, SITE, Waiting, open, plan, try_open};
 use super::told::Told;
 use crate::hunt::scope::Scope;
@@ -123,6 +123,45 @@ fn python_is_found() {
         let report = look.report(seconds(1), 0);
         let hidden = report.members[0].blind_spots.iter().any(|blind| blind.what.contains("of Python"));
         assert!(!hidden, "{:?}", report.members[0].blind_spots);
+        close(look, &kernel, seconds(1), End::Elapsed);
+    }
+}
+
+/// Guarantees: what stacks cannot tell of a program is said whether there are probes or not, what probes cannot see where there are to be
+/// some.
+///
+/// Needs: cc and a static C library.
+#[test]
+fn blind_spots_of_stacks() {
+    let Some(process) = Waiting::nameless() else {
+        eprintln!("SKIPPED: no static program can be made here");
+        return;
+    };
+    for (rung, probed) in [(Rung::GrowthStacks, false), (Rung::Debug, true)] {
+        let kernel = Kernel::default();
+        let mut look = open(&plan(process.pid(), rung), &kernel);
+        let told = look.report(look.started(), 0).not_seen;
+        let says = |what: &str| {
+            told.iter().any(|sentence| sentence.starts_with(&format!("{what} are not seen in nameless: ")))
+        };
+        assert!(says("callers of the allocator"), "{told:?}");
+        assert_eq!(says("allocations"), probed, "{told:?}");
+        close(look, &kernel, seconds(1), End::Elapsed);
+    }
+}
+
+/// Guarantees: the filters are named as whoever asked for the look knows them.
+#[test]
+fn filters_by_their_names() {
+    let process = Waiting::start();
+    for (origin, names) in [
+        (Origin::Command, ["(--min-allocation-size)", "(--sampling-rate)"]),
+        (Origin::Configuration, ["(min_allocation_size)", "(sampling_rate)"]),
+    ] {
+        let kernel = Kernel::default();
+        let mut look = open(&Plan { origin, ..plan(process.pid(), Rung::Targeted) }, &kernel);
+        let told = look.report(look.started(), 0).not_seen.join("\n");
+        assert!(names.iter().all(|name| told.contains(name)), "{told}");
         close(look, &kernel, seconds(1), End::Elapsed);
     }
 }
@@ -385,7 +424,22 @@ fn refusals() {
     let mut ended = Waiting::start();
     ended.end();
     let absent = refused(&plan(ended.pid(), Rung::Debug), &everybody);
-    assert!(absent.to_string().contains(&format!("no process with the pid {}", ended.pid())), "{absent}");
+    let said = format!("no process with the pid {}; `ps -e` lists", ended.pid());
+    assert!(absent.to_string().contains(&said), "{absent}");
+    let mut zombie = std::process::Command::new("true").spawn().unwrap();
+    let waits = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ");
+    while !waits(zombie.id()) {
+        std::thread::yield_now();
+    }
+    let absent = refused(&plan(zombie.id(), Rung::Debug), &everybody);
+    let said = format!("true (pid {}) has ended, and its parent (pid {})", zombie.id(), std::process::id());
+    assert!(absent.to_string().contains(&said), "{absent}");
+    zombie.wait().unwrap();
+    // the one that makes the others
+    if std::fs::read_to_string("/proc/2/comm").is_ok_and(|name| name == "kthreadd\n") {
+        let absent = refused(&plan(2, Rung::Debug), &everybody);
+        assert!(absent.to_string().contains("kthreadd (pid 2) is a thread of the kernel"), "{absent}");
+    }
     let itself = refused(&plan(std::process::id(), Rung::Debug), &everybody);
     assert!(itself.to_string().contains("the sidecar itself"), "{itself}");
     let process = Waiting::start();

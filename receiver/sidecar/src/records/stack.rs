@@ -21,7 +21,10 @@ pub(super) fn lines(trace: &Trace) -> String {
     let mut text = String::new();
     let mut told = 0;
     for frame in trace.frames.iter().take(MOST_FRAMES) {
-        let line = format!("{} [{}]\n", named(frame), place(frame));
+        let place = place(frame);
+        // what is in no file has brackets of its own
+        let place = if place.starts_with('[') { place } else { format!("[{place}]") };
+        let line = format!("{} {place}\n", named(frame));
         if text.len() + line.len() > LONGEST_STACK - LONGEST_END {
             break;
         }
@@ -115,11 +118,16 @@ mod tests {
     /// stays on its line; a stack that ends early says why.
     #[test]
     fn frames_as_lines() {
-        let frames =
-            vec![frame(Some("Session::\nremember"), Some(88)), frame(Some("main"), None), frame(None, None)];
+        let made = Frame { module: "[anon]".to_owned(), ..frame(Some("serve"), None) };
+        let frames = vec![
+            frame(Some("Session::\nremember"), Some(88)),
+            frame(Some("main"), None),
+            frame(None, None),
+            made,
+        ];
         let trace = Trace { frames, incomplete: Some("the copy ends".to_owned()), ..Trace::default() };
         let expected = "Session::?remember (session.cc:88) [api+0x1a2b]\nmain [api+0x1a2b]\napi+0x1a2b [api+0x1a2b]\n\
-                        ... the copy ends";
+                        serve [anon]+0x1a2b\n... the copy ends";
         assert_eq!(lines(&trace), expected);
     }
 

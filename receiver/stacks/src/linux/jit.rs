@@ -27,7 +27,7 @@ pub(crate) fn read(name: &str) -> Named {
     }
     let name = name.strip_prefix("[unknown]").unwrap_or(name).trim();
     let bare = DOTNET.iter().find_map(|tier| name.strip_suffix(tier)).unwrap_or(name);
-    let function = java(bare).unwrap_or_else(|| bare.trim_end().to_owned());
+    let function = java(bare).unwrap_or_else(|| without_type(bare).trim_end().to_owned());
     Named { function: Some(function).filter(|name| !name.is_empty()), ..Named::default() }
 }
 
@@ -57,6 +57,17 @@ fn java(name: &str) -> Option<String> {
     Some(format!("{}.{method}", class.replace('/', ".")))
 }
 
+/// `void org.some.Class.method(int)`, as the JVM writes it, without the type in front: no other function of its name has another.
+fn without_type(name: &str) -> &str {
+    let Some((before, _)) = name.split_once('(') else { return name };
+    match before.split_once(' ') {
+        Some((kind, method)) if method.contains('.') && !method.contains([' ', ':', '[']) => {
+            name.get(kind.len() + 1..).unwrap_or(name)
+        }
+        _ => name,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +94,8 @@ mod tests {
                 "org.example.Cache.put(java.lang.String)",
                 named("org.example.Cache.put(java.lang.String)", "", 0),
             ),
+            ("byte[] Cache$1.put(java.lang.String, int)", named("Cache$1.put(java.lang.String, int)", "", 0)),
+            ("Stub Code I2C adapters(0x1.2)", named("Stub Code I2C adapters(0x1.2)", "", 0)),
             ("void [app] Cache::Put(string)[OptimizedTier1]", named("void [app] Cache::Put(string)", "", 0)),
             ("void [app] Cache::Put(string)[Tier0]", named("void [app] Cache::Put(string)", "", 0)),
             ("L;", named("L;", "", 0)),

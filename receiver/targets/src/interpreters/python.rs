@@ -49,7 +49,7 @@ pub enum PythonError {
         minor: u8,
     },
     /// Of so old a one that nothing tells which it is.
-    #[error("it is older than CPython 3.8")]
+    #[error("CPython before 3.8 is not known; 3.8 to 3.14 are")]
     TooOld,
     /// `--disable-gil`.
     #[error("it is a free-threaded build of CPython, which is not supported")]
@@ -115,7 +115,7 @@ fn look_up(module: &Module, pid: u32) -> Option<(Symbols, u64)> {
 
 fn within(pid: u32, module: &Module, symbols: &Symbols, bias: u64) -> Result<Python, PythonError> {
     let memory = Memory::of(pid);
-    let runtime = symbols.runtime.wrapping_add(bias);
+    let runtime = symbols.runtime.ok_or(PythonError::TooOld)?.wrapping_add(bias);
     let number = symbols.version.map(|address| memory.word(address.wrapping_add(bias)));
     let (minor, mut version) = match number {
         Some(None) => return Err(PythonError::Unreadable("its memory")),

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::trees::{Trees, View};
 use crate::container::{self, ContainerId};
@@ -27,13 +27,18 @@ pub(crate) fn by_id(id: u64) -> Result<Group, GroupError> {
             return group(view, vec![directory]);
         }
     }
-    Err(if any { GroupError::Absent(format!("cgroup with the id {id}")) } else { GroupError::NoTrees })
+    let what = format!("cgroup with the id {id}");
+    let instead = "`stat -c %i DIRECTORY` tells the id of a directory below /sys/fs/cgroup".to_owned();
+    Err(if any { GroupError::Absent { what, instead } } else { GroupError::NoTrees })
 }
 
 pub(crate) fn by_path(path: &Path) -> Result<Group, GroupError> {
     let trees = Trees::look();
     let views: Vec<&View> = [&trees.unified, &trees.memory_v1].into_iter().flatten().collect();
-    let absent = || GroupError::Absent(format!("cgroup {}", path.display()));
+    let absent = || {
+        let instead = nearest(&views, path);
+        GroupError::Absent { what: format!("cgroup {}", path.display()), instead }
+    };
     let text = path.to_str().ok_or_else(absent)?.trim_end_matches('/');
     if text.split('/').any(|name| name == ".") {
         return Err(absent());
@@ -91,28 +96,77 @@ fn the_one<'a>(
     prefix: &str,
     ids: impl Iterator<Item = &'a ContainerId>,
 ) -> Result<&'a ContainerId, GroupError> {
-    let mut found: Vec<&ContainerId> =
-        ids.filter(|id| !prefix.is_empty() && id.as_str().starts_with(prefix)).collect();
-    found.sort_unstable();
-    found.dedup();
+    let mut all: Vec<&ContainerId> = ids.collect();
+    all.sort_unstable();
+    all.dedup();
+    let is_meant = |id: &&ContainerId| !prefix.is_empty() && id.as_str().starts_with(prefix);
+    let found: Vec<&ContainerId> = all.iter().copied().filter(is_meant).collect();
     // an id that is the beginning of another is meant when it is given in full
     if let Some(exact) = found.iter().find(|id| id.as_str() == prefix) {
         return Ok(exact);
     }
     match found.as_slice() {
-        [] => Err(GroupError::Absent(format!("container {prefix}"))),
+        [] => Err(GroupError::Absent { what: format!("container {prefix}"), instead: alike(prefix, all) }),
         [one] => Ok(one),
         several => Err(GroupError::Ambiguous {
             prefix: prefix.to_owned(),
             count: several.len(),
-            candidates: several.iter().take(NAMED).map(|id| id.as_str().chars().take(12).collect()).collect(),
+            candidates: several.iter().take(NAMED).map(|id| short(id)).collect(),
         }),
     }
 }
 
+/// As container tools show it.
+fn short(id: &ContainerId) -> String {
+    id.as_str().chars().take(12).collect()
+}
+
+/// The containers that there are, those first whose ids begin most like that.
+fn alike(prefix: &str, mut ids: Vec<&ContainerId>) -> String {
+    let common =
+        |id: &ContainerId| id.as_str().chars().zip(prefix.chars()).take_while(|(a, b)| a == b).count();
+    ids.sort_by_key(|id| std::cmp::Reverse(common(id)));
+    let names = ids.iter().map(|id| short(id));
+    listed("the containers are", names).unwrap_or_else(|| "no other can be seen either".to_owned())
+}
+
+/// The cgroups in the innermost directory on the way to one that is not there.
+fn nearest(views: &[&View], path: &Path) -> String {
+    let below_mounts = |view: &&&View| {
+        let top = &view.tree.mount_point;
+        let relative = path.strip_prefix(top).or_else(|_| path.strip_prefix("/")).unwrap_or(path);
+        // upwards it would lead out of the tree
+        let inside = relative.components().all(|part| matches!(part, Component::Normal(_)));
+        let around = relative.ancestors().skip(1).map(|around| (around.to_owned(), top.join(around)));
+        around
+            .filter(|(_, directory)| inside && directory.is_dir())
+            .max_by_key(|(around, _)| around.components().count())
+    };
+    let Some((around, directory)) = views.iter().find_map(|view| below_mounts(&view)) else {
+        return "its path is that of a directory below /sys/fs/cgroup".to_owned();
+    };
+    let entries = fs::read_dir(&directory).into_iter().flatten().flatten().take(MAX_DIRECTORIES);
+    let mut names: Vec<String> = entries
+        .filter(|entry| is_directory(entry).unwrap_or(false))
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort_unstable();
+    let place = format!("/{}", around.display());
+    listed(&format!("in {place} there are"), names.into_iter())
+        .unwrap_or_else(|| format!("in {place} there are none"))
+}
+
+/// The first of them. `None`: there are none.
+fn listed(what: &str, mut names: impl Iterator<Item = String>) -> Option<String> {
+    let first: Vec<String> = names.by_ref().take(NAMED).collect();
+    let more = if names.next().is_some() { ", ..." } else { "" };
+    (!first.is_empty()).then(|| format!("{what} {}{more}", first.join(", ")))
+}
+
 /// The group with these directories; the first is in the tree of `view`.
 fn group(view: &View, directories: Vec<PathBuf>) -> Result<Group, GroupError> {
-    let gone = || GroupError::Absent("such cgroup".to_owned());
+    let gone =
+        || GroupError::Absent { what: "such cgroup".to_owned(), instead: "it has just gone".to_owned() };
     let first = directories.first().ok_or_else(gone)?;
     let relative = first.strip_prefix(&view.tree.mount_point).map_err(|_| gone())?;
     let path = format!("/{}", relative.display());
@@ -193,13 +247,37 @@ mod tests {
         let unclear = one("4f").unwrap_err().to_string();
         assert!(unclear.contains("4f1e00000000") && unclear.contains("4f2a00000000"), "{unclear}");
         for absent in ["b", "", "4F1"] {
-            assert_eq!(one(absent), Err(GroupError::Absent(format!("container {absent}"))));
+            let reason = one(absent).unwrap_err().to_string();
+            assert!(reason.starts_with(&format!("there is no container {absent} ")), "{reason}");
         }
+        let near = one("4f3").unwrap_err().to_string();
+        assert!(near.ends_with("the containers are 4f1e00000000, 4f2a00000000, aa0000000000"), "{near}");
+        let none = the_one("4f", std::iter::empty()).unwrap_err().to_string();
+        assert!(none.ends_with("no other can be seen either"), "{none}");
+        let many: Vec<ContainerId> = (10..20).map(|number| id(&number.to_string())).collect();
+        assert!(the_one("4f", many.iter()).unwrap_err().to_string().ends_with("170000000000, ..."));
     }
 
     fn view(top: &Path) -> View {
         let tree = Tree { mount_point: top.to_owned(), root: "/".to_owned() };
         View { tree, way: Vec::new(), whole: true, has_memory: true }
+    }
+
+    /// Guarantees: of a cgroup that is not there it is said what there is in its place, as far in as its path leads; a path that leads
+    /// out of the tree shows nothing.
+    #[test]
+    fn what_is_there_instead() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("kubepods/pod1/inner")).unwrap();
+        fs::create_dir_all(folder.path().join("kubepods/pod2")).unwrap();
+        let view = view(folder.path());
+        let said = |path: &str| nearest(&[&view], Path::new(path));
+        assert_eq!(said("/kubepods/pod3/a"), "in /kubepods there are pod1, pod2");
+        assert_eq!(said("system.slice"), "in / there are kubepods");
+        assert_eq!(said("/kubepods/pod2/a"), "in /kubepods/pod2 there are none");
+        assert!(said("/../x").contains("/sys/fs/cgroup"), "{}", said("/../x"));
+        let absolute = folder.path().join("kubepods/pod3");
+        assert_eq!(said(&absolute.to_string_lossy()), "in /kubepods there are pod1, pod2");
     }
 
     /// Guarantees: the pids of a group are those of its directory and of all below it, in whatever tree, each once and

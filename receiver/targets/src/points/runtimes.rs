@@ -24,8 +24,7 @@ pub(super) fn of(found: impl Iterator<Item = Runtime>) -> Runtime {
 /// What cannot be seen because of them, and of code that no file holds.
 pub(super) fn blind_spots(found: impl Iterator<Item = Runtime>, modules: &Modules) -> Vec<BlindSpot> {
     let mut spots: Vec<BlindSpot> = found
-        .flat_map(|runtime| [heap(runtime), names(runtime)])
-        .flatten()
+        .filter_map(heap)
         .map(|(what, reason)| BlindSpot { what: what.to_owned(), reason: reason.to_owned() })
         .collect();
     if spots.iter().any(|spot| spot.what == GO_HEAP) {
@@ -84,57 +83,11 @@ fn heap(runtime: Runtime) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// Functions that stacks cannot name without help, or not at all.
-fn names(runtime: Runtime) -> Option<(&'static str, &'static str)> {
-    Some(match runtime {
-        Runtime::Native | Runtime::Go | Runtime::Cpython => return None,
-        Runtime::Node => (
-            "names of JavaScript functions, unless Node writes them down",
-            "start it with --perf-basic-prof --interpreted-frames-native-stack, and stacks name functions, files and lines",
-        ),
-        Runtime::Jvm => (
-            "names of Java methods, unless the JVM writes them down",
-            "start it with -XX:+PreserveFramePointer and run `jcmd PID Compiler.perfmap` (JDK 17 and later), or load perf-map-agent, and stacks name compiled methods; interpreted ones stay without a name",
-        ),
-        Runtime::Dotnet => (
-            "names of .NET methods, unless the runtime writes them down",
-            "start it with DOTNET_PerfMapEnabled=1, and stacks name methods",
-        ),
-        Runtime::Ruby => (
-            "names of Ruby methods",
-            "Ruby stacks are not supported: the C functions of the interpreter and of extensions are named",
-        ),
-        Runtime::Php => (
-            "names of PHP functions",
-            "PHP stacks are not supported: the C functions of the interpreter and of extensions are named",
-        ),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use mlh_stacks::modules::Anonymous;
 
     use super::*;
-
-    /// Guarantees: of each runtime whose functions have names of their own it is said how stacks come to have them, or that they
-    /// cannot.
-    #[test]
-    fn names_of_functions() {
-        let modules = Modules::default();
-        for (runtime, word) in [
-            (Runtime::Node, "--perf-basic-prof"),
-            (Runtime::Jvm, "Compiler.perfmap"),
-            (Runtime::Dotnet, "DOTNET_PerfMapEnabled=1"),
-            (Runtime::Ruby, "not supported"),
-            (Runtime::Php, "not supported"),
-        ] {
-            let spots = blind_spots(std::iter::once(runtime), &modules);
-            assert_eq!(spots.iter().filter(|spot| spot.reason.contains(word)).count(), 1, "{runtime:?}");
-        }
-        let spots = blind_spots([Runtime::Native, Runtime::Go, Runtime::Cpython].into_iter(), &modules);
-        assert!(spots.iter().all(|spot| !spot.what.contains("names")), "{spots:?}");
-    }
 
     /// Guarantees: code made at run time is a blind spot; what the kernel puts into every process, or into one that has been
     /// probed, is none.

@@ -8,7 +8,10 @@ use clap::{ArgGroup, ValueEnum};
 use mlh_stacks::debuginfod::Debuginfod;
 use mlh_stacks::unwind::Unwind;
 
+use super::verdict;
+use crate::commands::pid;
 use crate::investigate::plan::{Filters, Origin, Plan, Rung, Target};
+use crate::records::words::span;
 
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -40,7 +43,7 @@ Exit codes:
 #[command(after_help = EXAMPLES, group(ArgGroup::new("target").required(true).args(["pid", "cgroup", "container"])))]
 pub struct Args {
     /// A process, by its pid as this host (or the container that this runs in) shows it
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = pid, allow_negative_numbers = true)]
     pid: Option<u32>,
     /// Every process of a cgroup and of those below it: a path below /sys/fs/cgroup, or as /proc/PID/cgroup names it
     #[arg(long, value_name = "PATH")]
@@ -48,19 +51,16 @@ pub struct Args {
     /// Every process of a container, by its id or the unambiguous beginning of it
     #[arg(long, value_name = "ID")]
     container: Option<String>,
-    /// How long to look, 1s to 1h. What grows steadily shows from 36s on; from 3m on the verdict has a confidence
-    #[arg(long, default_value = "60s", value_parser = duration)]
+    #[arg(long, default_value = "60s", value_parser = duration, help = length())]
     duration: Duration,
     /// How closely. `debug` sees every allocation, and costs the target microseconds for each; `growth_stacks` sees none, and
     /// with no probe in the target whoever touches memory that stays, in any language, as all modes do beside their probes
     #[arg(long, value_enum, default_value_t = Mode::Targeted)]
     mode: Mode,
-    /// In targeted mode smaller allocations are passed over, such as 512, 10KiB or 1MiB
-    #[arg(long, value_name = "SIZE", default_value = "10KiB", value_parser = size)]
-    min_allocation_size: u64,
-    /// In targeted mode one in N is tracked of the allocations below 1 MiB
-    #[arg(long, value_name = "N", default_value_t = Filters::default().sampling_rate, value_parser = clap::value_parser!(u32).range(1..))]
-    sampling_rate: u32,
+    #[arg(long, value_name = "SIZE", value_parser = size, help = smallest())]
+    min_allocation_size: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help = one_in())]
+    sampling_rate: Option<u32>,
     /// What the probes may cost of the target's CPU time, or of one CPU where it uses less; a look of which they cost more for a second ends. Not in `growth_stacks` mode, which has none [default: 1% in targeted mode, none in debug mode]
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     overhead_budget: Option<f64>,
@@ -146,10 +146,18 @@ impl Args {
             (_, _, Some(id)) => Target::Container(id.clone()),
             (None, None, None) => return Err("no target: give --pid, --cgroup or --container"),
         };
-        if self.mode == Mode::GrowthStacks && self.overhead_budget.is_some() {
-            return Err(
-                "--overhead-budget ends probes, and --mode growth_stacks places none: leave one of them out",
-            );
+        if self.mode == Mode::GrowthStacks {
+            if self.overhead_budget.is_some() {
+                return Err(
+                    "--overhead-budget ends probes, and --mode growth_stacks places none: leave one of them out",
+                );
+            }
+            if self.min_allocation_size.is_some() || self.sampling_rate.is_some() {
+                return Err(
+                    "--min-allocation-size and --sampling-rate choose among allocations, and --mode growth_stacks sees none: \
+                     leave them out, or the mode",
+                );
+            }
         }
         let (rung, budget) = match self.mode {
             Mode::Targeted => (Rung::Targeted, Some(BUDGET)),
@@ -157,10 +165,11 @@ impl Args {
             Mode::GrowthStacks => (Rung::GrowthStacks, None),
         };
         let default = Filters::default();
+        let min_allocation_size = self.min_allocation_size.unwrap_or(default.min_allocation_size);
         let filters = Filters {
-            min_allocation_size: self.min_allocation_size,
-            large_allocation_size: default.large_allocation_size.max(self.min_allocation_size),
-            sampling_rate: self.sampling_rate,
+            min_allocation_size,
+            large_allocation_size: default.large_allocation_size.max(min_allocation_size),
+            sampling_rate: self.sampling_rate.unwrap_or(default.sampling_rate),
             overhead_budget: self.overhead_budget.or(budget),
             unwind: self.unwind.into(),
             debuginfod: self.debuginfod(),
@@ -195,6 +204,30 @@ impl Args {
     pub(super) fn output(&self) -> Output {
         self.output
     }
+}
+
+/// What is said of `--duration`.
+fn length() -> String {
+    format!(
+        "How long to look, 1s to 1h. What grows steadily shows from {} on; from 3 min on the verdict has a confidence",
+        span(verdict::enough())
+    )
+}
+
+/// And of `--min-allocation-size`.
+fn smallest() -> String {
+    format!(
+        "In targeted mode smaller allocations are passed over, such as 512, 10KiB or 1MiB [default: {}KiB]",
+        Filters::default().min_allocation_size >> 10
+    )
+}
+
+/// And of `--sampling-rate`.
+fn one_in() -> String {
+    format!(
+        "In targeted mode one in N is tracked of the allocations below 1 MiB [default: {}]",
+        Filters::default().sampling_rate
+    )
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -251,6 +284,16 @@ mod tests {
         assert_eq!((args.top(), args.output()), (10, Output::Text));
     }
 
+    /// Guarantees: the help says from when on growth shows as the verdict does, and the defaults that hold.
+    #[test]
+    fn help() {
+        let help = <Line as clap::CommandFactory>::command().render_help().to_string();
+        let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for said in ["shows from 54 s on", "[default: 10KiB]", "below 1 MiB [default: 10]"] {
+            assert!(words.contains(said), "{said} in {help}");
+        }
+    }
+
     /// Guarantees: each option reaches the plan.
     #[test]
     fn every_option() {
@@ -286,7 +329,9 @@ mod tests {
         for (line, said) in [
             ("", "--pid <N>|--cgroup <PATH>|--container <ID>"),
             ("--pid 7 --container 4f1e", "cannot be used with"),
-            ("--pid 0", "--pid"),
+            ("--pid 0", "`ps -e` lists"),
+            ("--pid -5", "`ps -e` lists"),
+            ("--pid nginx", "`ps -e` lists"),
             ("--pid 7 --duration 0s", "1s to 1h"),
             ("--pid 7 --duration 2h", "1s to 1h"),
             ("--pid 7 --duration soon", "such as 60s"),
@@ -305,5 +350,9 @@ mod tests {
         }
         let unlimited = parse("--pid 7 --mode growth_stacks --overhead-budget 1%").unwrap();
         assert!(unlimited.plan().is_err_and(|reason| reason.contains("places none")));
+        for option in ["--min-allocation-size 1KiB", "--sampling-rate 1"] {
+            let chosen = parse(&format!("--pid 7 --mode growth_stacks {option}")).unwrap();
+            assert!(chosen.plan().is_err_and(|reason| reason.contains(&option[..15])), "{option}");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Growth by page within the report: beside what the probes have seen, and in its place where they see nothing of it.
 
-use mlh_detect::growth_stacks::Pattern;
+use std::cmp::Reverse;
+
+use mlh_detect::growth_stacks::{Figures, Pattern};
 use mlh_stacks::trace::Frame;
 
 use super::finding::blamed;
@@ -85,6 +87,16 @@ pub(super) fn grows(report: &Report, stack: &StackEvidence) -> bool {
         .filter(|growth| growth.pid == stack.pid)
         .filter_map(|growth| blamed(&growth.trace))
         .any(|other| is_same(frame, other))
+}
+
+/// In which order growth is told: what is steady first, then by how much.
+pub(super) fn order(figures: &Figures) -> impl Ord + use<> {
+    (figures.pattern != Pattern::Steady, Reverse(figures.bytes))
+}
+
+/// Whether the same function is to blame for both.
+pub(super) fn is_of(one: &GrowthStack, other: &GrowthStack) -> bool {
+    blamed(&one.trace).zip(blamed(&other.trace)).is_some_and(|(one, other)| is_same(one, other))
 }
 
 /// One function, wherever in it.

@@ -91,9 +91,11 @@ impl Finding<'_> {
             }
             (Kind::Growing, _) => format!(
                 "{who} grows steadily by {growth}, and {}",
-                match verdict.kept {
-                    0 => "no stack that was seen keeps what it allocates".to_owned(),
-                    kept => format!("the stacks that keep what they allocate hold only {}", size(kept)),
+                match (verdict.kept, verdict.by_page) {
+                    (0, _) => "no stack that was seen keeps what it allocates".to_owned(),
+                    (kept, true) => format!("the stacks that grow steadily account for only {}", size(kept)),
+                    (kept, false) =>
+                        format!("the stacks that keep what they allocate hold only {}", size(kept)),
                 }
             ),
             (Kind::Calm, _) => {
@@ -159,13 +161,33 @@ impl Finding<'_> {
         format!("; {culprit} holds {held}{of} and frees next to nothing")
     }
 
+    /// What stacks keep, of all that has come since the look began and is there.
     fn kept(&self) -> String {
-        let (keepers, kept) = (self.verdict.keepers, self.verdict.kept);
-        match keepers {
-            0 => String::new(),
-            1 => format!("; one stack keeps what it allocates, {} by now", size(kept)),
-            _ => format!("; {keepers} stacks keep what they allocate, {} by now", size(kept)),
+        let verdict = self.verdict;
+        let (report, totals) = (self.report, &self.report.totals);
+        let (there, how, one, many) = if verdict.by_page {
+            let pages = report.growth.iter().map(|stack| stack.figures.bytes);
+            let there = pages.fold(0, u64::saturating_add);
+            (
+                there,
+                "touched meanwhile and not given back",
+                "touches more all the time",
+                "touch more all the time",
+            )
+        } else {
+            let there = totals.live_bytes.saturating_add(totals.mapped_anonymous_bytes);
+            (there, "allocated meanwhile and not freed", "keeps what it allocates", "keep what they allocate")
+        };
+        let who = match verdict.keepers {
+            0 => return String::new(),
+            1 => format!("one stack {one}"),
+            count => format!("{count} stacks {many}"),
+        };
+        let (kept, there) = (size(verdict.kept), size(there.max(verdict.kept)));
+        if kept == there {
+            return format!("; {who}, {kept} by now");
         }
+        format!("; {who}: {kept} of the {there} that were {how}")
     }
 
     /// The target by its name; `first`: at the beginning of a sentence.
@@ -217,12 +239,23 @@ pub(super) fn place(frame: &Frame) -> String {
     }
 }
 
-/// The function without its parameters, or else where in which module.
+/// The function without its parameters, or else where in which build of which module.
 pub(super) fn function(frame: &Frame) -> String {
-    match &frame.function {
-        Some(function) => without_parameters(&printable(function)).to_owned(),
-        None => format!("{}+{:#x}", printable(base_name(&frame.module)), frame.offset),
+    match (&frame.function, build_id(frame)) {
+        (Some(function), _) => without_parameters(&printable(function)).trim_end().to_owned(),
+        (None, Some(id)) => format!("{} (build id {id})", spot(frame)),
+        (None, None) => spot(frame),
     }
+}
+
+/// `module+0x1a2b`.
+pub(super) fn spot(frame: &Frame) -> String {
+    format!("{}+{:#x}", printable(base_name(&frame.module)), frame.offset)
+}
+
+/// The first twelve digits of the build id: enough to tell builds apart. JSON and the titles of the page have all of them.
+pub(super) fn build_id(frame: &Frame) -> Option<String> {
+    frame.build_id.as_deref().map(short)
 }
 
 /// `Session::remember(std::string const&) const` to `Session::remember`. What is no such name stays as it is.

@@ -37,10 +37,10 @@ pub(super) fn merge(stacks: &[StackEvidence], survives: impl Fn(&StackEvidence) 
             }
         }
     }
-    // those that are known by their pages lead where there are such, and in their order: what is steady counts more than how much
-    merged.sort_by_key(|Merged { stack, .. }| {
+    // those that are known by their pages lead where there are such: of these what is steady counts more than how much
+    merged.sort_by_key(|Merged { stack, survives, .. }| {
         let by_page = is_by_page(stack);
-        (stack.gone, !by_page, Reverse(if by_page { 0 } else { stack.live_bytes }))
+        (stack.gone, !by_page, by_page && !survives, Reverse(stack.live_bytes))
     });
     merged
 }

@@ -3,6 +3,7 @@
 //! Sample types are those of Go's heap profiles, in their order, so that every viewer knows them; growth by page comes last
 //! where somebody looked.
 
+mod plumbing;
 pub(super) mod proto;
 mod tables;
 
@@ -14,6 +15,7 @@ use flate2::write::GzEncoder;
 use mlh_stacks::trace::Trace;
 use prost::Message as _;
 
+use self::plumbing::Plumbing;
 use self::proto::{Label, Profile, Sample, ValueType};
 use self::tables::Tables;
 use super::by_page::is_by_page;
@@ -40,7 +42,8 @@ pub(super) fn render(finding: &Finding<'_>) -> io::Result<Vec<u8>> {
 
 fn profile(finding: &Finding<'_>) -> Profile {
     let report = finding.report;
-    let mut writer = Writer { finding, tables: Tables::new(report), samples: Vec::new() };
+    let mut writer =
+        Writer { finding, tables: Tables::new(report), plumbing: Plumbing::default(), samples: Vec::new() };
     let has_growth = !report.growth.is_empty();
     // what is known by its pages comes below
     for stack in report.stacks.iter().filter(|stack| !is_by_page(stack)) {
@@ -58,7 +61,8 @@ fn profile(finding: &Finding<'_>) -> Profile {
     for stack in &report.growth {
         writer.sample(stack.pid, &stack.trace, &[0, 0, 0, 0, stack.figures.bytes], None);
     }
-    let Writer { mut tables, samples, .. } = writer;
+    let Writer { mut tables, plumbing, samples, .. } = writer;
+    let drop_frames = tables.text(&plumbing.expression());
     let types = TYPES.into_iter().chain(has_growth.then_some(GROWTH));
     let sample_type =
         types.map(|(name, unit)| ValueType { r#type: tables.text(name), unit: tables.text(unit) }).collect();
@@ -72,6 +76,7 @@ fn profile(finding: &Finding<'_>) -> Profile {
     Profile {
         sample_type,
         sample: samples,
+        drop_frames,
         time_nanos: time.as_nanos().try_into().unwrap_or_default(),
         duration_nanos: report.lasted.as_nanos().try_into().unwrap_or_default(),
         comment,
@@ -83,11 +88,13 @@ fn profile(finding: &Finding<'_>) -> Profile {
 struct Writer<'a> {
     finding: &'a Finding<'a>,
     tables: Tables,
+    plumbing: Plumbing,
     samples: Vec<Sample>,
 }
 
 impl Writer<'_> {
     fn sample(&mut self, pid: u32, trace: &Trace, values: &[u64], operation: Option<&str>) {
+        self.plumbing.add(trace);
         let location_id = self.tables.locations(pid, trace);
         // a sample without a place belongs to nobody
         if location_id.is_empty() {

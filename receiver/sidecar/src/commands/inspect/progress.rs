@@ -39,13 +39,9 @@ impl Progress {
     }
 
     /// The look begins: whoever waits may let the target do what is to be seen.
-    pub(super) fn placed(&self, rung: Rung) {
+    pub(super) fn placed(&self, report: &Report) {
         if self.bar.is_none() {
-            let what = match rung {
-                Rung::Targeted | Rung::Debug => "probes are in place",
-                Rung::GrowthStacks => "page faults are sampled",
-            };
-            eprintln!("{}: {what}", self.what);
+            eprintln!("{}: {}", self.what, begun(report));
         }
     }
 
@@ -82,8 +78,21 @@ impl Progress {
     }
 }
 
+/// Whether the look sees allocations.
+fn is_probed(report: &Report) -> bool {
+    report.rung != Rung::GrowthStacks && report.members.iter().any(|member| member.probes > 0)
+}
+
+fn begun(report: &Report) -> &'static str {
+    match (is_probed(report), report.rung) {
+        (true, _) => "probes are in place",
+        (false, Rung::GrowthStacks) => "page faults are sampled",
+        (false, _) => "no allocator was found to place probes in; page faults are sampled",
+    }
+}
+
 fn message(report: &Report) -> String {
-    if report.rung == Rung::GrowthStacks {
+    if !is_probed(report) {
         return "sampling page faults".to_owned();
     }
     let totals = &report.totals;
@@ -93,4 +102,28 @@ fn message(report: &Report) -> String {
         number(totals.allocated_count),
         number(totals.freed_count)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::investigate::report::Member;
+
+    /// Guarantees: probes are said to be in place where there are some, and nowhere else.
+    #[test]
+    fn what_has_begun() {
+        let of = |rung, probes| {
+            let members = vec![Member { probes, ..Member::default() }];
+            let report = Report { rung, members, ..Report::default() };
+            (begun(&report), message(&report))
+        };
+        let (begun, message) = of(Rung::Targeted, 3);
+        assert!(begun.starts_with("probes are in place") && message.contains("allocations"), "{message}");
+        let (begun, message) = of(Rung::Debug, 0);
+        assert!(begun.starts_with("no allocator was found"), "{begun}");
+        assert_eq!(
+            (message.as_str(), of(Rung::GrowthStacks, 0).0),
+            ("sampling page faults", "page faults are sampled")
+        );
+    }
 }

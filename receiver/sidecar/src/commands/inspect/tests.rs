@@ -354,8 +354,13 @@ fn sentences() {
     assert_eq!(
         sentence(&Target::Cgroup("/a\x1b/b".into()), &report(), &calm),
         "Cgroup /a?/b (most of it api-server, pid 101) is calm: 12.3 MB, then 14.4 MB after 60 s, and no sustained \
-         growth; one stack keeps what it allocates, 2.1 MB by now."
+         growth; one stack keeps what it allocates: 2.1 MB of the 2.3 MB that were allocated meanwhile and not freed."
     );
+    let whole = Report { totals: Totals { live_bytes: 2_097_152, ..Totals::default() }, ..report() };
+    assert!(sentence(&pid, &whole, &calm).ends_with("; one stack keeps what it allocates, 2.1 MB by now."));
+    let by_page = Report { stacks: Vec::new(), growth: growth(), ..report() };
+    let said = "; one stack touches more all the time: 1.9 MB of the 4.0 MB that were touched meanwhile and not given back.";
+    assert!(sentence(&pid, &by_page, &calm).ends_with(said), "{}", sentence(&pid, &by_page, &calm));
     let paged = Report { growth: growth(), ..unexplained.clone() };
     assert_eq!(
         sentence(&pid, &paged, &suspected),

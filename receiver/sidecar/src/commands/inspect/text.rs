@@ -7,7 +7,7 @@ use mlh_stacks::trace::Frame;
 
 use super::by_page::is_by_page;
 use super::finding::{
-    Finding, base_name, culprit, ending, function, name, number, place, short, source, things,
+    Finding, build_id, culprit, ending, function, name, number, place, short, source, spot, things,
 };
 use super::merged::Merged;
 use super::verdict::Kind;
@@ -223,7 +223,15 @@ impl Page {
         };
         let (held, count) = (size(stack.live_bytes), number(stack.live_count));
         let head = if is_by_page(stack) {
-            format!("{rank}. {held}{doubt} touched by {whose} and still there, from {count} {things}")
+            let what = match (stack.gone, merged.processes) {
+                (false, _) => format!("still there of what {whose} touched"),
+                (true, 1) => format!("left of what pid {} had touched when it ended", stack.pid),
+                (true, count) => format!(
+                    "left of what {count} processes, first pid {}, had touched when they ended",
+                    stack.pid
+                ),
+            };
+            format!("{rank}. {held}{doubt} {what}, from {count} {things}")
         } else {
             let oldest = span(stack.oldest);
             format!(
@@ -286,13 +294,17 @@ fn row(finding: &Finding<'_>, rank: usize, stack: &StackEvidence) -> String {
     )
 }
 
-/// `function  file:line  [module+0x1a2b]`.
+/// `function  file:line  [module+0x1a2b]`, without a name `?  [module+0x1a2b, build id 0123456789ab]`.
 fn line_of(frame: &Frame) -> String {
-    let place = format!("[{}+{:#x}]", printable(base_name(&frame.module)), frame.offset);
+    let build_id = build_id(frame).filter(|_| frame.function.is_none());
+    let build_id = build_id.map(|id| format!(", build id {id}")).unwrap_or_default();
+    let place = format!("{}{build_id}", shortened(&spot(frame), 40));
+    // what is in no file has brackets of its own
+    let place = if frame.module.starts_with('[') { place } else { format!("[{place}]") };
     let inlined = if frame.inlined { " (inlined)" } else { "" };
     let rest = match source(frame) {
-        Some(source) => format!("{inlined}  {source}  {}", shortened(&place, 40)),
-        None => format!("{inlined}  {}", shortened(&place, 40)),
+        Some(source) => format!("{inlined}  {source}  {place}"),
+        None => format!("{inlined}  {place}"),
     };
     let room = WIDTH.saturating_sub(5 + rest.chars().count()).max(40);
     let name = frame.function.as_ref().map_or_else(|| "?".to_owned(), |_| function(frame));

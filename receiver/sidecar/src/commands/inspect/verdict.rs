@@ -104,9 +104,14 @@ fn explains(kept: u64, grown: &Grown, case: &Case) -> bool {
     kept > 0 && kept as f64 >= EXPLAINED * grown as f64
 }
 
+/// So long a look lets the detector speak.
+pub(super) fn enough() -> Duration {
+    Rules::SUSPECT_WINDOW.mul_f64(ENOUGH)
+}
+
 /// Why silence of the detector says nothing.
 fn too_little(grown: &Grown) -> Option<String> {
-    let enough = Rules::SUSPECT_WINDOW.mul_f64(ENOUGH);
+    let enough = enough();
     if grown.seen_for.is_zero() {
         let trouble = grown.trouble.as_deref().unwrap_or("it ended at once");
         return Some(format!("its memory could not be followed ({trouble})"));

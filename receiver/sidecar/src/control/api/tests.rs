@@ -131,6 +131,10 @@ async fn nonsense_is_refused() {
         (r#"{"pid":7,"duration":"0s"}"#, "duration: expected 1s to 168h"),
         (r#"{"pid":7,"duration":5}"#, "duration: expected a duration such as 30s"),
         (r#"{"pid":7,"min_allocation_size":"1 potato"}"#, "min_allocation_size: expected a size"),
+        (
+            r#"{"pid":7,"min_allocation_size":"1KiB","mode":"growth_stacks"}"#,
+            "min_allocation_size: it chooses among allocations",
+        ),
         (r#"{"pid":7,"min_allocation_size":"2TiB"}"#, "min_allocation_size: expected at most 1TiB"),
         (r#"{"pid":7,"mode":"fast"}"#, "mode: expected one of"),
         (r#"{"pid":7,"mode":"growth_detection"}"#, "mode: expected targeted or debug or growth_stacks"),

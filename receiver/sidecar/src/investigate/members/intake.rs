@@ -8,7 +8,7 @@ use mlh_bpf::alloc::heard::Slot;
 use mlh_stacks::modules::{FileId, Modules};
 use mlh_targets::host::HostClock;
 use mlh_targets::points::BlindSpot;
-use mlh_targets::process::ProcessReading;
+use mlh_targets::process::{Absence, ProcessReading};
 
 use super::capturing::Capturing;
 use super::{AGAIN, Living, MAX_MEMBERS, Means, Members};
@@ -20,6 +20,7 @@ use crate::investigate::quarry::is_admitted;
 use crate::investigate::report::Member;
 use crate::investigate::space::Space;
 use crate::records::Subject;
+use crate::records::words::printable;
 
 /// Looks at the maps while a process is still being loaded.
 const ROUNDS: usize = 3;
@@ -67,9 +68,7 @@ impl Members {
     /// Takes a process in.
     pub(super) fn admit(&mut self, means: &mut Means<'_>, pid: u32) -> Result<(), OpenError> {
         let reading = self.read(&[pid]).pop();
-        let absent =
-            || OpenError::NoTarget(format!("no process with the pid {pid} that has memory of its own"));
-        let reading = reading.ok_or_else(absent)?;
+        let reading = reading.ok_or_else(|| OpenError::NoTarget(absent(pid, &Absence::of(pid))))?;
         let identity = (pid, reading.start_ns);
         if self.refused.get(&identity).is_some_and(|when| when.elapsed() < AGAIN) {
             return Err(OpenError::Blind("it was refused a moment ago".to_owned()));
@@ -151,14 +150,18 @@ impl Members {
         let host = |reason: String| OpenError::Host(reason);
         let mut modules = Modules::read(pid).map_err(|error| host(error.to_string()))?;
         if self.unprobed || self.paused {
-            living.member.runtime = self.finder.find(pid, &modules, &self.wish).runtime;
+            let points = self.finder.find(pid, &modules, &self.wish);
+            living.member.runtime = points.runtime;
+            if self.unprobed {
+                living.member.blind_spots = points.stack_blind_spots;
+            }
             return Ok(());
         }
         for _ in 0..ROUNDS {
             let points = self.finder.find(pid, &modules, &self.wish);
             living.capture.choose(means, slot, pid, &modules);
             let found = placing::place(means.tracer, slot, &points, &mut living.files);
-            living.member.blind_spots = points.blind_spots;
+            living.member.blind_spots = [points.blind_spots, points.stack_blind_spots].concat();
             living.member.runtime = points.runtime;
             self.note(living, found)?;
             // from here on every change is told; what was there before is read now
@@ -185,7 +188,7 @@ impl Members {
         living.member.blind_spots.extend(living.capture.blind_spot());
         if living.member.probes == 0 && living.member.blind_spots.is_empty() {
             living.member.blind_spots.push(BlindSpot {
-                what: "all allocations".to_owned(),
+                what: "allocations".to_owned(),
                 reason: "nothing that the process has loaded is an allocator that is known".to_owned(),
             });
         }
@@ -283,6 +286,23 @@ fn member(reading: &ProcessReading, subject: &Subject) -> Member {
         container_id: subject.container_id.clone(),
         cgroup_id: subject.cgroup_id().unwrap_or(0),
         ..Member::default()
+    }
+}
+
+/// Why nobody can be looked at by this pid, and what to do.
+fn absent(pid: u32, why: &Absence) -> String {
+    match why {
+        Absence::Nobody => {
+            format!("there is no process with the pid {pid}; `ps -e` lists those that there are")
+        }
+        Absence::Ended { name, parent } => format!(
+            "{} (pid {pid}) has ended, and its parent (pid {parent}) has not been told yet; there is nothing to look at any more",
+            printable(name)
+        ),
+        Absence::Kernel(name) => format!(
+            "{} (pid {pid}) is a thread of the kernel and has no memory of its own; name a process",
+            printable(name)
+        ),
     }
 }
 

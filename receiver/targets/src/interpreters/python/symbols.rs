@@ -14,11 +14,14 @@ const MAX_TABLE: u64 = 16 << 20;
 const SINCE: [(&str, u8); 3] =
     [("PyModule_AddObjectRef", 10), ("PyInterpreterState_Get", 9), ("PyConfig_InitPythonConfig", 8)];
 
+/// A function that every interpreter has had since 2.5.
+const INTERPRETS: &str = "PyEval_EvalFrameEx";
+
 /// Virtual addresses as the file counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Symbols {
-    /// `_PyRuntime`.
-    pub(super) runtime: u64,
+    /// `_PyRuntime`, which came with 3.7.
+    pub(super) runtime: Option<u64>,
     /// `Py_Version`: a word.
     pub(super) version: Option<u64>,
     /// 3.`minor`, or newer, by the functions that there are.
@@ -28,7 +31,14 @@ pub(super) struct Symbols {
 impl Symbols {
     /// `None`: there is no interpreter in the file. What is stripped still has the symbols that it offers to extensions.
     pub(super) fn read(elf: &Elf) -> Option<Self> {
-        [elf::SHT_DYNSYM, elf::SHT_SYMTAB].into_iter().find_map(|kind| Self::of_table(elf, kind))
+        let mut tables =
+            [elf::SHT_DYNSYM, elf::SHT_SYMTAB].map(|kind| Self::of_table(elf, kind)).into_iter().flatten();
+        let first = tables.next()?;
+        Some(if first.runtime.is_some() {
+            first
+        } else {
+            tables.find(|it| it.runtime.is_some()).unwrap_or(first)
+        })
     }
 
     fn of_table(elf: &Elf, kind: u32) -> Option<Self> {
@@ -39,6 +49,7 @@ impl Symbols {
         }
         let (records, names) = (elf.read(table.offset, table.size)?, elf.read(strings.offset, strings.size)?);
         let (mut runtime, mut version, mut minor) = (None, None, None);
+        let mut interprets = false;
         for record in items::<Record>(&records) {
             if record.st_shndx.get(LittleEndian) == elf::SHN_UNDEF {
                 continue;
@@ -52,12 +63,13 @@ impl Symbols {
             match c_string(&names, place) {
                 "_PyRuntime" => runtime = Some(address),
                 "Py_Version" => version = Some(address),
+                INTERPRETS => interprets = true,
                 name => {
                     let since = SINCE.iter().find(|(since, _)| *since == name);
                     minor = minor.max(since.map(|(_, minor)| *minor));
                 }
             }
         }
-        Some(Self { runtime: runtime?, version, minor })
+        (interprets || runtime.is_some()).then_some(Self { runtime, version, minor })
     }
 }

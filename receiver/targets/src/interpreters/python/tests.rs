@@ -144,7 +144,7 @@ fn offsets_are_those_of_the_headers() {
             let (symbols, bias) = of_files.find_map(|module| look_up(module, pid)).unwrap();
             let memory = Memory::of(pid);
             let number = memory.word(symbols.version.unwrap() + bias).unwrap();
-            of_number(number, symbols.runtime + bias, &memory).unwrap().1
+            of_number(number, symbols.runtime.unwrap() + bias, &memory).unwrap().1
         });
         let mut said = described(minor, &version, 0);
         if cfg!(target_arch = "aarch64") && minor < 12 {
@@ -182,6 +182,21 @@ fn versions_that_run() {
     }
     let me = std::process::id();
     assert_eq!(find(me, &Modules::read(me).unwrap()), Ok(None));
+}
+
+/// Guarantees: of an interpreter that is too old to be known it is said so, and which are; it is not taken for no interpreter.
+/// Needs: python3.6 or python3.7; root or the same user.
+#[test]
+fn versions_that_are_too_old() {
+    let old: Vec<PathBuf> = [6, 7].into_iter().filter_map(interpreter).collect();
+    if old.is_empty() {
+        eprintln!("SKIPPED: there is neither python3.6 nor python3.7");
+    }
+    for python in old {
+        let refused = find_in(&Running::start(&python, WAITS)).unwrap_err();
+        assert_eq!(refused, PythonError::TooOld, "{}", python.display());
+        assert!(refused.to_string().contains("3.8 to 3.14"), "{refused}");
+    }
 }
 
 /// Guarantees: a version that is taken for another one is found out, or has no thread that could be followed, for each pair of those

@@ -4,14 +4,14 @@ use maud::{Markup, html};
 use mlh_detect::growth_stacks::Pattern;
 
 use super::super::finding::{Finding, blamed, number, place};
-use super::super::text::growth::{aside, merged};
+use super::super::text::growth::{aside, ranked};
 use super::{bar, stacks};
 use crate::investigate::report::GrowthStack;
 use crate::records::words::size;
 
 /// The table, where somebody looked.
 pub(super) fn section(finding: &Finding<'_>, top: usize) -> Markup {
-    let stacks = merged(&finding.report.growth);
+    let stacks = ranked(&finding.report.growth);
     html! {
         @if !stacks.is_empty() {
             section aria-labelledby="growth" {
@@ -26,7 +26,7 @@ pub(super) fn section(finding: &Finding<'_>, top: usize) -> Markup {
                         th.figure scope="col" { "Touched" } th.figure scope="col" { "Growth/s" }
                         th.figure scope="col" { "Samples" } th scope="col" { "Over time" } th scope="col" { "Where" }
                     } }
-                    tbody { @for (index, stack) in stacks.iter().take(top).enumerate() { (row(index, stack)) } }
+                    tbody { @for (index, stack) in stacks.iter().take(top).enumerate() { (row(index, stack, &stacks)) } }
                 }
                 @if stacks.len() > top {
                     p.note { "and " (number((stacks.len() - top) as u64)) " more; all of them are in the flame graph" }
@@ -36,9 +36,9 @@ pub(super) fn section(finding: &Finding<'_>, top: usize) -> Markup {
     }
 }
 
-fn row(index: usize, stack: &GrowthStack) -> Markup {
+fn row(index: usize, stack: &GrowthStack, all: &[GrowthStack]) -> Markup {
     let culprit = blamed(&stack.trace);
-    let note = aside(stack.figures.pattern);
+    let note = aside(stack, all);
     html! {
         tr class=[(stack.figures.pattern == Pattern::Steady).then_some("kept")] {
             td data-label="#" { (index + 1) }

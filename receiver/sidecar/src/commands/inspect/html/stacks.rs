@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use mlh_stacks::trace::{Frame, Trace};
 
 use super::super::by_page::is_by_page;
-use super::super::finding::{Finding, base_name, culprit, function, number, place, source, things};
+use super::super::finding::{Finding, build_id, culprit, function, number, place, source, spot, things};
 use super::super::flame::MARK;
 use super::super::merged::Merged;
 use super::bar;
@@ -115,9 +115,19 @@ fn line(frame: &Frame, is_culprit: bool) -> Markup {
             }
             @if let Some(source) = source(frame) { " " span.source title=[file] { (source) } }
             @if frame.inlined { " " span.note { "inlined" } }
-            " " span.module title=(printable(&frame.module)) {
-                (printable(base_name(&frame.module))) (format!("+{:#x}", frame.offset))
+            " " span.module title=(titled(frame)) {
+                (spot(frame))
+                @if frame.function.is_none() && let Some(id) = build_id(frame) { ", build id " (id) }
             }
         }
+    }
+}
+
+/// All that names a frame's module, for debuggers and servers of debug information.
+fn titled(frame: &Frame) -> String {
+    let module = printable(&frame.module);
+    match &frame.build_id {
+        Some(id) => format!("{module}, build id {}", printable(id)),
+        None => module,
     }
 }

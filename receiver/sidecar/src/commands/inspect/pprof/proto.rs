@@ -19,6 +19,9 @@ pub(crate) struct Profile {
     /// The first is empty.
     #[prost(string, repeated, tag = "6")]
     pub(crate) string_table: Vec<String>,
+    /// A regular expression: functions that it fits are left out, with all that they call.
+    #[prost(int64, tag = "7")]
+    pub(crate) drop_frames: i64,
     /// Since 1970.
     #[prost(int64, tag = "9")]
     pub(crate) time_nanos: i64,
@@ -86,7 +89,7 @@ pub(crate) struct Mapping {
     pub(crate) has_inline_frames: bool,
 }
 
-/// An address.
+/// A place in the code.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Location {
     #[prost(uint64, tag = "1")]
@@ -94,6 +97,7 @@ pub(crate) struct Location {
     #[prost(uint64, tag = "2")]
     pub(crate) mapping_id: u64,
     #[prost(uint64, tag = "3")]
+    /// Of an instruction, or within it.
     pub(crate) address: u64,
     /// Innermost first: the last is the function that is there, the others were inlined into it.
     #[prost(message, repeated, tag = "4")]

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use mlh_stacks::modules::Modules;
+use mlh_stacks::python;
 use mlh_stacks::trace::{Frame, Trace};
 
 use super::proto::{Function, Line, Location, Mapping, Profile};
@@ -85,8 +86,9 @@ impl Tables {
             mapping.has_inline_frames |= frames.len() > 1;
         }
         let line = lines.iter().map(|(function_id, line)| Line { function_id: *function_id, line: *line });
-        let location = Location { id: 0, mapping_id, address: last.address, line: line.collect() };
-        let key = (mapping_id, last.address, lines);
+        let address = instruction(last);
+        let location = Location { id: 0, mapping_id, address, line: line.collect() };
+        let key = (mapping_id, address, lines);
         Some(take(&mut self.location_ids, &mut self.locations, key, |id| Location { id, ..location }))
     }
 
@@ -103,15 +105,16 @@ impl Tables {
         if frame.module.is_empty() || frame.module.starts_with('[') && frame.module != "[vdso]" {
             return 0;
         }
-        let found = self.maps.get(&pid).and_then(|maps| maps.at(frame.address));
+        let address = instruction(frame);
+        let found = self.maps.get(&pid).and_then(|maps| maps.at(address));
         // the same file still: another one may have been mapped there since
         let found = found.filter(|(module, _)| module.path.to_string_lossy() == frame.module);
         let (start, limit, offset) = match found {
             Some((_, part)) => (part.start, part.end, part.offset),
             // it is where the file's first byte would be, and ends where it must at least
             None => (
-                frame.address.saturating_sub(frame.offset) & !(PAGE - 1),
-                (frame.address | (PAGE - 1)).saturating_add(1),
+                address.saturating_sub(frame.offset) & !(PAGE - 1),
+                (address | (PAGE - 1)).saturating_add(1),
                 0,
             ),
         };
@@ -147,6 +150,13 @@ impl Tables {
             ..Profile::default()
         }
     }
+}
+
+/// Where a frame's instruction is in the process: viewers look up lines there, and behind a call may be the next one. The offset says
+/// which byte of which instruction it is, and files are mapped by whole pages.
+fn instruction(frame: &Frame) -> u64 {
+    let is_behind = (frame.address.wrapping_sub(1) ^ frame.offset).is_multiple_of(PAGE);
+    if is_behind && frame.module != python::MODULE { frame.address - 1 } else { frame.address }
 }
 
 /// The number of what has this key, made where it is new. They count from 1.

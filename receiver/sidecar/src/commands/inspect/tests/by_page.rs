@@ -33,6 +33,15 @@ fn who_leads() {
     assert_holds(&object["growth"][1], &serde_json::json!({"pattern": "levelled", "bytes": 2_100_000}));
     assert_eq!((&object["mode"], &object["verdict"]["kind"]), (&"growth_stacks".into(), &"leak".into()));
 
+    let ended = Report { members: vec![Member { gone: true, ..member(101) }], ..unprobed.clone() };
+    let mut ended = Report { growth: Vec::new(), stacks: Vec::new(), ..ended };
+    add(&mut ended, Ok(outcome()));
+    let text = told(&pid, &ended, &suspected, |f| text::render(f, 10, Ink::Plain));
+    assert!(
+        text.contains("left of what pid 101 had touched when it ended, from 464 sampled pages"),
+        "{text}"
+    );
+
     let mut probed = Report { growth: Vec::new(), ..report() };
     add(&mut probed, Ok(outcome()));
     assert_eq!(probed.stacks, report().stacks, "they saw more");

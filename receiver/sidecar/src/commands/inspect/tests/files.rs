@@ -184,6 +184,8 @@ fn page() {
         "<li class=\"culprit\">",
         "4.12 %",
         "<li>Direct system calls are not seen.</li>",
+        "title=\"/usr/bin/api-server, build id b1d0\"",
+        "api-server+0x3000, build id b1d0",
     ] {
         assert!(page.contains(part), "{part} is not there");
     }
@@ -236,6 +238,7 @@ fn profiles() {
         ("/usr/bin/api-server", "b1d0"),
         "the program comes first"
     );
+    assert_eq!(text(profile.drop_frames), "malloc|std::make_unique<char \\[\\]>");
     assert_eq!(stack[1].mapping_id, first.id);
     assert_eq!((first.memory_start, first.memory_limit), (0x5555_0000_0000, 0x5555_0000_5000));
     assert!(first.has_inline_frames && first.has_line_numbers && !first.has_functions, "{first:?}");
@@ -249,6 +252,21 @@ fn profiles() {
     assert_eq!(profile.time_nanos, i64::try_from(BOOT.as_nanos()).unwrap());
     assert_eq!(profile.duration_nanos, i64::try_from(LOOK.as_nanos()).unwrap());
     assert_eq!(profile.string_table[0], "");
+}
+
+/// Guarantees: the address of a frame that calls is within the call, as its offset is, also where the call is the last in its mapping;
+/// that of one that was interrupted is its own.
+#[test]
+fn addresses_of_calls() {
+    let mut stack = leak();
+    stack.trace.frames = vec![
+        frame("interrupted", None, 0x1a2b),
+        Frame { address: 0x5555_0000_2000, offset: 0x1fff, ..frame("calls", None, 0) },
+    ];
+    let profile = profile(&Report { stacks: vec![stack], ..report() });
+    let addresses: Vec<u64> = profile.location.iter().map(|location| location.address).collect();
+    assert_eq!(addresses, [0x5555_0000_1a2b, 0x5555_0000_1fff]);
+    assert_eq!((profile.mapping.len(), profile.mapping[0].memory_limit), (1, 0x5555_0000_2000));
 }
 
 /// Guarantees: growth by page is a value of its own, and the one that is shown where there is no other; a stack without frames
