@@ -140,6 +140,11 @@ impl History {
         (points.len() == segments).then_some(points)
     }
 
+    /// The lowest point of each slot of a level, the newest without a hole between them, oldest first.
+    pub(crate) fn slots(&self, level: usize) -> Vec<Point> {
+        self.covered(Stretch { level, slots: SLOTS }, SLOTS as usize, 0)
+    }
+
     /// Like `floors`, and only the newest segments without a hole between them.
     pub(crate) fn covered(&self, stretch: Stretch, segments: usize, ceiling: u64) -> Vec<Point> {
         let level = &self.levels[stretch.level];
