@@ -6,7 +6,6 @@ use crate::finding::{Exhaustion, Trend};
 use crate::history::Point;
 use crate::rules::{LAST_CALL, MIN_DOUBT, READING_AGE, TOLD_AGAIN};
 use crate::sample::LimitKind;
-use crate::trend::kendall;
 
 /// When, in seconds from now.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,10 +41,12 @@ const REACH: f64 = 2.0;
 const EVENS_OUT: f64 = -0.5;
 /// How much more: a pace that changes smoothly has changed twice as much.
 const DRIFTS: f64 = 1.0;
-/// The later half is faster than the earlier by this factor ...
-const FASTER: f64 = 1.3;
-/// ... and so, for the most part, is each eighth than the one before: Kendall's tau.
-const EVER_FASTER: f64 = 0.6;
+/// A pace changes where a parabola says so against so many standard deviations of what is left of noise ...
+const CERTAIN: f64 = 6.0;
+/// ... and by this share over what was seen.
+const BENDS: f64 = 0.2;
+/// Nothing is taken to have slowed down to less than this share of its pace.
+const SLOWEST: f64 = 0.25;
 /// Of two guesses, that the pace goes on rising as it did or stays what it is, the middle.
 const RISES_ON: f64 = 0.5;
 
@@ -62,29 +63,40 @@ pub(crate) fn foresee(points: &[Point]) -> Option<Outlook> {
     }
     // the newest slot may have just begun
     let left = points.iter().rev().take(2).map(|point| point.bytes).fold(f64::INFINITY, f64::min);
-    let paces = Paces { points, whole: last.at_s - first.at_s };
-    let variation = paces.variation();
+    let variation = Paces { points, whole: last.at_s - first.at_s }.variation();
     let recent = if variation.power > 0.0 { points.get(points.len() / 2..)? } else { points };
+    let faster = pace(first, last).max(pace(recent.first()?, last));
     let pace = Some(pace(recent.first()?, last)).filter(|pace| *pace > 0.0)?;
     let (seen, expected_s) = (last.at_s - recent.first()?.at_s, left / pace);
     // how far the pace to come may be from this one, as a share of it
-    let doubt = |ahead: f64| (REACH * variation.between(seen, ahead) / pace).max(MIN_DOUBT);
-    let early = doubt(expected_s);
+    let doubt =
+        |variation: Variation, ahead: f64| (REACH * variation.between(seen, ahead) / pace).max(MIN_DOUBT);
     // where it slows down there is more time, in which it may slow down
-    let late = doubt(expected_s * (1.0 + early.min(WILD)));
-    let level = Outlook {
+    let late = |variation| doubt(variation, expected_s * (1.0 + doubt(variation, expected_s).min(WILD)));
+    let even = Outlook {
         expected_s,
-        earliest_s: expected_s * (1.0 - MIN_DOUBT).min(1.0 / (1.0 + early)),
-        latest_s: if late < WILD { expected_s * (1.0 + late) } else { f64::INFINITY },
+        earliest_s: expected_s * (1.0 - MIN_DOUBT).min(1.0 / (1.0 + doubt(variation, expected_s))),
+        latest_s: Some(late(variation))
+            .filter(|late| *late < WILD)
+            .map_or(f64::INFINITY, |late| expected_s * (1.0 + late)),
     };
-    let Some(rise) = paces.rise() else { return Some(level) };
-    let now = pace + rise * seen / 2.0;
+    let Some(Bend { now, rise }) = Bend::of(points) else { return Some(even) };
     let until = |rise: f64| ((now * now + 2.0 * rise * left).sqrt() - now) / rise;
-    Some(Outlook {
-        expected_s: until(RISES_ON * rise),
-        earliest_s: until(2.0 * rise) * (1.0 - MIN_DOUBT),
-        // it may have been the way up of a load that comes down
-        latest_s: level.latest_s,
+    Some(if rise > 0.0 && now > 0.0 {
+        // it may have been the way up of a load that comes down as far
+        let late = late(Variation { power: DRIFTS, ..variation }).min(WILD);
+        Outlook {
+            expected_s: until(RISES_ON * rise),
+            earliest_s: even.earliest_s.min(until(2.0 * rise) * (1.0 - MIN_DOUBT)),
+            latest_s: expected_s * (1.0 + late),
+        }
+    } else {
+        // what slows down may stop, or be the way down of a load that comes back
+        Outlook {
+            expected_s: left / now.max(pace * SLOWEST),
+            earliest_s: even.earliest_s.min(left / faster * (1.0 - MIN_DOUBT)),
+            latest_s: f64::INFINITY,
+        }
     })
 }
 
@@ -142,19 +154,43 @@ impl Paces<'_> {
         (!squares.is_empty()).then(|| (squares.iter().sum::<f64>() / squares.len() as f64).sqrt())
     }
 
-    /// By how much the pace rises in a second, where it has risen all along.
-    fn rise(&self) -> Option<f64> {
-        let last = self.points.len() - 1;
-        let between = |from: usize, to: usize| Some(pace(self.points.get(from)?, self.points.get(to)?));
-        let eighths =
-            (0..8).map(|part| between(part * last / 8, (part + 1) * last / 8)).collect::<Option<Vec<_>>>()?;
-        let (early, late) = (between(0, last / 2)?, between(last / 2, last)?);
-        let rises = kendall(&eighths) >= EVER_FASTER && late >= FASTER * early.max(0.0);
-        rises.then(|| (late - early) / (self.whole / 2.0)).filter(|rise| *rise > 0.0)
-    }
-
     fn seconds(&self, steps: usize) -> f64 {
         self.whole * steps as f64 / (self.points.len() - 1) as f64
+    }
+}
+
+/// A pace that changes evenly: the parabola of least squares through what was used up.
+struct Bend {
+    /// The pace at the end, bytes a second.
+    now: f64,
+    /// By how much it rises in a second.
+    rise: f64,
+}
+
+impl Bend {
+    /// `None` where noise or steps could be all of it.
+    fn of(points: &[Point]) -> Option<Self> {
+        let (first, last) = (points.first()?, points.last()?);
+        let (count, whole) = (points.len() as f64, last.at_s - first.at_s);
+        let mean = |of: &dyn Fn(&Point) -> f64| points.iter().map(of).sum::<f64>() / count;
+        let used = |point: &Point| first.bytes - point.bytes;
+        // by polynomials that do not depend on each other over these moments: 1, line, curve
+        let middle = mean(&|point| point.at_s);
+        let line = |point: &Point| (point.at_s - middle) / whole;
+        let square = mean(&|point| line(point).powi(2));
+        let tilt = mean(&|point| line(point).powi(3)) / square;
+        let curve = |point: &Point| line(point).powi(2) - square - tilt * line(point);
+        let curved = mean(&|point| curve(point).powi(2));
+        let slope = mean(&|point| used(point) * line(point)) / square;
+        let bend = mean(&|point| used(point) * curve(point)) / curved;
+        let level = mean(&used);
+        let noise = mean(&|point| (used(point) - level - slope * line(point) - bend * curve(point)).powi(2));
+        let error = (noise / (count - 3.0) / curved).sqrt();
+        let rise = 2.0 * bend / whole.powi(2);
+        let now = (slope + bend * (2.0 * line(last) - tilt)) / whole;
+        let bends = (rise * whole).abs() >= BENDS * pace(first, last).abs();
+        (bend.abs() >= CERTAIN * error && bends && now.is_finite() && rise.is_finite() && rise != 0.0)
+            .then_some(Self { now, rise })
     }
 }
 

@@ -30,6 +30,8 @@ struct Series {
     seen: Duration,
     /// The least that was left in each slot, made when it has shrunk at all: most never do.
     history: Option<Box<History>>,
+    /// When that was made.
+    begun: Duration,
 }
 
 impl Rooms {
@@ -48,12 +50,16 @@ impl Rooms {
         if !room.fresh || is_full {
             return;
         }
-        let series =
-            self.all.entry(room.limit).or_insert(Series { most: room.left, seen: at, history: None });
+        let series = self.all.entry(room.limit).or_insert(Series {
+            most: room.left,
+            seen: at,
+            history: None,
+            begun: at,
+        });
         series.seen = at;
         series.most = series.most.max(room.left);
         if series.history.is_none() && room.left.saturating_add(NOTICED) <= series.most {
-            series.history = Some(Box::new(History::new(at)));
+            (series.history, series.begun) = (Some(Box::new(History::new(at))), at);
         }
         if let Some(history) = &mut series.history {
             history.record(at, room.left, crate::work::Work::default());
@@ -86,29 +92,35 @@ impl Rooms {
 
     fn outlook(&self, at: Duration, room: &Room, since: &Point, own: &Trend) -> Outlook {
         let series = self.all.get(&room.limit);
-        let points =
-            series.and_then(|series| series.history.as_deref()).map(|history| since_onset(history, since));
+        let shrunk = series.and_then(|series| {
+            let history = series.history.as_deref()?;
+            foresee(&since_onset(history, series.begun, series.seen, since))
+        });
         let age = series.map_or(Duration::ZERO, |series| at.saturating_sub(series.seen));
-        points.and_then(|points| foresee(&points)).unwrap_or_else(|| by_trend(room.left, own)).after(age)
+        shrunk.unwrap_or_else(|| by_trend(room.left, own)).after(age)
     }
 }
 
-/// The stretch from the onset on, on the finest level that reaches about as far back as any.
-fn since_onset(history: &History, onset: &Point) -> Vec<Point> {
-    let span = |points: &[Point]| match points {
-        [first, .., last] => last.at_s - first.at_s,
-        _ => 0.0,
-    };
-    let levels: Vec<Vec<Point>> = (0..History::levels())
-        .map(|level| {
-            let mut points = history.slots(level);
-            points.retain(|point| point.at_s >= onset.at_s);
-            points
-        })
-        .collect();
-    let longest = levels.iter().map(|points| span(points)).fold(0.0, f64::max);
-    levels.into_iter().find(|points| span(points) >= REACHES * longest).unwrap_or_default()
+/// The stretch from the onset on, on the finest level that shows about all of it; else as much of it as any does.
+fn since_onset(history: &History, begun: Duration, seen: Duration, onset: &Point) -> Vec<Point> {
+    let wanted = REACHES * (seen.as_secs_f64() - onset.at_s.max(begun.as_secs_f64()));
+    let mut longest = (0.0, Vec::new());
+    for level in (0..History::levels()).filter(|level| History::reach(*level) >= wanted) {
+        let mut points = history.slots(level);
+        points.retain(|point| point.at_s >= onset.at_s);
+        let span = match points.as_slice() {
+            [first, .., last] => last.at_s - first.at_s,
+            _ => 0.0,
+        };
+        if span > longest.0 {
+            longest = (span, points);
+        }
+        if longest.0 >= wanted {
+            break;
+        }
+    }
+    longest.1
 }
 
-/// A level that reaches this share of the longest way back is as good as that, and finer.
+/// A level that shows this share of the way back is as good as a coarser one that shows all of it.
 const REACHES: f64 = 0.75;

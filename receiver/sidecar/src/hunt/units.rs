@@ -126,6 +126,12 @@ impl Units {
         self.seen.get(&key)
     }
 
+    /// The ids of the cgroups around a container whose limits are looked at.
+    pub(super) fn limited_around(&self, key: ContainerKey) -> impl Iterator<Item = u64> {
+        let ahead = self.hierarchy.limits_ahead(key.0, 0).into_iter().take(Room::MOST);
+        ahead.map(|ahead| ahead.cgroup_id).filter(move |id| *id != key.0)
+    }
+
     /// The path of a cgroup that has a limit.
     pub(super) fn path(&self, cgroup_id: u64) -> Option<String> {
         self.hierarchy.path(cgroup_id)
