@@ -43,9 +43,13 @@ pub struct WatchedContainer {
 
 /// The limits around a container, and the host's.
 fn limits(rooms: &[Option<Room>; Room::MOST], sweep: &Sweep<'_>) -> Around {
-    let host = std::iter::once(sweep.host.map(Room::of_host));
-    let mut all = rooms.iter().copied().chain(host);
+    let mut all = rooms.iter().copied().chain(std::iter::once(host(sweep)));
     std::array::from_fn(|_| all.next().flatten())
+}
+
+/// What the host can still give. A watched pass has it from the full one before.
+fn host(sweep: &Sweep<'_>) -> Option<Room> {
+    sweep.host.map(|host| Room::of_host(host, sweep.pass == Pass::Full))
 }
 
 /// The process of a container that stands for it.
@@ -137,7 +141,7 @@ impl Detector {
 
     fn follow_rooms(&mut self, sweep: &Sweep<'_>) {
         let around = sweep.containers.iter().flat_map(|sample| sample.rooms.iter().flatten().copied());
-        for room in around.chain(sweep.host.map(Room::of_host)) {
+        for room in around.chain(host(sweep)) {
             self.rooms.observe(sweep.at, &room);
         }
         if sweep.pass == Pass::Full {

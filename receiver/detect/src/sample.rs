@@ -104,9 +104,9 @@ impl Room {
     pub const MOST: usize = 4;
 
     /// What the host can still give.
-    pub(crate) fn of_host(host: HostMemory) -> Self {
+    pub(crate) fn of_host(host: HostMemory, fresh: bool) -> Self {
         let limit = Limit { kind: LimitKind::Host, bytes: host.total, cgroup_id: None };
-        Self { limit, left: host.available, fresh: true }
+        Self { limit, left: host.available, fresh }
     }
 }
 
