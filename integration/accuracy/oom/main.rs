@@ -99,7 +99,7 @@ impl Doomed {
         command.args(["-c", "echo $$ > \"$0\" && exec nice -n 10 \"$@\""]);
         command.arg(cgroup.folder().join("cgroup.procs")).arg(world.path("leak")).args(shape.split(' '));
         command.args(["--rate", &rate.to_string(), "--seed", &seed.to_string()]);
-        let name = format!("{}-{}", self.what.replace(' ', "-").replace('/', "-"), self.pids.len());
+        let name = format!("{}-{}", self.what.replace([' ', '/'], "-"), self.pids.len());
         let process = world.spawn(&name, &mut command)?;
         self.pids.push(process.pid());
         self.processes.push(process);
