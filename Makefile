@@ -43,8 +43,8 @@ accuracy: build ## how often verdicts are right, on programs that run for real, 
 accuracy-host: build ## an hour of a host with twenty services, of which five leak, as root; MINUTES=60 SEED=1 OUT=
 	@MINUTES=$(MINUTES) SEED=$(SEED) OUT="$(OUT)" SETTINGS="$(SETTINGS)" cargo bench --quiet --locked -p mlh-integration --bench accuracy-host
 
-accuracy-oom: build ## how well the end of memory is foretold, over thirty leaks with limits, as root; SEED=1
-	@SEED=$(SEED) cargo bench --quiet --locked -p mlh-integration --bench accuracy-oom
+accuracy-oom: build ## how well the end of memory is foretold, over 33 leaks with limits, as root; SEED=1, CASES="threads load" for some
+	@SEED=$(SEED) CASES="$(CASES)" cargo bench --quiet --locked -p mlh-integration --bench accuracy-oom
 
 matrix: setup-test ## whom stacks blame, by compiler and runtime, as root; RIVALS=1 with memleak and perf beside, ROWS="gcc python" for some
 	@RIVALS=$(RIVALS) ROWS="$(ROWS)" scripts/matrix

@@ -6,10 +6,8 @@ use crate::bearing::{Bearing, bearing, doubt_left};
 use crate::evidence::{Rung, Says, Testimonies, Testimony};
 use crate::finding::{Exhaustion, Stage, Trend, Verdict};
 use crate::history::Point;
-use crate::outlook::exhaustion;
 use crate::pattern::Pattern;
 use crate::rules::{FILLS, SPARED_FOR};
-use crate::sample::Room;
 use crate::trend::Shape;
 
 /// An open suspicion or verdict.
@@ -64,7 +62,7 @@ impl Case {
         evidence: &Evidence,
         pattern: Pattern,
         charged: u64,
-        room: Option<Room>,
+        exhaustion: Option<Exhaustion>,
     ) -> Verdict {
         let trend = evidence.trend;
         self.heard.take(Testimony {
@@ -80,7 +78,7 @@ impl Case {
             confidence: (1.0 - doubt * doubt_left(&self.heard, at)).clamp(0.05, 0.99),
             leaked: charged.saturating_sub(evidence.onset.bytes as u64),
             onset: Duration::from_secs_f64(evidence.onset.at_s.max(0.0)),
-            exhaustion: room.map(|room| exhaustion(room, &trend)),
+            exhaustion,
             pattern,
             evidence: self.heard,
         }

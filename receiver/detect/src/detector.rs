@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::evidence::Testimony;
 use crate::finding::{Cleared, Finding, FindingKind, Kill, Stage, Trend};
 use crate::followed::{Followed, Subject};
+use crate::rooms::{Around, Rooms};
 use crate::rules::Rules;
 use crate::sample::{About, ContainerKey, ContainerSample, OomVictim, Pass, ProcessKey, Room, Sample, Sweep};
 use crate::siblings::Siblings;
@@ -40,6 +41,17 @@ pub struct WatchedContainer {
     pub through: Option<ProcessKey>,
 }
 
+/// The limits around a container, and the host's.
+fn limits(rooms: &[Option<Room>; Room::MOST], sweep: &Sweep<'_>) -> Around {
+    let mut all = rooms.iter().copied().chain(std::iter::once(host(sweep)));
+    std::array::from_fn(|_| all.next().flatten())
+}
+
+/// What the host can still give. A watched pass has it from the full one before.
+fn host(sweep: &Sweep<'_>) -> Option<Room> {
+    sweep.host.map(|host| Room::of_host(host, sweep.pass == Pass::Full))
+}
+
 /// The process of a container that stands for it.
 #[derive(Debug, Clone, Copy)]
 struct Leader {
@@ -57,6 +69,7 @@ pub struct Detector {
     containers: Followed<ContainerKey>,
     leaders: HashMap<ContainerKey, Leader>,
     siblings: Siblings,
+    rooms: Rooms,
     at: Duration,
 }
 
@@ -70,6 +83,7 @@ impl Detector {
             containers: Followed::new(rules.max_containers, rules.max_watched_containers),
             leaders: HashMap::new(),
             siblings: Siblings::default(),
+            rooms: Rooms::new(rules.max_containers),
             at: Duration::ZERO,
         }
     }
@@ -79,6 +93,7 @@ impl Detector {
         self.rules = rules;
         self.processes.bound(rules.max_processes, rules.max_watched);
         self.containers.bound(rules.max_containers, rules.max_watched_containers);
+        self.rooms.bound(rules.max_containers);
     }
 
     /// Takes one pass over the host and says what follows from it. A pass older than the one before is ignored.
@@ -93,6 +108,9 @@ impl Detector {
         if sweep.pass == Pass::Full {
             self.leaders.clear();
             self.compare_siblings(sweep.samples);
+        }
+        if sweep.pass != Pass::Told {
+            self.follow_rooms(sweep);
         }
         // containers first: what they say of a time bears on what their processes are suspected of
         for sample in sweep.containers {
@@ -121,6 +139,16 @@ impl Detector {
         }
     }
 
+    fn follow_rooms(&mut self, sweep: &Sweep<'_>) {
+        let around = sweep.containers.iter().flat_map(|sample| sample.rooms.iter().flatten().copied());
+        for room in around.chain(host(sweep)) {
+            self.rooms.observe(sweep.at, &room);
+        }
+        if sweep.pass == Pass::Full {
+            self.rooms.forget_unseen(sweep.at);
+        }
+    }
+
     fn process(&mut self, sweep: &Sweep<'_>, sample: &Sample, findings: &mut Vec<Finding>) {
         let finding = |kind| Finding {
             at: sweep.at,
@@ -140,7 +168,8 @@ impl Detector {
         let container = sample.container.and_then(|key| self.containers.track(&key));
         let grown_around = |back| container.filter(|track| track.is_exact())?.grown_over(back);
         let around = Surroundings {
-            room: container.and_then(Track::room).or_else(|| sweep.host.map(Room::of_host)),
+            limits: container.map_or_else(|| limits(&[None; Room::MOST], sweep), Track::limits),
+            rooms: &self.rooms,
             // a container's end is told of the container, not of each process in it; but one that is calm tells nothing
             horizon: container
                 .is_none_or(|track| track.stage() == Stage::Calm)
@@ -179,9 +208,9 @@ impl Detector {
             upper_bound: sample.upper_bound,
             kind,
         };
-        let host = sweep.host.map(Room::of_host);
         let around = Surroundings {
-            room: [sample.room, host].into_iter().flatten().min_by_key(|room| room.left),
+            limits: limits(&sample.rooms, sweep),
+            rooms: &self.rooms,
             horizon: Some(self.rules.oom_horizon),
             alone: self.rules.trend_alone,
             siblings: 0,
@@ -329,7 +358,7 @@ impl Detector {
                 container,
                 stage: track.stage(),
                 trend,
-                exhaustion_s: track.exhaustion_s(),
+                exhaustion_s: track.exhaustion_s(&self.rooms),
                 told: track.told().is_some(),
             })
         })

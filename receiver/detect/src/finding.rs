@@ -32,7 +32,7 @@ pub struct Verdict {
     pub leaked: u64,
     /// When the growth began, on the clock of the sweeps.
     pub onset: Duration,
-    /// When the nearest limit is reached at this velocity. `None` where no limit is known.
+    /// When the first of the limits around is reached. `None` where no limit is known.
     pub exhaustion: Option<Exhaustion>,
     /// In which way it has grown since the onset.
     pub pattern: Pattern,
@@ -43,11 +43,11 @@ pub struct Verdict {
 /// A prediction in seconds from the finding's own time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Exhaustion {
-    /// The estimate.
+    /// The estimate: from how what is left below the limit has shrunk since the onset, whoever took it.
     pub expected_s: f64,
-    /// Not before.
+    /// Not before; with the next the interval that holds nine of ten ends.
     pub earliest_s: f64,
-    /// Not after; infinite where the interval of the velocity touches zero.
+    /// Not after; infinite where what is left shrinks too unevenly to say, or has hardly been seen shrinking.
     pub latest_s: f64,
     /// The limit.
     pub limit: Limit,
@@ -56,7 +56,7 @@ pub struct Exhaustion {
 /// A limit that will be reached soon.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Risk {
-    /// The slope it follows from.
+    /// The slope of the case. When the limit is reached follows from all that is charged to it.
     pub trend: Trend,
     /// How far the case has come.
     pub stage: Stage,

@@ -140,6 +140,16 @@ impl History {
         (points.len() == segments).then_some(points)
     }
 
+    /// How far back a level goes, seconds.
+    pub(crate) fn reach(level: usize) -> f64 {
+        (SLOTS * width(level)) as f64
+    }
+
+    /// The lowest point of each slot of a level, the newest without a hole between them, oldest first.
+    pub(crate) fn slots(&self, level: usize) -> Vec<Point> {
+        self.covered(Stretch { level, slots: SLOTS }, SLOTS as usize, 0)
+    }
+
     /// Like `floors`, and only the newest segments without a hole between them.
     pub(crate) fn covered(&self, stretch: Stretch, segments: usize, ceiling: u64) -> Vec<Point> {
         let level = &self.levels[stretch.level];

@@ -23,6 +23,7 @@ mod work;
 mod pattern;
 mod trend;
 mod outlook;
+mod rooms;
 mod rules;
 mod evidence;
 mod bearing;

@@ -80,33 +80,38 @@ pub struct ContainerSample {
     pub memory: Memory,
     /// How far [`Memory::charged`] may be from the truth, in bytes.
     pub slack: u64,
-    /// How much it may still grow, where there is a limit.
-    pub room: Option<Room>,
+    /// How much may still be had below each limit around it, the nearest first.
+    pub rooms: [Option<Room>; Room::MOST],
     /// No memory cgroup counts for it: this is the sum of its processes, in which shared pages stand several times.
     pub upper_bound: bool,
     /// Whether a watched pass can see it. Not so what is worked out from all that a full pass saw.
     pub watchable: bool,
 }
 
-/// How much may still be had before a limit is reached.
+/// How much may still be had before a limit is reached, whoever takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// The limit that is reached first.
+    /// The limit.
     pub limit: Limit,
     /// Bytes.
     pub left: u64,
+    /// Whether this pass has seen it. Else it is as an earlier one did.
+    pub fresh: bool,
 }
 
 impl Room {
+    /// So many limits around a container are looked at, beside the host's: its own, a pod's, a node's.
+    pub const MOST: usize = 4;
+
     /// What the host can still give.
-    pub(crate) fn of_host(host: HostMemory) -> Self {
+    pub(crate) fn of_host(host: HostMemory, fresh: bool) -> Self {
         let limit = Limit { kind: LimitKind::Host, bytes: host.total, cgroup_id: None };
-        Self { limit, left: host.available }
+        Self { limit, left: host.available, fresh }
     }
 }
 
 /// What ends growth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Limit {
     /// Of which sort.
     pub kind: LimitKind,
@@ -117,7 +122,7 @@ pub struct Limit {
 }
 
 /// Sorts of limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LimitKind {
     /// `memory.max`, or v1's `memory.limit_in_bytes`: beyond it the kernel kills.
     Max,

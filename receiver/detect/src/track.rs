@@ -8,14 +8,15 @@ use crate::evidence::Testimony;
 use crate::finding::{Cleared, Exhaustion, FindingKind, Risk, Stage, Trend};
 use crate::grounds::Grounds;
 use crate::history::{History, Point};
-use crate::outlook::{exhaustion, is_news};
+use crate::outlook::is_news;
 use crate::pattern::Pattern;
+use crate::rooms::{Around, Rooms};
 use crate::rules::{
     self, CONVICT, CONVICT_WINDOW, GROWN_AROUND, GROWN_UP, HELD_SHARE, LEAK_STOPPED, MAX_DOUBT, MAX_STOPPED,
     MIN_FALL, NOTICED, PATIENT, SHARED_SHARE, SPARE_STOPPED_SHARE, STANDS_STILL, STOPPED_SHARE, SUSPECT_AGE,
     SUSPECT_STOPPED, URGENT,
 };
-use crate::sample::{Memory, Room};
+use crate::sample::Memory;
 use crate::teeth::Teeth;
 use crate::trend::trend;
 use crate::work::Work;
@@ -33,8 +34,10 @@ pub(crate) struct Measure {
 
 /// What bears on the judgement from outside.
 pub(crate) struct Surroundings<'a> {
-    /// What is left until the nearest limit.
-    pub(crate) room: Option<Room>,
+    /// What is left below each limit around, as far as it is known.
+    pub(crate) limits: Around,
+    /// How that has shrunk.
+    pub(crate) rooms: &'a Rooms,
     /// A limit that is nearer than this is told; `None`: somebody else tells it.
     pub(crate) horizon: Option<Duration>,
     /// See [`crate::Rules::trend_alone`].
@@ -55,7 +58,7 @@ pub(crate) struct Track {
     work: Work,
     /// Not only an upper bound.
     exact: bool,
-    room: Option<Room>,
+    limits: Around,
     seen: Duration,
     /// The largest slack of the samples in `history`.
     slack: u64,
@@ -78,7 +81,7 @@ impl Track {
             memory: measure.memory,
             work: measure.work,
             exact,
-            room: None,
+            limits: Around::default(),
             seen: at,
             slack: measure.slack,
             baseline: charged.saturating_add(measure.slack),
@@ -99,9 +102,9 @@ impl Track {
         self.exact
     }
 
-    /// What is left until the nearest limit.
-    pub(crate) fn room(&self) -> Option<Room> {
-        self.room
+    /// What is left below each limit around.
+    pub(crate) fn limits(&self) -> Around {
+        self.limits
     }
 
     /// The newest risk of the open case that was told, and when.
@@ -116,10 +119,16 @@ impl Track {
     }
 
     /// Seconds until the nearest limit is reached, for an open case.
-    pub(crate) fn exhaustion_s(&self) -> Option<f64> {
+    pub(crate) fn exhaustion_s(&self, rooms: &Rooms) -> Option<f64> {
+        let (_, end) = self.exhaustion(rooms)?;
+        Some(end.expected_s).filter(|seconds| seconds.is_finite())
+    }
+
+    /// Which limit an open case will meet first, and when; with the slope of the case since its onset.
+    fn exhaustion(&self, rooms: &Rooms) -> Option<(Trend, Exhaustion)> {
         let case = self.case.as_ref()?;
         let trend = self.slope_since(case.onset).unwrap_or(case.trend);
-        self.room.map(|room| exhaustion(room, &trend).expected_s).filter(|seconds| seconds.is_finite())
+        Some((trend, rooms.exhaustion(self.seen, &self.limits, &case.onset, &trend)?))
     }
 
     /// The slope of the open case, and when its stage began.
@@ -167,7 +176,7 @@ impl Track {
         self.slack = self.slack.max(measure.slack);
         self.image = measure.image;
         (self.memory, self.work) = (measure.memory, measure.work);
-        self.room = around.room;
+        self.limits = around.limits;
         self.seen = at;
         self.baseline = self.baseline.min(charged.saturating_add(measure.slack));
         self.teeth.observe(at, charged, measure.work);
@@ -286,13 +295,8 @@ impl Track {
                 case.stage = Stage::Leaking;
                 case.since = at;
                 let pattern = Pattern::of(history, at, case.onset);
-                findings.push(FindingKind::Detected(case.verdict(
-                    at,
-                    &evidence,
-                    pattern,
-                    charged,
-                    around.room,
-                )));
+                let end = around.rooms.exhaustion(at, &around.limits, &case.onset, &evidence.trend);
+                findings.push(FindingKind::Detected(case.verdict(at, &evidence, pattern, charged, end)));
             }
         }
         findings.extend(self.risk(at, around));
@@ -316,17 +320,10 @@ impl Track {
 
     /// Tells that the limit is near, and again each time it has come much nearer.
     fn risk(&mut self, at: Duration, around: &Surroundings<'_>) -> Option<FindingKind> {
-        let (horizon, room) = (around.horizon?, around.room?);
-        let case = self.case.as_deref()?;
-        let horizon = if case.stage == Stage::Leaking { horizon } else { horizon.min(around.alone + URGENT) };
-        let rough = exhaustion(room, &case.trend);
-        // the exact slope is worked out for those that may be near
-        if rough.earliest_s > 2.0 * horizon.as_secs_f64() {
-            return None;
-        }
-        let trend = self.slope_since(case.onset).unwrap_or(case.trend);
-        let exhaustion = exhaustion(room, &trend);
+        let (horizon, case) = (around.horizon?, self.case.as_deref()?);
         let stage = case.stage;
+        let horizon = if stage == Stage::Leaking { horizon } else { horizon.min(around.alone + URGENT) };
+        let (trend, exhaustion) = self.exhaustion(around.rooms)?;
         if exhaustion.expected_s > horizon.as_secs_f64()
             || !is_news(&exhaustion, case.told.as_ref().map(|(_, told)| told))
         {

@@ -155,11 +155,12 @@ pub const SAMPLES: &str = "memory_leak_hunter.samples";
 pub const ONSET: &str = "memory_leak_hunter.onset";
 /// Bytes grown since the onset, integer; in `leak.cleared` up to the peak.
 pub const LEAKED_BYTES: &str = "memory_leak_hunter.leaked_bytes";
-/// Expected time until the nearest limit is reached, integer, seconds.
+/// Expected time until a limit is reached, the first of all around, integer, seconds: what is left below it over how fast that has
+/// shrunk since the onset, whoever took it.
 pub const TIME_TO_OOM: &str = "memory_leak_hunter.time_to_oom_s";
-/// The same, not before, integer, seconds.
+/// The same, not before, integer, seconds; with the next the interval that holds nine of ten ends.
 pub const TIME_TO_OOM_EARLIEST: &str = "memory_leak_hunter.time_to_oom_earliest_s";
-/// The same, not after, integer, seconds; absent where the velocity's interval touches zero.
+/// The same, not after, integer, seconds; absent where what is left shrinks too unevenly, or has been seen shrinking for too short.
 pub const TIME_TO_OOM_LATEST: &str = "memory_leak_hunter.time_to_oom_latest_s";
 /// The limit that is reached first, text: `memory.max`, `memory.high` or `host`.
 pub const LIMIT: &str = "memory_leak_hunter.limit";

@@ -22,6 +22,8 @@ pub struct Hierarchy {
     /// Whether the memory controller sits on v1.
     v1: bool,
     units: HashMap<u64, Option<Arc<Unit>>>,
+    /// Passes taken in so far.
+    passes: u64,
 }
 
 #[derive(Debug)]
@@ -30,6 +32,8 @@ struct Node {
     name: String,
     memory: Option<CgroupMemory>,
     node_name: String,
+    /// The pass that told of it last.
+    pass: u64,
 }
 
 /// The cgroup that records speak of as the container of a process.
@@ -62,7 +66,7 @@ pub enum UnitKind {
     Limited,
 }
 
-/// The memory limit that growth will meet first.
+/// A memory limit that growth will meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitAhead {
     /// Of which sort.
@@ -73,6 +77,8 @@ pub struct LimitAhead {
     pub limit: u64,
     /// How much more can be had before it is met, in bytes.
     pub room: u64,
+    /// Whether the newest pass has told of the cgroup. Else the room is as an earlier one saw it.
+    pub fresh: bool,
 }
 
 /// Sorts of limits.
@@ -104,6 +110,7 @@ impl Hierarchy {
     }
 
     fn insert(&mut self, readings: &[CgroupReading]) {
+        self.passes = self.passes.wrapping_add(1);
         for CgroupReading { id, parent, unified, name, memory, node_name } in readings {
             // 0 stands for "none" and is nobody's
             if *id == 0 {
@@ -111,7 +118,8 @@ impl Hierarchy {
             }
             let parent = if *parent == 0 { 0 } else { self.key(*parent, *unified) };
             let (name, memory, node_name) = (name.clone(), *memory, node_name.clone());
-            self.nodes.insert(self.key(*id, *unified), Node { parent, name, memory, node_name });
+            let node = Node { parent, name, memory, node_name, pass: self.passes };
+            self.nodes.insert(self.key(*id, *unified), node);
         }
     }
 
@@ -189,24 +197,25 @@ impl Hierarchy {
         self.nodes.get(&key)?.memory.as_ref()
     }
 
-    /// Of all limits on a cgroup and on those around it, the one with the least room. `swap_free` is what the host
-    /// could still swap out, in bytes. `None` where nothing limits it but the host.
+    /// All limits on a cgroup and on those around it, the one with the least room first and of equals the inner, for it
+    /// says more. `swap_free` is what the host could still swap out, in bytes. None where nothing limits it but the host.
     #[must_use]
-    pub fn nearest_limit(&self, key: u64, swap_free: u64) -> Option<LimitAhead> {
+    pub fn limits_ahead(&self, key: u64, swap_free: u64) -> Vec<LimitAhead> {
         let chain: Vec<_> = self.around(key).collect();
-        let (mut nearest, mut swappable) = (None::<LimitAhead>, swap_free);
-        for (cgroup_id, memory) in chain.iter().rev().filter_map(|(id, node)| Some((id, node.memory?))) {
+        let (mut ahead, mut swappable) = (Vec::new(), swap_free);
+        for (cgroup_id, node) in chain.iter().rev() {
+            let Some(memory) = node.memory else { continue };
+            let fresh = node.pass == self.passes;
             // every cgroup around bounds the swap of those inside
             let swap_left = memory.swap_max.map_or(u64::MAX, |max| max.saturating_sub(memory.swap));
             swappable = swappable.min(swap_left);
             for (kind, limit, room) in limits(&memory, swappable) {
-                // of equals the inner: it says more
-                if nearest.is_none_or(|nearest| room <= nearest.room) {
-                    nearest = Some(LimitAhead { kind, cgroup_id: *cgroup_id, limit, room });
-                }
+                ahead.push(LimitAhead { kind, cgroup_id: *cgroup_id, limit, room, fresh });
             }
         }
-        nearest
+        ahead.reverse();
+        ahead.sort_by_key(|ahead| ahead.room);
+        ahead
     }
 
     /// The cgroup and those around it, from the inside out, as far as they are known.

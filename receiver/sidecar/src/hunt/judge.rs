@@ -177,18 +177,24 @@ impl Judge {
             return observer.full();
         }
         let pids: Vec<u32> = self.detector.watched().iter().map(|key| key.pid).collect();
-        let watched = |container: WatchedContainer| WatchedCgroup {
-            id: container.key.0,
-            through: container.through.map_or(0, |process| process.pid),
+        // those around that have a limit beside them: what is left there shrinks by others as well
+        let watched = |container: WatchedContainer| {
+            let through = container.through.map_or(0, |process| process.pid);
+            let around = self.units.limited_around(container.key);
+            std::iter::once(container.key.0).chain(around).map(move |id| (id, WatchedCgroup { id, through }))
         };
-        let cgroups: Vec<_> = self.detector.watched_containers().map(watched).collect();
-        observer.watched(&pids, &cgroups)
+        let cgroups: HashMap<_, _> = self.detector.watched_containers().flat_map(watched).collect();
+        observer.watched(&pids, &cgroups.into_values().collect::<Vec<_>>())
     }
 
     /// Judges one pass. `clock` turns the pass's time into the time of day.
     pub fn pass(&mut self, seen: &Seen<'_>, clock: &HostClock) -> Outcome {
         self.hear();
         let mut samples = self.units.samples(seen.pass, seen.host, seen.readings, seen.cgroups);
+        if seen.pass == Pass::Watched {
+            let watched: HashSet<_> = self.detector.watched_containers().map(|watched| watched.key).collect();
+            samples.containers.retain(|sample| watched.contains(&sample.key));
+        }
         self.admission.filter(seen.pass, seen.readings, &mut samples, &mut self.units);
         let victims: Vec<OomVictim> = seen.kills.iter().filter_map(|killed| self.victim(killed)).collect();
         let mut findings = self.detector.sweep(&Sweep {

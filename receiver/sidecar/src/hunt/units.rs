@@ -70,8 +70,14 @@ impl Units {
         let mut samples: HashMap<ContainerKey, ContainerSample> = sums
             .into_iter()
             .map(|(key, (memory, slack))| {
-                let summed =
-                    ContainerSample { key, memory, slack, room: None, upper_bound: true, watchable: false };
+                let summed = ContainerSample {
+                    key,
+                    memory,
+                    slack,
+                    rooms: [None; Room::MOST],
+                    upper_bound: true,
+                    watchable: false,
+                };
                 (key, self.exact(key, swap_free).unwrap_or(summed))
             })
             .collect();
@@ -120,6 +126,12 @@ impl Units {
         self.seen.get(&key)
     }
 
+    /// The ids of the cgroups around a container whose limits are looked at.
+    pub(super) fn limited_around(&self, key: ContainerKey) -> impl Iterator<Item = u64> {
+        let ahead = self.hierarchy.limits_ahead(key.0, 0).into_iter().take(Room::MOST);
+        ahead.map(|ahead| ahead.cgroup_id).filter(move |id| *id != key.0)
+    }
+
     /// The path of a cgroup that has a limit.
     pub(super) fn path(&self, cgroup_id: u64) -> Option<String> {
         self.hierarchy.path(cgroup_id)
@@ -139,7 +151,7 @@ impl Units {
 /// What the cgroup of a container counts for it. `None` where nothing is counted.
 pub(crate) fn counted(hierarchy: &Hierarchy, key: ContainerKey, swap_free: u64) -> Option<ContainerSample> {
     let counted = hierarchy.memory(key.0)?;
-    let room = hierarchy.nearest_limit(key.0, swap_free).map(|ahead| Room {
+    let mut rooms = hierarchy.limits_ahead(key.0, swap_free).into_iter().map(|ahead| Room {
         limit: Limit {
             kind: match ahead.kind {
                 hierarchy::LimitKind::Max => LimitKind::Max,
@@ -149,13 +161,14 @@ pub(crate) fn counted(hierarchy: &Hierarchy, key: ContainerKey, swap_free: u64) 
             cgroup_id: Some(ahead.cgroup_id),
         },
         left: ahead.room,
+        fresh: ahead.fresh,
     });
     Some(ContainerSample {
         key,
         // shared memory is among what the cgroup counts as anonymous
         memory: Memory { anon: counted.anon, swap: counted.swap, shmem: 0, file: counted.file },
         slack: counted.slack,
-        room,
+        rooms: std::array::from_fn(|_| rooms.next()),
         upper_bound: false,
         watchable: true,
     })

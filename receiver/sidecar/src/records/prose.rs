@@ -141,7 +141,10 @@ impl Teller<'_> {
         let earliest = self.time(later(at, end.earliest_s).unwrap_or(at));
         match later(at, end.latest_s) {
             Some(latest) => between(earliest, self.time(latest), now),
-            None => format!("not before {}", moment(earliest, now)),
+            None => format!(
+                "not before {}; too uneven, or seen for too short, to say by when",
+                moment(earliest, now)
+            ),
         }
     }
 

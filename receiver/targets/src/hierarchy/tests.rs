@@ -62,7 +62,7 @@ fn circles_and_depth() {
     for key in [2, 3, 4] {
         assert_eq!(circles.path(key), None);
     }
-    assert_eq!(circles.nearest_limit(3, 0).map(|ahead| ahead.cgroup_id), Some(2));
+    assert_eq!(circles.limits_ahead(3, 0).first().map(|ahead| ahead.cgroup_id), Some(2));
     assert_eq!(circles.unit_of(4).unwrap().path, "self.service");
     assert_eq!(circles.unit_of(0), None);
     assert_eq!(circles.unit_of(5), None);
@@ -155,7 +155,7 @@ fn the_topmost_that_can_be_seen() {
     let mut hierarchy = of(&[holding(memory, v2(7311, 0, ""))]);
     let unit = hierarchy.unit_of(7311).unwrap();
     assert_eq!((unit.path.as_str(), unit.kind), ("/", UnitKind::Limited));
-    assert_eq!(hierarchy.nearest_limit(7311, 0).unwrap().room, 3 * MIB);
+    assert_eq!(hierarchy.limits_ahead(7311, 0)[0].room, 3 * MIB);
 }
 
 /// Guarantees: with the memory controller on v1, a v2 cgroup that has the id of a memory cgroup is told apart from
@@ -239,7 +239,7 @@ fn units_are_remembered() {
 }
 
 fn ahead(kind: LimitKind, cgroup_id: u64, limit: u64, room: u64) -> LimitAhead {
-    LimitAhead { kind, cgroup_id, limit: limit * MIB, room: room * MIB }
+    LimitAhead { kind, cgroup_id, limit: limit * MIB, room: room * MIB, fresh: true }
 }
 
 /// A root with one cgroup in it, its numbers in MiB.
@@ -259,7 +259,7 @@ fn the_room_below_max() {
         ..CgroupMemory::default()
     };
     let nearest = |file, swap, limits, swap_free: u64| {
-        alone(80, file, swap, limits).nearest_limit(2, swap_free * MIB).unwrap()
+        alone(80, file, swap, limits).limits_ahead(2, swap_free * MIB)[0]
     };
     let at_max = |room| ahead(LimitKind::Max, 2, 100, room);
     assert_eq!(nearest(0, 0, max(None, None), 0), at_max(20));
@@ -283,7 +283,7 @@ fn the_room_below_max() {
 #[test]
 fn the_room_below_high() {
     let limits = CgroupMemory { max: Some(100 * MIB), high: Some(60 * MIB), ..CgroupMemory::default() };
-    let nearest = |usage, limits| alone(usage, 10, 0, limits).nearest_limit(2, 5 * MIB);
+    let nearest = |usage, limits| alone(usage, 10, 0, limits).limits_ahead(2, 5 * MIB).first().copied();
     assert_eq!(nearest(50, limits), Some(ahead(LimitKind::High, 2, 60, 20)));
     assert_eq!(nearest(70, limits), Some(ahead(LimitKind::Max, 2, 100, 45)));
     assert_eq!(nearest(70, CgroupMemory { max: None, ..limits }), None);
@@ -302,13 +302,34 @@ fn the_limits_around() {
     };
     let nearest = |pod: CgroupMemory, container: CgroupMemory, swap_free: u64| {
         let hierarchy = of(&[v2(1, 0, ""), holding(pod, v2(2, 1, "pod")), holding(container, v2(3, 2, "c"))]);
-        hierarchy.nearest_limit(3, swap_free * MIB).unwrap()
+        hierarchy.limits_ahead(3, swap_free * MIB)[0]
     };
     let container = memory(10, Some(100), None);
     assert_eq!(nearest(memory(70, Some(120), None), container, 0), ahead(LimitKind::Max, 2, 120, 50));
     assert_eq!(nearest(memory(20, Some(120), None), container, 0), ahead(LimitKind::Max, 3, 100, 90));
     assert_eq!(nearest(memory(30, Some(120), None), container, 0), ahead(LimitKind::Max, 3, 100, 90));
     assert_eq!(nearest(memory(20, None, Some(5)), container, 50), ahead(LimitKind::Max, 3, 100, 95));
+}
+
+/// Guarantees: every limit around is told, the one with the least room first, memory.max behind memory.high; what a watched
+/// pass has not told of is marked as older.
+#[test]
+fn all_limits_and_their_age() {
+    let limited = |usage: u64, max: u64, high: Option<u64>| CgroupMemory {
+        usage: usage * MIB,
+        max: Some(max * MIB),
+        high: high.map(|mib| mib * MIB),
+        ..CgroupMemory::default()
+    };
+    let inner = |usage| holding(limited(usage, 100, Some(60)), v2(3, 2, "c"));
+    let mut hierarchy = of(&[v2(1, 0, ""), holding(limited(70, 120, None), v2(2, 1, "pod")), inner(40)]);
+    let told = |hierarchy: &Hierarchy| {
+        let ahead = hierarchy.limits_ahead(3, 0);
+        ahead.iter().map(|ahead| (ahead.limit / MIB, ahead.room / MIB, ahead.fresh)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&hierarchy), [(60, 20, true), (120, 50, true), (100, 60, true)]);
+    hierarchy.some(&[inner(50)]);
+    assert_eq!(told(&hierarchy), [(60, 10, true), (100, 50, true), (120, 50, false)]);
 }
 
 /// Guarantees: numbers that cannot be, such as more file pages than usage or sums beyond 64 bits, give an answer
@@ -326,7 +347,7 @@ fn impossible_numbers() {
         ..CgroupMemory::default()
     };
     let hierarchy = of(&[holding(wild, v2(2, 0, "a"))]);
-    assert_eq!(hierarchy.nearest_limit(2, u64::MAX).unwrap().room, 0);
+    assert_eq!(hierarchy.limits_ahead(2, u64::MAX)[0].room, 0);
     let huge = CgroupMemory { max: Some(u64::MAX), ..CgroupMemory::default() };
-    assert_eq!(of(&[holding(huge, v2(2, 0, "a"))]).nearest_limit(2, u64::MAX).unwrap().room, u64::MAX);
+    assert_eq!(of(&[holding(huge, v2(2, 0, "a"))]).limits_ahead(2, u64::MAX)[0].room, u64::MAX);
 }

@@ -39,7 +39,7 @@ fn podman() {
     assert_eq!(unit.pod_uid, None);
     seen.counts(unit.key, 1);
 
-    let ahead = seen.hierarchy.nearest_limit(unit.key, 0).unwrap();
+    let ahead = seen.hierarchy.limits_ahead(unit.key, 0)[0];
     assert_eq!((ahead.kind, ahead.cgroup_id, ahead.limit), (LimitKind::Max, unit.cgroup_id, 256 * MIB));
     assert!(ahead.room <= 256 * MIB - HELD && ahead.room >= 256 * MIB - AT_MOST, "{ahead:?}");
 
@@ -68,7 +68,7 @@ fn containerd() {
         assert_eq!((unit.cgroup_id, &unit.path), (host.id(container), &host.path(container)));
         assert_eq!(unit.pod_uid.as_deref(), Some(POD));
         seen.counts(unit.key, 1);
-        let ahead = seen.hierarchy.nearest_limit(unit.key, 0).unwrap();
+        let ahead = seen.hierarchy.limits_ahead(unit.key, 0)[0];
         assert_eq!((ahead.cgroup_id, ahead.limit), (host.id(&pod), 256 * MIB));
         assert!(ahead.room <= 256 * MIB - 2 * HELD, "{ahead:?}");
     }
@@ -123,7 +123,7 @@ fn nested() {
     assert_eq!(unit.container_id.as_ref().unwrap().as_str(), ID);
     assert_eq!((unit.cgroup_id, &unit.path), (host.id(&inner), &host.path(&inner)));
     seen.counts(unit.key, 1);
-    let ahead = seen.hierarchy.nearest_limit(unit.key, 0).unwrap();
+    let ahead = seen.hierarchy.limits_ahead(unit.key, 0)[0];
     assert_eq!((ahead.cgroup_id, ahead.limit), (host.id(&outer), 256 * MIB));
 
     let unit = seen.unit(in_outer).unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mlh_detect::{
-    About, Cleared, ContainerKey, ContainerSample, Detector, Finding, FindingKind, Memory, Pass, Rules,
+    About, Cleared, ContainerKey, ContainerSample, Detector, Finding, FindingKind, Memory, Pass, Room, Rules,
     Sample, Stage, Sweep, Trend,
 };
 use mlh_targets::hierarchy::{Hierarchy, Unit};
@@ -256,7 +256,7 @@ fn summed(samples: &[Sample]) -> ContainerSample {
         key: SUMMED,
         memory: samples.iter().fold(Memory::default(), |all, sample| sum(&all, &sample.memory)),
         slack: samples.iter().fold(0, |all, sample| all.saturating_add(sample.slack)),
-        room: None,
+        rooms: [None; Room::MOST],
         upper_bound: true,
         watchable: false,
     }

@@ -1,6 +1,8 @@
 use mlh_targets::cgroup_reading::CgroupMemory;
 
 use super::*;
+use crate::observe::{BlindSpot, Listen, Sink};
+use crate::semconv;
 
 mod leaks;
 
@@ -82,6 +84,91 @@ fn recycled(sweep: u64) -> (ProcessReading, Vec<CgroupReading>) {
 fn text(attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue], key: &str) -> String {
     let value = attributes.iter().find(|attribute| attribute.key == key);
     format!("{:?}", value.and_then(|attribute| attribute.value.clone()?.value))
+}
+
+/// Remembers which cgroups it was asked for.
+struct Asked(Vec<u64>);
+
+impl Observer for Asked {
+    fn full(&mut self) -> Result<Observation, ObserveError> {
+        Err(ObserveError::Kernel("it sees nothing".to_owned()))
+    }
+
+    fn watched(&mut self, _: &[u32], cgroups: &[WatchedCgroup]) -> Result<Observation, ObserveError> {
+        self.0 = cgroups.iter().map(|cgroup| cgroup.id).collect();
+        self.full()
+    }
+
+    fn listen(&mut self, _: &Listen, _: Sink) -> Vec<BlindSpot> {
+        Vec::new()
+    }
+
+    fn describe(&self) -> &'static str {
+        "asked"
+    }
+}
+
+/// Guarantees: beside a watched container the cgroups around it that have a limit are asked for, the others not; what they hold is
+/// not taken for growth of their own, also where one is a unit by itself.
+#[test]
+fn limits_around_the_watched_are_read_as_often() {
+    let bench = Bench {
+        host: Arc::default(),
+        page_size: 4096,
+        growth_threshold: 256,
+        oom_horizon: Duration::from_secs(3600),
+        max_events_per_second: None,
+        detail: Detail::Recorded,
+        scope: Scope::default(),
+    };
+    let clock = HostClock::starting_at(SystemTime::UNIX_EPOCH);
+    let mut judge = Judge::new(&bench);
+    let cgroups = |sweep| {
+        let (_, mut cgroups) = recycled(sweep);
+        let held = cgroups[1].memory.unwrap().usage;
+        let memory = |max| Some(CgroupMemory { usage: held, anon: held, max, ..CgroupMemory::default() });
+        let around = |id, parent, name: &str, max| CgroupReading {
+            id,
+            parent,
+            name: name.to_owned(),
+            memory: memory(max),
+            ..CgroupReading::default()
+        };
+        cgroups.extend([around(5, 1, "shop.slice", None), around(6, 5, "shop.service", Some(1 << 30))]);
+        cgroups[1].parent = 6;
+        cgroups
+    };
+    let still =
+        |pid| ProcessReading { pid, anon: 4096, memory_cgroup_id: Some(6), ..ProcessReading::default() };
+    let mut records = Vec::new();
+    for sweep in 0..4 {
+        let (reading, cgroups) = (recycled(sweep).0, cgroups(sweep));
+        let at = Duration::from_secs(15 * sweep + 15);
+        let seen = Seen { readings: &[reading, still(7)], cgroups: &cgroups, ..Seen::empty(at, Pass::Full) };
+        judge.pass(&seen, &clock);
+    }
+    let mut asked = Asked(Vec::new());
+    assert!(judge.look(&mut asked, Pass::Watched).is_err());
+    asked.0.sort_unstable();
+    assert_eq!(asked.0, [6, 9]);
+    for second in 61..130 {
+        let (reading, cgroups) = (recycled(4).0, cgroups(second - 57));
+        let seen = Seen {
+            readings: &[reading, still(7)],
+            cgroups: &cgroups,
+            ..Seen::empty(Duration::from_secs(second), Pass::Watched)
+        };
+        records.extend(judge.pass(&seen, &clock).records);
+    }
+    let of_service = records.iter().filter(|logs| {
+        let attributes =
+            logs.scope_logs.iter().flat_map(|scope| &scope.log_records).flat_map(|r| &r.attributes);
+        attributes
+            .into_iter()
+            .any(|a| a.key == semconv::MEMORY_CGROUP_ID && format!("{a:?}").contains("IntValue(6)"))
+    });
+    assert_eq!(of_service.count(), 0);
+    assert!(!records.is_empty(), "the container itself is a suspect");
 }
 
 /// Guarantees: a container is found to leak by what its cgroup counts, its record names it and a process in it; what
