@@ -32,6 +32,9 @@ const ROOTS: &[&str] = &[
     "runtime.rt0_go.abi0",
 ];
 
+/// Beginnings of the names of what goes on on another stack in Go.
+const STACK_SWITCHES: [&str; 2] = ["runtime.systemstack", "runtime.mcall"];
+
 /// See [`Stack`](crate::unwind::Stack).
 #[derive(Debug, Clone)]
 pub(crate) struct Unwound {
@@ -112,6 +115,15 @@ impl Unwound {
 
     /// Who may be missing in between.
     fn doubt<'a>(&self, frame: impl Fn(usize) -> Option<&'a Frame>) -> Option<String> {
+        // whoever goes on on another stack makes no frame for it; only Go's own runtime can be its caller
+        let is_switch = |frame: &Frame| {
+            frame.function.as_deref().is_some_and(|name| STACK_SWITCHES.iter().any(|it| name.starts_with(it)))
+        };
+        if let Doubt::Interrupted(step) | Doubt::Pointless(step) = self.doubt?
+            && frame(step).is_some_and(is_switch)
+        {
+            return None;
+        }
         Some(match self.doubt? {
             Doubt::Interrupted(step) => {
                 format!(
