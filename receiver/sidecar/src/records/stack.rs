@@ -1,5 +1,6 @@
 //! A stack as text.
 
+use mlh_stacks::names::brief;
 use mlh_stacks::trace::{Frame, Trace};
 
 use super::words::{last, printable};
@@ -52,6 +53,11 @@ pub(super) fn name(function: &str) -> String {
     first(&printable(function), LONGEST_NAME)
 }
 
+/// The same as people read it: without what long templates are made with.
+pub(super) fn brief_name(function: &str) -> String {
+    name(&brief(function))
+}
+
 /// The path of a source file, of bounded length and on one line: its end says more than its beginning.
 pub(super) fn file(path: &str) -> String {
     last(&printable(path), LONGEST_NAME)
@@ -60,7 +66,7 @@ pub(super) fn file(path: &str) -> String {
 /// `function (file:line)`, as far as it is known.
 pub(super) fn named(frame: &Frame) -> String {
     let Some(function) = &frame.function else { return place(frame) };
-    let function = name(function);
+    let function = brief_name(function);
     match (frame.file.as_deref().map(file), frame.line) {
         (Some(file), Some(line)) => format!("{function} ({file}:{line})"),
         (Some(file), None) => format!("{function} ({file})"),

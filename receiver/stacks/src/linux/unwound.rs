@@ -9,7 +9,7 @@ use super::python::{Line, merge};
 use super::shelf::Shelf;
 use super::walk::{Doubt, End, Step};
 use crate::blame::culprit;
-use crate::trace::{Frame, Trace};
+use crate::trace::{CAUGHT, Frame, Trace};
 use crate::unwind::Caller;
 
 /// Outermost functions of threads that have no way to say so.
@@ -147,9 +147,7 @@ impl Unwound {
     /// Why there is nothing behind the last frame.
     fn why(&self, frames: &[Frame]) -> Option<String> {
         if self.caught {
-            return Some(
-                "somebody else's probe catches the return there, and the caller cannot be told".to_owned(),
-            );
+            return Some(format!("{CAUGHT}, and the caller cannot be told"));
         }
         let last = frames.last()?;
         let is_root = is_root(frames);
