@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::os;
 
 /// Longer names are told without what their templates are made with.
-const READABLE: usize = 80;
+const READABLE: usize = 120;
 /// What the name of an operator begins with: angle brackets may be part of it.
 const OPERATOR: &str = "operator";
 
@@ -81,19 +81,22 @@ mod tests {
     fn brief_names() {
         let short = "std::vector<int, std::allocator<int> >::push_back(int const&)";
         assert_eq!(brief(short), short);
-        let map = "std::map<std::string, std::vector<shop::Order, std::allocator<shop::Order> >, std::less<std::string> >::insert()";
-        assert_eq!(brief(map), "std::map<std::string, std::vector<...>, std::less<...> >::insert()");
-        let deep = format!("f<a<b<{}>>>(int)", "c".repeat(100));
+        let map = "std::map<std::string, std::vector<shop::Order, std::allocator<shop::Order> >, std::less<std::string> >::insert(std::string const&)";
+        assert_eq!(
+            brief(map),
+            "std::map<std::string, std::vector<...>, std::less<...> >::insert(std::string const&)"
+        );
+        let deep = format!("f<a<b<{}>>>(int)", "c".repeat(130));
         assert_eq!(brief(&deep), "f<a<b<...>>>(int)");
         let wide = format!("shop::put<{}>(int)", "std::pair<int, int>, ".repeat(9));
         assert_eq!(brief(&wide), "shop::put<...>(int)");
         for operator in ["operator<<", "operator<=>", "operator->"] {
-            let long = format!("shop::Basket<{}>::{operator}(shop::Order)", "x".repeat(100));
+            let long = format!("shop::Basket<{}>::{operator}(shop::Order)", "x".repeat(130));
             assert_eq!(brief(&long), format!("shop::Basket<...>::{operator}(shop::Order)"));
         }
-        let returned = format!("call<{}>(f)->int", "x".repeat(100));
+        let returned = format!("call<{}>(f)->int", "x".repeat(130));
         assert_eq!(brief(&returned), "call<...>(f)->int");
-        for odd in [format!("a<{}", "x".repeat(100)), format!("a>{}", "x".repeat(100))] {
+        for odd in [format!("a<{}", "x".repeat(130)), format!("a>{}", "x".repeat(130))] {
             assert_eq!(brief(&odd), odd);
         }
     }

@@ -4,7 +4,7 @@
 //! A walk over the heap tells which block lies at an address. The one that is there soon after the touch is the toucher's, most
 //! often; once another one is there, or none, the toucher has given it back, and does not keep what stays there.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 
 /// What lies at an address.
@@ -61,9 +61,10 @@ impl Blocks {
     }
 }
 
-/// Of each stack so many of the newest touches are followed from one walk to the next.
-const NEWEST: usize = 8;
-/// Stacks between two walks, and stacks of which something is known.
+/// So many touches are followed from one walk on, the newest: where somebody gives back what he touched, others' blocks soon cover it, and
+/// older touches would speak for him.
+const NEWEST: usize = 16;
+/// Stacks of which something is known.
 const MAX_KEYS: usize = 1024;
 /// Walks at which a block has to be there for it to be kept, beside the first one.
 const WALKS: u32 = 2;
@@ -80,36 +81,31 @@ struct Followed<K> {
 /// Follows the blocks of one address space. Bounded.
 #[derive(Debug)]
 pub struct BlockSurvival<K> {
-    /// Since the last walk, the oldest first.
-    touched: HashMap<K, VecDeque<u64>>,
+    /// The newest first.
+    touched: VecDeque<(K, u64)>,
     followed: Vec<Followed<K>>,
     known: HashMap<K, Blocks>,
 }
 
 impl<K> Default for BlockSurvival<K> {
     fn default() -> Self {
-        Self { touched: HashMap::new(), followed: Vec::new(), known: HashMap::new() }
+        Self { touched: VecDeque::new(), followed: Vec::new(), known: HashMap::new() }
     }
 }
 
 impl<K: Copy + Eq + Hash> BlockSurvival<K> {
     /// Takes a touch of new memory, at this very address.
     pub fn touch(&mut self, key: K, address: u64) {
-        if !self.touched.contains_key(&key) && self.touched.len() >= MAX_KEYS {
-            return;
-        }
-        let newest = self.touched.entry(key).or_default();
-        newest.push_back(address);
-        if newest.len() > NEWEST {
-            newest.pop_front();
-        }
+        self.touched.push_front((key, address));
+        self.touched.truncate(NEWEST);
     }
 
     /// The addresses to ask about at a walk, in order.
     #[must_use]
     pub fn addresses(&self) -> Vec<u64> {
         let followed = self.followed.iter().map(|followed| followed.address);
-        let mut addresses: Vec<u64> = followed.chain(self.touched.values().flatten().copied()).collect();
+        let mut addresses: Vec<u64> =
+            followed.chain(self.touched.iter().map(|(_, address)| *address)).collect();
         addresses.sort_unstable();
         addresses.dedup();
         addresses
@@ -132,17 +128,17 @@ impl<K: Copy + Eq + Hash> BlockSurvival<K> {
             }
             Some(Lies::Elsewhere) | None => false,
         });
-        for (key, addresses) in std::mem::take(&mut self.touched) {
-            for (age, address) in addresses.into_iter().rev().enumerate() {
-                match found.get(&address) {
-                    Some(Lies::Block(begins)) => {
-                        followed.push(Followed { key, address, begins: *begins, walks: 0 });
-                    }
-                    // an allocator marks what is left behind a new block: the next one is not there yet
-                    Some(Lies::Free) if age > 0 => self.count(key, Blocks { kept: 0, given_back: 1 }),
-                    Some(Lies::Free | Lies::Elsewhere) => {}
-                    None => self.touched.entry(key).or_default().push_front(address),
+        let mut met = HashSet::new();
+        for (key, address) in std::mem::take(&mut self.touched) {
+            let is_newest = met.insert(key);
+            match found.get(&address) {
+                Some(Lies::Block(begins)) => {
+                    followed.push(Followed { key, address, begins: *begins, walks: 0 });
                 }
+                // an allocator marks what is left behind a new block: the next one is not there yet
+                Some(Lies::Free) if !is_newest => self.count(key, Blocks { kept: 0, given_back: 1 }),
+                Some(Lies::Free | Lies::Elsewhere) => {}
+                None => self.touched.push_back((key, address)),
             }
         }
         self.followed = followed;
@@ -171,6 +167,12 @@ mod tests {
         blocks.walked(&found);
     }
 
+    /// The same, where everything stays.
+    fn walk_any(blocks: &mut BlockSurvival<usize>) {
+        let found = blocks.addresses().into_iter().map(|address| (address, Lies::Block(address))).collect();
+        blocks.walked(&found);
+    }
+
     const KEEPER: u8 = 1;
     const OTHER: u8 = 2;
 
@@ -196,10 +198,10 @@ mod tests {
         assert!(blocks.of(&KEEPER).are_kept() && !blocks.of(&KEEPER).are_given_back());
         assert!(blocks.of(&OTHER).are_given_back() && !blocks.of(&OTHER).are_kept());
         let mut at_once = BlockSurvival::default();
-        (0..16).for_each(|touch| at_once.touch(OTHER, 0x100 * touch));
+        (0..20).for_each(|touch| at_once.touch(OTHER, 0x100 * touch));
         walk(&mut at_once, |_| Lies::Free);
         // the newest one may be what an allocator has marked for the next block
-        assert_eq!(at_once.of(&OTHER), Blocks { kept: 0, given_back: 7 });
+        assert_eq!(at_once.of(&OTHER), Blocks { kept: 0, given_back: NEWEST as u64 - 1 });
     }
 
     /// Guarantees: of few blocks nothing is said, nor of what no walk sees; what was touched after a walk had been asked for waits for
@@ -223,7 +225,9 @@ mod tests {
         let mut blocks = BlockSurvival::default();
         for key in 0..2 * MAX_KEYS {
             (0..20).for_each(|touch| blocks.touch(key, (key * 64 + touch) as u64));
+            assert!(blocks.addresses().len() <= 3 * NEWEST);
+            walk_any(&mut blocks);
         }
-        assert_eq!(blocks.addresses().len(), MAX_KEYS * NEWEST);
+        assert!(blocks.known.len() <= MAX_KEYS);
     }
 }

@@ -311,7 +311,8 @@ impl Climb {
 
     /// What was not seen, in sentences.
     fn not_seen(&self) -> Vec<String> {
-        let seen = self.looks.iter().flat_map(|look| look.not_seen().iter().cloned());
+        // records tell the first of them: what the dearest rung could not see matters the most
+        let seen = self.looks.iter().rev().flat_map(|look| look.not_seen().iter().cloned());
         self.refused.iter().cloned().chain(seen).take(MAX_NOTES).collect()
     }
 

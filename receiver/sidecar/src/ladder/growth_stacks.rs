@@ -104,13 +104,14 @@ impl GrowthStacks {
         self.not_seen = outcome.not_seen;
         self.failed += u32::from(self.growth.iter().any(|stack| stack.trace.frames.is_empty()));
         let innocent = self.ranked(None).into_iter().filter(|lead| lead.blocks.are_given_back());
-        self.not_seen.extend(innocent.map(|lead| {
+        let innocent = innocent.map(|lead| {
             format!(
                 "who keeps what {} touched first: it has given back its own blocks there, and somebody else's lie there now; \
                  probes in the allocator tell (escalation.max_rung: gate_probes, or inspect)",
                 culprit(&lead)
             )
-        }));
+        });
+        self.not_seen.splice(0..0, innocent);
     }
 
     /// Everybody who touched first what stays, whoever has it now.

@@ -44,7 +44,6 @@ pub(super) struct Outside {
     now: Duration,
     names: Names,
     leads: Vec<Lead>,
-    notes: BTreeSet<String>,
     not_seen: Vec<String>,
 }
 
@@ -54,6 +53,8 @@ struct Read {
     series: Series,
     /// Who allocated the kinds of the newest reading, of those of which it is known.
     stacks: BTreeMap<String, Vec<u64>>,
+    /// What the newest reading could not see.
+    notes: Vec<String>,
     due: Duration,
 }
 
@@ -94,17 +95,16 @@ impl Outside {
         let modules = Modules::read(pid).map_err(|error| error.to_string())?;
         let read = |reader: Box<dyn Reader>| {
             let series = Series::new(reader.source().name(), spare(reader.source()));
-            Read { reader, series, stacks: BTreeMap::new(), due: now }
+            Read { reader, series, stacks: BTreeMap::new(), notes: Vec::new(), due: now }
         };
         let sources: Vec<Read> = readers(pid, &modules).into_iter().map(read).collect();
         if sources.is_empty() {
             return Err("what runs there tells nothing that can be read".to_owned());
         }
         let sweep = ProcSweep::open().map_err(|error| error.to_string())?;
-        let (notes, not_seen) = (BTreeSet::new(), Vec::new());
         let names = Names { pid, unwinder: None, known: HashMap::new() };
-        let leads = Vec::new();
-        Ok(Self { pid, alone: false, sweep, sources, began: now, now, names, leads, notes, not_seen })
+        let (leads, not_seen) = (Vec::new(), Vec::new());
+        Ok(Self { pid, alone: false, sweep, sources, began: now, now, names, leads, not_seen })
     }
 
     /// Who allocated what grows, by how much it has grown since the beginning.
@@ -132,12 +132,6 @@ impl Outside {
         let reading = readings.processes.first()?;
         Some(reading.anon.saturating_add(reading.swap).saturating_add(reading.shmem))
     }
-
-    fn note(&mut self, sentences: impl IntoIterator<Item = String>) {
-        let room = MAX_NOTES.saturating_sub(self.notes.len());
-        self.notes.extend(sentences.into_iter().take(room));
-        self.not_seen = self.notes.iter().cloned().collect();
-    }
 }
 
 impl Look for Outside {
@@ -157,7 +151,7 @@ impl Look for Outside {
             return;
         }
         let Some(charged) = self.charged() else { return };
-        let (mut notes, mut gone) = (Vec::new(), false);
+        let mut gone = false;
         for read in self.sources.iter_mut().filter(|read| read.due <= now) {
             read.due = now + SPACING;
             match read.reader.read() {
@@ -166,17 +160,19 @@ impl Look for Outside {
                     take(&mut read.series, now, charged, &reading);
                     let known = reading.classes.into_iter().filter(|class| !class.stack.is_empty());
                     read.stacks = known.map(|class| (class.name, class.stack)).collect();
-                    notes.extend(reading.not_seen);
+                    read.notes = reading.not_seen;
                 }
-                Err(OutsideError::Unknown(reason)) => notes.push(reason),
+                Err(OutsideError::Unknown(reason)) => read.notes = vec![reason],
                 Err(OutsideError::Gone) => gone = true,
                 Err(OutsideError::Refused(reason)) => {
-                    notes.push(reason);
+                    read.notes = vec![reason];
                     read.due = Duration::MAX;
                 }
             }
         }
-        self.note(notes);
+        // each reading says anew what it could not see
+        let notes: BTreeSet<String> = self.sources.iter().flat_map(|read| &read.notes).cloned().collect();
+        self.not_seen = notes.into_iter().take(MAX_NOTES).collect();
         if gone {
             self.sources.iter_mut().for_each(|read| read.due = Duration::MAX);
         }

@@ -70,13 +70,13 @@ pub(crate) fn culprit(lead: &Lead) -> String {
 
 /// `71 % shop::Order`.
 fn kind(kind: &Kind) -> String {
-    format!("{} % {}", percent(kind.share), stack::brief_name(&kind.name))
+    format!("{} % {}", percent(kind.share), stack::name(&kind.name))
 }
 
 /// For the sentence of a verdict: who keeps the most, and what most of it is.
 pub(super) fn clause(known: &Knowledge) -> Option<String> {
     let of_kind =
-        |kind: &Kind| format!("{} % of the growth is {}", percent(kind.share), stack::brief_name(&kind.name));
+        |kind: &Kind| format!("{} % of the growth is {}", percent(kind.share), stack::name(&kind.name));
     let Some((lead, frame)) = known.leads.first().and_then(|lead| Some((lead, lead.frame()?))) else {
         return known.kinds.first().map(of_kind);
     };

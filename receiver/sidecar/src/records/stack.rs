@@ -53,11 +53,6 @@ pub(super) fn name(function: &str) -> String {
     first(&printable(function), LONGEST_NAME)
 }
 
-/// The same as people read it: without what long templates are made with.
-pub(super) fn brief_name(function: &str) -> String {
-    name(&brief(function))
-}
-
 /// The path of a source file, of bounded length and on one line: its end says more than its beginning.
 pub(super) fn file(path: &str) -> String {
     last(&printable(path), LONGEST_NAME)
@@ -66,7 +61,7 @@ pub(super) fn file(path: &str) -> String {
 /// `function (file:line)`, as far as it is known.
 pub(super) fn named(frame: &Frame) -> String {
     let Some(function) = &frame.function else { return place(frame) };
-    let function = brief_name(function);
+    let function = name(&brief(function));
     match (frame.file.as_deref().map(file), frame.line) {
         (Some(file), Some(line)) => format!("{function} ({file}:{line})"),
         (Some(file), None) => format!("{function} ({file})"),

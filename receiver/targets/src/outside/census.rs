@@ -178,12 +178,11 @@ impl Census {
         let began = thread_cpu_time();
         let modules = Modules::read(self.pid).map_err(|error| OutsideError::Refused(error.to_string()))?;
         let mut places = Places::new(addresses);
-        let heap =
-            self.walk(&modules, &mut |chunk, live| places.take(chunk.at..chunk.end(), chunk.user(), live))?;
+        let heap = self.walk(&modules, &mut |chunk, live| places.take(chunk.reach(), chunk.user(), live))?;
         for arena in &heap.arenas {
             if let Some(words) = self.target.words(arena.top) {
                 let top = Chunk::new(arena.top, words);
-                places.take(top.at..top.end(), top.user(), false);
+                places.take(top.reach(), top.user(), false);
             }
         }
         if !self.target.is_there() {

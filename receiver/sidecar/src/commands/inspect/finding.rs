@@ -210,10 +210,10 @@ pub(super) fn blamed(trace: &Trace) -> Option<&Frame> {
 }
 
 /// Who is to blame, by its place; or that nobody is known.
-pub(super) fn whose(stack: &StackEvidence) -> String {
-    match culprit(stack) {
+pub(super) fn whose(trace: &Trace) -> String {
+    match blamed(trace) {
         Some(frame) => place(frame),
-        None if stack.trace.frames.is_empty() => "(no stack)".to_owned(),
+        None if trace.frames.is_empty() => "(no stack)".to_owned(),
         None => "(no frame of the program)".to_owned(),
     }
 }

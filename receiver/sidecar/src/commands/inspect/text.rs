@@ -272,7 +272,7 @@ fn row(finding: &Finding<'_>, rank: usize, stack: &StackEvidence) -> String {
         allocated => stack.freed_bytes as f64 / allocated as f64 * 100.0,
     };
     let room = WIDTH - 64;
-    let place = whose(stack);
+    let place = whose(&stack.trace);
     let ended = if stack.gone { "  (ended)" } else { "" };
     format!(
         "{rank:>3} {:>5.1} % {:>12} {:>9} {:>11} {freed:>4.0} %  {}{ended}",

@@ -62,7 +62,7 @@ fn row(finding: &Finding<'_>, index: usize, merged: &Merged) -> Markup {
             td.where data-label="Where" {
                 details open[index == 0] {
                     summary {
-                        (whose(stack))
+                        (whose(&stack.trace))
                         @if stack.gone { " (its process has ended)" }
                     }
                     p.note { (said(merged)) }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use mlh_detect::growth_stacks::Pattern;
 
 use super::{Page, WIDTH, shortened};
-use crate::commands::inspect::finding::{Finding, blamed, place};
+use crate::commands::inspect::finding::{Finding, whose};
 use crate::investigate::report::GrowthStack;
 use crate::records::words::size;
 
@@ -64,7 +64,7 @@ pub(in crate::commands::inspect) fn aside(pattern: Pattern) -> Option<&'static s
 
 fn row(rank: usize, growth: &GrowthStack) -> String {
     let note = aside(growth.figures.pattern).map(|word| format!("  ({word})")).unwrap_or_default();
-    let place = blamed(&growth.trace).map_or_else(|| "(no stack)".to_owned(), place);
+    let place = whose(&growth.trace);
     format!(
         "{rank:>3} {:>5.1} % {:>12} {:>10} {:>11}  [{:6}]  {}{note}",
         growth.figures.share * 100.0,
