@@ -101,14 +101,16 @@ impl Outcome {
     /// The rank of the first culprit told that is one in truth, by the last verdict that told any. From 1.
     #[must_use]
     pub fn rank(&self) -> Option<usize> {
-        let told = self
-            .heard
-            .iter()
-            .rev()
-            .find(|record| record.kind == "leak_detected" && !record.culprits.is_empty())?;
         let functions = &self.story.truth.as_ref()?.functions;
         let right = |culprit: &String| functions.iter().any(|function| names(culprit, function));
-        told.culprits.iter().position(right).map(|at| at + 1)
+        self.culprits().iter().position(right).map(|at| at + 1)
+    }
+
+    /// Who was blamed, the foremost first, by the last verdict that told any.
+    #[must_use]
+    pub fn culprits(&self) -> &[String] {
+        let told = |record: &&Heard| record.kind == "leak_detected" && !record.culprits.is_empty();
+        self.heard.iter().rev().find(told).map_or(&[], |record| &record.culprits)
     }
 
     /// What is wrong with it, if something is.
@@ -134,7 +136,7 @@ impl Outcome {
             "leaked_mb": self.story.leaked / MIB,
             "one_mb_s": since(self.story.one_mib), "suspected_s": since(self.suspected()),
             "detected_s": since(self.detected()), "ended_s": since(Some(self.ended)),
-            "verdicts": self.verdicts(), "rank": self.rank(), "fault": self.fault(),
+            "verdicts": self.verdicts(), "rank": self.rank(), "culprits": self.culprits(), "fault": self.fault(),
         })
     }
 }

@@ -5,7 +5,8 @@
 //! are still there; what is left, with each fault counted for those it stands for, is the net growth by stack.
 //!
 //! Pure as the rest of the crate. Read in this order: a [`Touch`] comes in and [`PageSurvival`] keeps it, says which
-//! [`Page`]s to ask about and takes each [`Answer`]; [`Figures`] say what has come of a stack and its [`Pattern`] in time.
+//! [`Page`]s to ask about and takes each [`Answer`]; [`Figures`] say what has come of a stack and its [`Pattern`] in time. Where the
+//! heap can be walked, [`BlockSurvival`] says whether who touched a page first still has the block for which it did.
 //!
 //! What this cannot tell apart: a heap that gives no page back has everybody's pages survive, and one that is reused without
 //! leaving memory has no faults at all. A page that was sampled, given back, and touched again by another stack whose fault was
@@ -13,11 +14,13 @@
 //! count as single pages.
 
 mod page;
+mod blocks;
 mod figures;
 mod survival;
 #[cfg(test)]
 mod tests;
 
+pub use blocks::{BlockSurvival, Blocks, Lies};
 pub use figures::{Figures, Pattern};
 pub use page::{Answer, Page, PageSizes, Touch};
 pub use survival::{LOOKS, PageSurvival, Sums};

@@ -7,7 +7,7 @@ use crate::trace::Frame;
 mod plumbing;
 
 /// The frame to blame, innermost first: an index. Where none stands out, the outermost that is in no library of the
-/// language, else the first.
+/// language, else the first. `None`: there are no frames, or a runtime is at work and nothing of the program it runs is in sight.
 #[must_use]
 pub fn culprit(frames: &[Frame]) -> Option<usize> {
     let is_python = |frame: &Frame| frame.module == python::MODULE;
@@ -20,15 +20,19 @@ pub fn culprit(frames: &[Frame]) -> Option<usize> {
         (has_python && python::serves(frame))
             // where the program's own code is named, what lies between it and the runtime is not to blame
             || (has_made && (PLUMBING.is_runtime(frame) || PLUMBING.is_nameless(frame)))
+            || PLUMBING.is_main_of_runtime(frame)
             || PLUMBING.serves(frame)
     };
-    let is_program = |frame: &Frame| !PLUMBING.is_library(&frame.module) && !PLUMBING.is_entry(frame);
+    let is_program = |frame: &Frame| {
+        !PLUMBING.is_library(&frame.module) && !PLUMBING.is_entry(frame) && !PLUMBING.hosts(frame)
+    };
+    let is_hosted = frames.iter().any(|frame| PLUMBING.hosts(frame));
     frames
         .iter()
         .position(|frame| !serves(frame))
         .or_else(|| frames.iter().position(is_python))
         .or_else(|| frames.iter().rposition(is_program))
-        .or_else(|| (!frames.is_empty()).then_some(0))
+        .or_else(|| (!frames.is_empty() && !is_hosted).then_some(0))
 }
 
 /// The frame is of an allocator: it makes, moves or frees memory for others.

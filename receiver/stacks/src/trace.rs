@@ -1,5 +1,8 @@
 //! A stack with names, and the frame in it that is to blame.
 
+/// What the reason why a stack ends begins with where somebody else's probe hides the caller.
+pub const CAUGHT: &str = "somebody else's probe catches the return there";
+
 /// A stack, innermost frame first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Trace {

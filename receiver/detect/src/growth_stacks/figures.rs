@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::blocks::Blocks;
+
 /// The look is cut into so many equal parts.
 pub(super) const COHORTS: usize = 6;
 /// Of what survives, what steady growth has in both halves of the look, at least: of six pages of a leak five in one half are
@@ -66,6 +68,8 @@ pub struct Figures {
     pub pattern: Pattern,
     /// Of `bytes`, what both halves of the look have alike: twice what the poorer one has.
     pub steady_bytes: u64,
+    /// What has become of the blocks for which it touched memory, where a heap was walked.
+    pub blocks: Blocks,
 }
 
 impl Figures {
@@ -86,6 +90,7 @@ impl Figures {
         for (sum, other) in self.cohorts.iter_mut().zip(&other.cohorts) {
             *sum = sum.saturating_add(*other);
         }
+        self.blocks.add(other.blocks);
         self.share += other.share;
         self.velocity += other.velocity;
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
 
+use super::blocks::Blocks;
 use super::figures::{COHORTS, Figures, Parts, Pattern};
 use super::page::{Answer, Page, PageSizes, Touch, is_among};
 use crate::interval::half_width;
@@ -219,6 +220,7 @@ impl<K: Copy + Eq + Hash + Ord> PageSurvival<K> {
                 cohorts: survived.cohorts.to_vec(),
                 pattern,
                 steady_bytes,
+                blocks: Blocks::default(),
             };
             (key, figures)
         });

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use mlh_bpf::faults::{Heard, Touch as Fault};
-use mlh_detect::growth_stacks::{Figures, Page, PageSizes, PageSurvival, Sums, Touch};
+use mlh_detect::growth_stacks::{BlockSurvival, Figures, Lies, Page, PageSizes, PageSurvival, Sums, Touch};
 use mlh_stacks::unwind::Stack;
 use mlh_targets::pagemap::PagemapError;
 
@@ -60,6 +60,8 @@ pub(super) struct Book {
     members: BTreeSet<u32>,
     spaces: u32,
     survival: PageSurvival<Key>,
+    /// Of the process whose heap is walked.
+    blocks: Option<(u32, BlockSurvival<Key>)>,
     toll: Toll,
     losses: Losses,
     notes: BTreeSet<String>,
@@ -75,6 +77,7 @@ impl Book {
             members: BTreeSet::new(),
             spaces: 0,
             survival: PageSurvival::new(began, sizes, fastrand::u64(..)),
+            blocks: None,
             toll: Toll::default(),
             losses: Losses::default(),
             notes: BTreeSet::new(),
@@ -166,6 +169,26 @@ impl Book {
         let page = Page { space, address: fault.address };
         if self.survival.touch(&Touch { at: fault.at, page, key, weight: u64::from(fault.one_of) }) {
             process.stacks.entry(key.identity).or_insert(stack);
+            if let Some((_, blocks)) = self.blocks.as_mut().filter(|(pid, _)| *pid == fault.pid) {
+                blocks.touch(key, fault.address);
+            }
+        }
+    }
+
+    /// The heap of this process will be walked.
+    pub(super) fn follow_blocks(&mut self, pid: u32) {
+        self.blocks = Some((pid, BlockSurvival::default()));
+    }
+
+    /// Where it is asked what lies there.
+    pub(super) fn block_addresses(&self) -> Vec<u64> {
+        self.blocks.as_ref().map(|(_, blocks)| blocks.addresses()).unwrap_or_default()
+    }
+
+    /// What lies there.
+    pub(super) fn walked(&mut self, found: &HashMap<u64, Lies>) {
+        if let Some((_, blocks)) = &mut self.blocks {
+            blocks.walked(found);
         }
     }
 
@@ -217,6 +240,8 @@ impl Book {
         let figures = self.survival.figures(now).into_iter().filter_map(|(key, figures)| {
             let process = self.processes.get(&key.space)?;
             let stack = process.stacks.get(&key.identity)?.clone();
+            let blocks = self.blocks.as_ref().map(|(_, blocks)| blocks.of(&key)).unwrap_or_default();
+            let figures = Figures { blocks, ..figures };
             Some(Found { pid: process.pid, stack, figures })
         });
         figures.take(top).collect()

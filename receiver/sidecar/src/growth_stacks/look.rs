@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mlh_bpf::faults::{DEFAULT_FREQUENCY, FAULT_COST, Heard, Options, SAMPLE_COST, Whom};
-use mlh_detect::growth_stacks::{LOOKS, PageSizes};
+use mlh_detect::growth_stacks::{LOOKS, Lies, PageSizes};
 use mlh_stacks::unwind::Library;
 use mlh_targets::groups::Group;
 use mlh_targets::host::{HostClock, HostIdentity};
@@ -244,7 +244,7 @@ impl GrowthLook {
         } else {
             not_seen.push(format!(
                 "growth by page is known by the page and from {} sampled faults ({} touched, {} still there): what a heap keeps for \
-                 itself after it was freed counts as held",
+                 itself after it was freed counts as held, and a page counts for who touched it first, whoever has it now",
                 sums.samples,
                 size(sums.touched_bytes),
                 size(sums.bytes)
@@ -265,6 +265,22 @@ impl GrowthLook {
     pub fn close(mut self, now: Duration, top: usize) -> Ended {
         self.stop();
         self.so_far(now, top)
+    }
+
+    /// The heap of this process will be walked: what lies where it touches memory is asked.
+    pub fn follow_blocks(&self, pid: u32) {
+        lock(&self.book).follow_blocks(pid);
+    }
+
+    /// The addresses to ask about now, in order.
+    #[must_use]
+    pub fn block_addresses(&self) -> Vec<u64> {
+        lock(&self.book).block_addresses()
+    }
+
+    /// Takes what lies there.
+    pub fn walked(&self, found: &HashMap<u64, Lies>) {
+        lock(&self.book).walked(found);
     }
 
     /// CPU time that it has cost the target so far.

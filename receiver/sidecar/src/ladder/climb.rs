@@ -287,11 +287,12 @@ impl Climb {
         }
     }
 
-    /// Who is to blame: as the dearest rung tells it, which sees the most.
+    /// Who is to blame: as the dearest rung tells it that knows what lives, else the dearest one, which sees the most.
     fn known(&self, case: &Case) -> Option<Arc<Knowledge>> {
         let part = self.part(case);
-        let dearest_first = self.looks.iter().rev();
-        let mut leads = dearest_first.map(|look| (look.leads(part), look.source()));
+        let mut dearest_first: Vec<_> = self.looks.iter().rev().collect();
+        dearest_first.sort_by_key(|look| !look.sees_blocks());
+        let mut leads = dearest_first.into_iter().map(|look| (look.leads(part), look.source()));
         let (leads, source) = leads.find(|(leads, _)| !leads.is_empty()).unwrap_or_default();
         let kinds: Vec<_> = self.looks.iter().flat_map(|look| look.kinds()).collect();
         let is_known = !leads.is_empty() || !kinds.is_empty();
@@ -310,7 +311,8 @@ impl Climb {
 
     /// What was not seen, in sentences.
     fn not_seen(&self) -> Vec<String> {
-        let seen = self.looks.iter().flat_map(|look| look.not_seen().iter().cloned());
+        // records tell the first of them: what the dearest rung could not see matters the most
+        let seen = self.looks.iter().rev().flat_map(|look| look.not_seen().iter().cloned());
         self.refused.iter().cloned().chain(seen).take(MAX_NOTES).collect()
     }
 

@@ -3,8 +3,9 @@
 //! It needs `CAP_PERFMON` and the right to read the target's page map. It costs a fifth of each page fault and some microseconds for
 //! each of 49 samples a second at most. It sees the stacks whose pages survive, from both halves of the time it was watched. It cannot
 //! see memory from before, nor tell what a heap keeps for itself from what the program keeps, nor who holds a page that somebody else
-//! touched before: a large buffer at a heap's end that comes and goes is named for small blocks that stay there. Of a collected heap it
-//! names who touches new memory; it testifies late where nothing else can, and not at all where the runtime can be asked.
+//! touched before: a large buffer at a heap's end that comes and goes touches what small blocks that stay will have. Where the heap can be
+//! walked (`heap`) such a one is found out, and not blamed. Of a collected heap it names who touches new memory; it testifies late where
+//! nothing else can, and not at all where the runtime can be asked.
 
 use std::time::Duration;
 
@@ -13,14 +14,16 @@ use mlh_detect::{Rung, Says, Testimony};
 use mlh_stacks::modules::Modules;
 use mlh_targets::points::{Finder, Runtime, Wish};
 
+use super::heap::Heap;
 use super::knowledge::{Lead, ranked};
 use super::rung::{Look, Paid};
 use crate::growth_stacks::{Ended, GrowthLook, Names};
 use crate::investigate::plan::{Filters, Origin, Plan, Target};
 use crate::investigate::report::GrowthStack;
+use crate::records::culprit;
 
 /// What its testimony rests on.
-pub(super) const SOURCE: &str = "growth_pages";
+pub(crate) const SOURCE: &str = "growth_pages";
 
 /// Pages are looked at as often as in a look of a minute: what a verdict waits for.
 const LENGTH: Duration = Duration::from_secs(60);
@@ -36,12 +39,19 @@ const TOP: usize = 16;
 const NAMING: Duration = Duration::from_secs(10);
 const TRIES: u32 = 3;
 
+/// What is remarked of a lead: its blocks were seen to stay; they were not, or could not be looked at; its heap is collected.
+const STAYS: &str = "and its blocks are still there";
+const MAY_BE_GONE: &str = "though its own blocks may be gone, and somebody else's lie there now";
+const COLLECTED: &str = "which tells little of who keeps it, as the heap is collected";
+
 pub(super) struct GrowthStacks {
     look: GrowthLook,
     began: Duration,
     seen: Duration,
     /// Before that nothing is said. `None`: pages that stay prove nothing of what runs there.
     least: Option<Duration>,
+    /// To be walked.
+    heap: Option<Heap>,
     names: Names,
     failed: u32,
     growth: Vec<GrowthStack>,
@@ -68,11 +78,14 @@ impl GrowthStacks {
             origin: Origin::Command,
         };
         let look = GrowthLook::begin(&plan, pids, filters.library())?;
+        let least = least(leader);
+        let heap = if least == Some(LEAST) { Heap::of(leader, &look, now) } else { None };
         Ok(Self {
             look,
             began: now,
             seen: now,
-            least: least(leader),
+            least,
+            heap,
             names: Names::new(),
             failed: 0,
             growth: Vec::new(),
@@ -90,6 +103,20 @@ impl GrowthStacks {
         self.growth = outcome.stacks;
         self.not_seen = outcome.not_seen;
         self.failed += u32::from(self.growth.iter().any(|stack| stack.trace.frames.is_empty()));
+        let innocent = self.ranked(None).into_iter().filter(|lead| lead.blocks.are_given_back());
+        let innocent = innocent.map(|lead| {
+            format!(
+                "who keeps what {} touched first: it has given back its own blocks there, and somebody else's lie there now; \
+                 probes in the allocator tell (escalation.max_rung: gate_probes, or inspect)",
+                culprit(&lead)
+            )
+        });
+        self.not_seen.splice(0..0, innocent);
+    }
+
+    /// Everybody who touched first what stays, whoever has it now.
+    fn ranked(&self, pid: Option<u32>) -> Vec<Lead> {
+        ranked(steady(&self.growth).filter(|lead| pid.is_none_or(|pid| lead.pid == pid)))
     }
 }
 
@@ -111,6 +138,9 @@ impl Look for GrowthStacks {
             return;
         }
         self.seen = now;
+        if self.heap.as_mut().is_some_and(|heap| !heap.walk(now, &self.look)) {
+            self.heap = None;
+        }
         let ended = self.look.so_far(now, TOP);
         // names cost more than all else: they are read once there is something to name
         if ended.figures().any(|(_, figures)| figures.pattern == Pattern::Steady) {
@@ -135,7 +165,7 @@ impl Look for GrowthStacks {
     }
 
     fn leads(&self, pid: Option<u32>) -> Vec<Lead> {
-        ranked(steady(&self.growth).filter(|lead| pid.is_none_or(|pid| lead.pid == pid)))
+        blamed(self.ranked(pid), self.least)
     }
 
     fn not_seen(&self) -> &[String] {
@@ -151,6 +181,17 @@ impl Look for GrowthStacks {
     }
 }
 
+/// Those who touched what stays without those who have given back what they had of it; of each how far it is to be believed.
+fn blamed(leads: Vec<Lead>, least: Option<Duration>) -> Vec<Lead> {
+    let remark = |lead: &Lead| match least {
+        Some(LEAST) if lead.blocks.are_kept() => STAYS,
+        Some(LEAST) => MAY_BE_GONE,
+        _ => COLLECTED,
+    };
+    let blamed = leads.into_iter().filter(|lead| !lead.blocks.are_given_back());
+    blamed.map(|lead| Lead { remark: Some(remark(&lead)), ..lead }).collect()
+}
+
 /// The stacks that grow steadily and have frames.
 pub(super) fn steady(growth: &[GrowthStack]) -> impl Iterator<Item = Lead> {
     let steady = growth.iter().filter(|stack| stack.figures.pattern == Pattern::Steady);
@@ -161,6 +202,8 @@ pub(super) fn steady(growth: &[GrowthStack]) -> impl Iterator<Item = Lead> {
         bytes: stack.figures.steady_bytes,
         count: None,
         pattern: Some(stack.figures.pattern.name()),
+        blocks: stack.figures.blocks,
+        remark: None,
     })
 }
 
@@ -199,6 +242,8 @@ fn least(pid: u32) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use mlh_detect::growth_stacks::Blocks;
+
     use super::*;
 
     fn figures(pattern: Pattern, survivors: u64, bytes: u64, velocity: f64) -> Figures {
@@ -238,5 +283,39 @@ mod tests {
         ];
         let told: Vec<_> = steady(&growth).map(|lead| (lead.pid, lead.bytes, lead.pattern)).collect();
         assert_eq!(told, [(7, 5, Some("steady"))]);
+    }
+
+    /// Guarantees: who has given back what it touched is nobody to blame, however much of what stays it touched; whose blocks were seen
+    /// to stay is told so, and who could not be looked at is told with a doubt.
+    #[test]
+    fn innocents() {
+        let touched = |name: &str, bytes, blocks| Lead {
+            bytes,
+            blocks,
+            trace: mlh_stacks::trace::Trace {
+                frames: vec![mlh_stacks::trace::Frame {
+                    function: Some(name.to_owned()),
+                    ..Default::default()
+                }],
+                culprit: Some(0),
+                ..Default::default()
+            },
+            ..Lead::default()
+        };
+        let seen = |kept, given_back| Blocks { kept, given_back };
+        let leads = [
+            touched("answer", 90, seen(1, 30)),
+            touched("remember", 20, seen(20, 1)),
+            touched("unseen", 10, Blocks::default()),
+        ];
+        let told = |least| -> Vec<_> {
+            let leads = blamed(ranked(leads.clone()), least).into_iter();
+            leads
+                .map(|lead| (lead.frame().and_then(|it| it.function.clone()).unwrap(), lead.remark.unwrap()))
+                .collect()
+        };
+        let expected = [("remember".to_owned(), STAYS), ("unseen".to_owned(), MAY_BE_GONE)];
+        assert_eq!(told(Some(LEAST)), expected);
+        assert!(told(None).iter().all(|(_, remark)| *remark == COLLECTED));
     }
 }

@@ -1,5 +1,6 @@
 //! Who is to blame, as far as it is known.
 
+use mlh_detect::growth_stacks::Blocks;
 use mlh_stacks::trace::{Frame, Trace};
 
 /// One who is to blame: a function, with the stack by which most of it comes.
@@ -17,13 +18,17 @@ pub struct Lead {
     pub count: Option<u64>,
     /// How it came over time, in a word, where that is known.
     pub pattern: Option<&'static str>,
+    /// What has become of the blocks for which it touched memory, where that was seen.
+    pub blocks: Blocks,
+    /// How far it is to be believed, part of a sentence.
+    pub remark: Option<&'static str>,
 }
 
 impl Lead {
-    /// The frame to blame, else the innermost one.
+    /// The frame to blame. `None`: there are no names, or a runtime is at work and nothing of the program is in sight.
     #[must_use]
     pub fn frame(&self) -> Option<&Frame> {
-        self.trace.culprit_frame().or(self.trace.frames.first())
+        self.trace.culprit_frame()
     }
 }
 
@@ -53,7 +58,7 @@ pub struct Knowledge {
 const MOST: usize = 10;
 
 /// Puts together what goes to one function's account, and each one's share of all of it. The stack that is told is the one by which
-/// the most comes; `pid`, `pattern` and the rest are those of it.
+/// the most comes; `pid`, `pattern` and the rest are those of it. Stacks on which nobody is to blame come last.
 #[must_use]
 pub(super) fn ranked(stacks: impl IntoIterator<Item = Lead>) -> Vec<Lead> {
     let mut leads: Vec<(Lead, u64)> = Vec::new();
@@ -61,15 +66,17 @@ pub(super) fn ranked(stacks: impl IntoIterator<Item = Lead>) -> Vec<Lead> {
         match leads.iter_mut().find(|(known, _)| is_same(known, &lead)) {
             Some((known, largest)) => {
                 let (bytes, count) = (known.bytes.saturating_add(lead.bytes), sum(known.count, lead.count));
+                let mut blocks = known.blocks;
+                blocks.add(lead.blocks);
                 if lead.bytes > *largest {
                     (*largest, *known) = (lead.bytes, lead);
                 }
-                (known.bytes, known.count) = (bytes, count);
+                (known.bytes, known.count, known.blocks) = (bytes, count, blocks);
             }
             None => leads.push((lead.clone(), lead.bytes)),
         }
     }
-    leads.sort_by_key(|(lead, _)| std::cmp::Reverse(lead.bytes));
+    leads.sort_by_key(|(lead, _)| (lead.frame().is_none(), std::cmp::Reverse(lead.bytes)));
     let all = leads.iter().fold(0_u64, |all, (lead, _)| all.saturating_add(lead.bytes)).max(1);
     leads.truncate(MOST);
     leads.into_iter().map(|(lead, _)| Lead { share: lead.bytes as f64 / all as f64, ..lead }).collect()
@@ -130,5 +137,19 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert!(ranked([]).is_empty());
+    }
+
+    /// Guarantees: a stack on which nobody is to blame ranks behind whoever is, whatever comes by it, and takes its share; what became of
+    /// the blocks of a function is that of all its stacks.
+    #[test]
+    fn nobody_comes_last() {
+        let nobody = Lead { trace: Trace { culprit: None, ..lead(None, 9, 1).trace }, ..lead(None, 9, 90) };
+        let blocks = Blocks { kept: 2, given_back: 3 };
+        let some = |offset| Lead { blocks, ..lead(Some("remember"), offset, 5) };
+        let told = ranked([nobody, some(1), some(2)]);
+        let ranks: Vec<_> =
+            told.iter().map(|lead| (lead.frame().is_some(), lead.bytes, lead.share)).collect();
+        assert_eq!(ranks, [(true, 10, 0.1), (false, 90, 0.9)]);
+        assert_eq!(told[0].blocks, Blocks { kept: 4, given_back: 6 });
     }
 }

@@ -110,6 +110,10 @@ impl Look for Probes {
         ranked(self.leads.iter().filter(|lead| pid.is_none_or(|pid| lead.pid == pid)).cloned())
     }
 
+    fn sees_blocks(&self) -> bool {
+        true
+    }
+
     fn not_seen(&self) -> &[String] {
         &self.not_seen
     }
@@ -144,7 +148,7 @@ fn lead(stack: &StackEvidence) -> Lead {
         share: 0.0,
         bytes: kept.clamp(0.0, u64::MAX as f64) as u64,
         count: Some(stack.live_count),
-        pattern: None,
+        ..Lead::default()
     }
 }
 

@@ -38,6 +38,11 @@ pub(super) trait Look: Send {
     /// Who is to blame, the most first, in all or in one process.
     fn leads(&self, pid: Option<u32>) -> Vec<Lead>;
 
+    /// Its leads are known by what lives, not by who touched memory first: they come before those of a dearer rung that sees pages.
+    fn sees_blocks(&self) -> bool {
+        false
+    }
+
     /// Which kinds of memory grow, the most first.
     fn kinds(&self) -> Vec<Kind> {
         Vec::new()

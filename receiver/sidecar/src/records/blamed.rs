@@ -5,11 +5,13 @@ use mlh_detect::{Says, Spare, Testimonies, Testimony};
 use super::attributes::Attributes;
 use super::words::{printable, size};
 use super::{stack, target};
-use crate::ladder::{Kind, Knowledge, Lead};
+use crate::ladder::{GROWTH_PAGES as SOURCE, Kind, Knowledge, Lead};
 use crate::semconv;
 
 /// Culprits that are told.
 const MOST: usize = 3;
+/// A kind is named beside who is to blame if it is so much of the growth.
+const MOST_OF_IT: f64 = 0.5;
 /// Sentences on what was not seen that are told.
 const MOST_NOT_SEEN: usize = 8;
 
@@ -58,7 +60,11 @@ fn said(testimony: &Testimony) -> String {
 
 /// `93 % remember (session.cc:88)`.
 pub(crate) fn culprit(lead: &Lead) -> String {
-    let who = lead.frame().map_or_else(|| format!("stack {}", stack::hash(&lead.trace)), stack::named);
+    let who = match lead.frame() {
+        Some(frame) => stack::named(frame),
+        None if lead.trace.frames.is_empty() => format!("stack {}", stack::hash(&lead.trace)),
+        None => "no frame of the program".to_owned(),
+    };
     format!("{} % {who}", percent(lead.share))
 }
 
@@ -67,17 +73,25 @@ fn kind(kind: &Kind) -> String {
     format!("{} % {}", percent(kind.share), stack::name(&kind.name))
 }
 
-/// For the sentence of a verdict: who keeps the most, or else what.
+/// For the sentence of a verdict: who keeps the most, and what most of it is.
 pub(super) fn clause(known: &Knowledge) -> Option<String> {
-    let Some(lead) = known.leads.first() else {
-        let kind = known.kinds.first()?;
-        return Some(format!("{} % of the growth is {}", percent(kind.share), stack::name(&kind.name)));
+    let of_kind =
+        |kind: &Kind| format!("{} % of the growth is {}", percent(kind.share), stack::name(&kind.name));
+    let Some((lead, frame)) = known.leads.first().and_then(|lead| Some((lead, lead.frame()?))) else {
+        return known.kinds.first().map(of_kind);
     };
-    let who = stack::named(lead.frame()?);
-    Some(match lead.count {
+    let (who, share) = (stack::named(frame), percent(lead.share));
+    let mut clause = match lead.count {
         Some(_) => format!("of what is tracked of it {who} holds the most, {}", size(lead.bytes)),
-        None => format!("{} % of what stays was touched first for {who}", percent(lead.share)),
-    })
+        None if known.source == SOURCE => format!("{share} % of what stays was touched first for {who}"),
+        None => format!("{share} % of what lives and grows was allocated by {who}"),
+    };
+    let kind = known.kinds.first().filter(|kind| kind.share >= MOST_OF_IT).map(of_kind);
+    for more in lead.remark.map(str::to_owned).into_iter().chain(kind) {
+        clause.push_str(", ");
+        clause.push_str(&more);
+    }
+    Some(clause)
 }
 
 fn percent(share: f64) -> u64 {

@@ -1,5 +1,6 @@
 //! A stack as text.
 
+use mlh_stacks::names::brief;
 use mlh_stacks::trace::{Frame, Trace};
 
 use super::words::{last, printable};
@@ -63,7 +64,7 @@ pub(super) fn file(path: &str) -> String {
 /// `function (file:line)`, as far as it is known.
 pub(super) fn named(frame: &Frame) -> String {
     let Some(function) = &frame.function else { return place(frame) };
-    let function = name(function);
+    let function = name(&brief(function));
     match (frame.file.as_deref().map(file), frame.line) {
         (Some(file), Some(line)) => format!("{function} ({file}:{line})"),
         (Some(file), None) => format!("{function} ({file})"),

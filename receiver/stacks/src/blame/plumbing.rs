@@ -29,6 +29,7 @@ pub(super) struct Plumbing {
     made: Patterns,
     runtimes: HashSet<&'static str>,
     entries: HashSet<&'static str>,
+    hosts: Patterns,
 }
 
 /// Of all, and of allocators alone.
@@ -125,6 +126,7 @@ impl Plumbing {
             "prefixes" => self.prefixes.add(line, is_allocator),
             "sources" if !is_allocator => self.sources.add(line, false),
             "made" if !is_allocator => self.made.add(line, false),
+            "hosts" if !is_allocator => self.hosts.add(line, false),
             "runtimes" if !is_allocator => self.runtimes.insert(line),
             "crates" if !is_allocator => self.crates.insert(line),
             "entries" if !is_allocator => self.entries.insert(line),
@@ -164,6 +166,19 @@ impl Plumbing {
         let name = base_name(&frame.module);
         let stem = name.split(['.', '-']).next().unwrap_or(name);
         self.runtimes.contains(stem) && !name.ends_with(".node")
+    }
+
+    /// The frame is of what runs a program and is none: of a runtime, or of the code that it brings along.
+    pub(super) fn hosts(&self, frame: &Frame) -> bool {
+        let function = frame.function.as_deref().unwrap_or_default();
+        self.is_runtime(frame)
+            || (frame.module == MADE && self.serves(frame))
+            || self.hosts.all.iter().any(|known| known.begins(function))
+    }
+
+    /// The frame is the `main` of a runtime: the program's own has another name.
+    pub(super) fn is_main_of_runtime(&self, frame: &Frame) -> bool {
+        frame.function.as_deref() == Some("main") && self.is_runtime(frame)
     }
 
     pub(super) fn is_library(&self, module: &str) -> bool {

@@ -9,6 +9,9 @@ const MAX_NAME: usize = 1024;
 /// Longer ones are shown as they are.
 const MAX_MANGLED: usize = 8 * 1024;
 
+/// Of a name that cannot be read to its end so many beginnings are tried.
+const MAX_ENDS: usize = 64;
+
 /// What the symbol of a type's name begins with.
 const TYPE_NAME: &str = "_ZTS";
 
@@ -21,10 +24,27 @@ pub(crate) fn demangle(name: &str) -> String {
         write!(text, "{rust:#}").is_ok()
     } else if let Some(symbol) = Symbol::new(name).ok().filter(|_| short && name.contains("_Z")) {
         symbol.structured_demangle(&mut text, &DemangleOptions::new().no_return_type()).is_ok()
+    } else if let Some(alone) = template_alone(name).filter(|_| short) {
+        text.push(&alone);
+        true
     } else {
         false
     };
     if done || text.is_full() { text.finish() } else { clean(name) }
+}
+
+/// Of a function template whose type says too much to be understood (`enable_if` of an expression) the name with its arguments: what
+/// stands first and parses by itself.
+fn template_alone(name: &str) -> Option<String> {
+    let start = name.strip_prefix("_Z")?;
+    let ends = start.match_indices('E').map(|(at, _)| at + "_Z".len() + 1).take(MAX_ENDS);
+    ends.filter_map(|end| name.get(..end)).find_map(|head| {
+        // a template's function has a type that it returns, and parameters: none of them
+        let symbol = Symbol::new(format!("{head}vv")).ok()?;
+        let mut text = Bounded(String::new());
+        symbol.structured_demangle(&mut text, &DemangleOptions::new().no_params().no_return_type()).ok()?;
+        Some(format!("{}(...)", text.0))
+    })
 }
 
 /// See [`cpp_type`](crate::names::cpp_type).
@@ -96,6 +116,15 @@ mod tests {
             ("_ZN4core3fmt9Formatter9write_str17h0123456789abcdefE", "core::fmt::Formatter::write_str"),
             ("_RNvNtCs1234_7mycrate5cache8remember", "mycrate::cache::remember"),
             ("_Znwm", "operator new(unsigned long)"),
+            (
+                "_ZN2v84base17PrintCheckOperandIPKaEENSt9enable_ifIXaaaantsrSt11is_functionINSt14remove_pointerIT_E4typeEE5valuentsr\
+                 St7is_enumIS7_E5valuesrNS0_19has_output_operatorIS7_NS0_18CheckMessageStreamEvEE5valueESsE4typeES7_",
+                "v8::base::PrintCheckOperand<signed char const*>(...)",
+            ),
+            (
+                "_ZSt9__fill_a1IPccEN9__gnu_cxx11__enable_ifIXsr9__is_byteIT0_EE7__valueEvE6__typeES2_S2_RKS1_X",
+                "std::__fill_a1<char*, char>(...)",
+            ),
             ("_ZNotAName", "_ZNotAName"),
             ("main", "main"),
         ];

@@ -9,7 +9,7 @@ use super::python::{Line, merge};
 use super::shelf::Shelf;
 use super::walk::{Doubt, End, Step};
 use crate::blame::culprit;
-use crate::trace::{Frame, Trace};
+use crate::trace::{CAUGHT, Frame, Trace};
 use crate::unwind::Caller;
 
 /// Outermost functions of threads that have no way to say so.
@@ -31,6 +31,9 @@ const ROOTS: &[&str] = &[
     "runtime.rt0_go",
     "runtime.rt0_go.abi0",
 ];
+
+/// Beginnings of the names of what goes on on another stack in Go.
+const STACK_SWITCHES: [&str; 2] = ["runtime.systemstack", "runtime.mcall"];
 
 /// See [`Stack`](crate::unwind::Stack).
 #[derive(Debug, Clone)]
@@ -112,6 +115,15 @@ impl Unwound {
 
     /// Who may be missing in between.
     fn doubt<'a>(&self, frame: impl Fn(usize) -> Option<&'a Frame>) -> Option<String> {
+        // whoever goes on on another stack makes no frame for it; only Go's own runtime can be its caller
+        let is_switch = |frame: &Frame| {
+            frame.function.as_deref().is_some_and(|name| STACK_SWITCHES.iter().any(|it| name.starts_with(it)))
+        };
+        if let Doubt::Interrupted(step) | Doubt::Pointless(step) = self.doubt?
+            && frame(step).is_some_and(is_switch)
+        {
+            return None;
+        }
         Some(match self.doubt? {
             Doubt::Interrupted(step) => {
                 format!(
@@ -135,9 +147,7 @@ impl Unwound {
     /// Why there is nothing behind the last frame.
     fn why(&self, frames: &[Frame]) -> Option<String> {
         if self.caught {
-            return Some(
-                "somebody else's probe catches the return there, and the caller cannot be told".to_owned(),
-            );
+            return Some(format!("{CAUGHT}, and the caller cannot be told"));
         }
         let last = frames.last()?;
         let is_root = is_root(frames);

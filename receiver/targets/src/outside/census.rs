@@ -18,6 +18,8 @@ mod chunk;
 
 mod mapped;
 
+mod places;
+
 mod sampling;
 
 mod report;
@@ -45,6 +47,8 @@ use self::bytes::{Bytes, Target};
 use self::cache::{Caches, Heaps};
 use self::chunk::Chunk;
 use self::mapped::{Account, Mapped};
+pub use self::places::Occupant;
+use self::places::Places;
 use self::tally::Tally;
 use self::types::Types;
 use self::walk::{Block, Walked};
@@ -166,7 +170,29 @@ impl Census {
         }
     }
 
-    fn walk(&mut self, modules: &Modules) -> Result<Heap, OutsideError> {
+    /// Which blocks lie at addresses, which are in order, as of now; and the CPU time that it took of this process.
+    ///
+    /// # Errors
+    /// See [`OutsideError`].
+    pub fn at(&mut self, addresses: &[u64]) -> Result<(Vec<Occupant>, Duration), OutsideError> {
+        let began = thread_cpu_time();
+        let modules = Modules::read(self.pid).map_err(|error| OutsideError::Refused(error.to_string()))?;
+        let mut places = Places::new(addresses);
+        let heap = self.walk(&modules, &mut |chunk, live| places.take(chunk.reach(), chunk.user(), live))?;
+        for arena in &heap.arenas {
+            if let Some(words) = self.target.words(arena.top) {
+                let top = Chunk::new(arena.top, words);
+                places.take(top.reach(), top.user(), false);
+            }
+        }
+        if !self.target.is_there() {
+            return Err(OutsideError::Gone);
+        }
+        Ok((places.found, thread_cpu_time().saturating_sub(began)))
+    }
+
+    /// Hands each chunk of the heaps to `meet`, and whether the program has it.
+    fn walk(&mut self, modules: &Modules, meet: &mut dyn FnMut(&Chunk, bool)) -> Result<Heap, OutsideError> {
         let (arenas, mut broken) = self.arenas(modules)?;
         let brk = brk(modules);
         let account = brk.as_ref().and_then(|brk| {
@@ -214,10 +240,13 @@ impl Census {
         for span in &spans {
             walked.add(walk::walk(target, block, span, &mut patience, &mut |chunk, in_use| {
                 if !in_use {
+                    meet(chunk, false);
                     return;
                 }
                 caches.learn(target, &heaps, chunk);
-                if caches.hold(&heaps, chunk) {
+                let cached = caches.hold(&heaps, chunk);
+                meet(chunk, !cached);
+                if cached {
                     tally.cached += chunk.size();
                 } else {
                     tally.live(chunk);
@@ -294,7 +323,7 @@ impl Reader for Census {
         let mut read = || -> Result<Reading, OutsideError> {
             let modules =
                 Modules::read(self.pid).map_err(|error| OutsideError::Refused(error.to_string()))?;
-            let heap = self.walk(&modules)?;
+            let heap = self.walk(&modules, &mut |_, _| {})?;
             let (keys, beyond) = (self.caches.are_known(), self.caches.more);
             report::reading(heap, &modules, keys, beyond, |table| {
                 self.types.of(&self.target, &modules, table).map(str::to_owned)

@@ -95,6 +95,7 @@ static void begin_and_wait(void *(*what)(void *)) {
 
 int main(void) {
     char line[64], what[16];
+    void *one = NULL;
     setvbuf(stdout, NULL, _IONBF, 0);
     setvbuf(stdin, NULL, _IONBF, 0); // what follows "become" is for the next program
     do {
@@ -121,6 +122,13 @@ int main(void) {
         if (!strcmp(what, "trim"))
             malloc_trim(0);
 #endif
+        if (!strcmp(what, "block")) {
+            one = malloc(number);
+            printf("%lu\n", (unsigned long)one);
+            continue;
+        }
+        if (!strcmp(what, "free"))
+            free(one);
         if (!strcmp(what, "become"))
             execl("/bin/cat", "cat", (char *)NULL);
         printf("%lu\n", live);

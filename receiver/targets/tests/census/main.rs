@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use mlh_stacks::modules::Modules;
-use mlh_targets::outside::census::Census;
+use mlh_targets::outside::census::{Census, Occupant};
 use mlh_targets::outside::{Class, OutsideError, Reader, Reading, Source};
 use mlh_targets::pagemap::Pagemap;
 
@@ -157,6 +157,22 @@ fn types() {
             leaked = program.does("300");
         }
     }
+}
+
+/// Guarantees: the block in which an address lies is told by where it begins, up to its last byte; when it has been freed its memory is
+/// free; and what is no heap is elsewhere.
+/// Needs: cc.
+#[test]
+fn places() {
+    let mut program = Program::heap(&[]);
+    let block = program.does("block 5000");
+    // what lies behind it stays
+    program.does("leak 1");
+    let mut census = program.census();
+    let (found, _) = census.at(&[0x1000, block, block + 4999]).unwrap();
+    assert_eq!(found, [Occupant::Elsewhere, Occupant::Block(block), Occupant::Block(block)]);
+    program.does("free 1");
+    assert_eq!(census.at(&[block + 2500]).unwrap().0, [Occupant::Free]);
 }
 
 /// Guarantees: memory that arenas keep after it was freed is held, and not in use.

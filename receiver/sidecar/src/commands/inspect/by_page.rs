@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use mlh_detect::growth_stacks::{Figures, Pattern};
-use mlh_stacks::trace::Frame;
+use mlh_stacks::trace::{CAUGHT, Frame, Trace};
 
 use super::finding::blamed;
 use crate::growth_stacks::Outcome;
@@ -31,10 +31,8 @@ pub(super) fn add(report: &mut Report, outcome: Result<Outcome, String>) {
         }
     };
     outcome.enter(report);
-    let nameless =
-        report.growth.iter().filter(|it| it.trace.culprit.is_none() && it.trace.incomplete.is_some());
-    // for these there was no time
-    let nameless = nameless.filter(|it| !it.trace.frames.is_empty());
+    let is_caught = |trace: &Trace| trace.incomplete.as_deref().is_some_and(|reason| reason.contains(CAUGHT));
+    let nameless = report.growth.iter().filter(|it| it.trace.culprit.is_none() && is_caught(&it.trace));
     let hidden = nameless.fold(0_u64, |sum, growth| sum.saturating_add(growth.figures.bytes));
     if hidden > 0 && report.rung != Rung::GrowthStacks {
         report.not_seen.push(format!(

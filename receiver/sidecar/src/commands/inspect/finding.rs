@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use mlh_stacks::names::brief;
 use mlh_stacks::trace::{Frame, Trace};
 use mlh_targets::host::HostClock;
 
@@ -220,14 +221,23 @@ pub(super) fn short(id: &str) -> String {
     printable(id).chars().take(12).collect()
 }
 
-/// The frame to blame: the culprit, or else the innermost.
+/// The frame to blame, if there is one.
 pub(super) fn culprit(stack: &StackEvidence) -> Option<&Frame> {
     blamed(&stack.trace)
 }
 
 /// The same of any stack.
 pub(super) fn blamed(trace: &Trace) -> Option<&Frame> {
-    trace.culprit_frame().or(trace.frames.first())
+    trace.culprit_frame()
+}
+
+/// Who is to blame, by its place; or that nobody is known.
+pub(super) fn whose(trace: &Trace) -> String {
+    match blamed(trace) {
+        Some(frame) => place(frame),
+        None if trace.frames.is_empty() => "(no stack)".to_owned(),
+        None => "(no frame of the program)".to_owned(),
+    }
 }
 
 /// `function (file:line)`, or where the function has no name `module+0x1a2b`.
@@ -242,7 +252,7 @@ pub(super) fn place(frame: &Frame) -> String {
 /// The function without its parameters, or else where in which build of which module.
 pub(super) fn function(frame: &Frame) -> String {
     match (&frame.function, build_id(frame)) {
-        (Some(function), _) => without_parameters(&printable(function)).trim_end().to_owned(),
+        (Some(function), _) => without_parameters(&printable(&brief(function))).trim_end().to_owned(),
         (None, Some(id)) => format!("{} (build id {id})", spot(frame)),
         (None, None) => spot(frame),
     }

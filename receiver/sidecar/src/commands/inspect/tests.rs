@@ -121,6 +121,7 @@ fn growth() -> Vec<GrowthStack> {
             velocity: 34_611.2,
             pattern: Pattern::Steady,
             steady_bytes: 1_900_000,
+            ..Figures::default()
         },
     };
     let cache = GrowthStack {

@@ -6,9 +6,7 @@ pub(super) mod growth;
 use mlh_stacks::trace::Frame;
 
 use super::by_page::is_by_page;
-use super::finding::{
-    Finding, build_id, culprit, ending, function, name, number, place, short, source, spot, things,
-};
+use super::finding::{Finding, build_id, ending, function, name, number, short, source, spot, things, whose};
 use super::merged::Merged;
 use super::verdict::Kind;
 use crate::investigate::plan::{Mode, Rung};
@@ -282,7 +280,7 @@ fn row(finding: &Finding<'_>, rank: usize, stack: &StackEvidence) -> String {
         allocated => stack.freed_bytes as f64 / allocated as f64 * 100.0,
     };
     let room = WIDTH - 64;
-    let place = culprit(stack).map_or_else(|| "(no stack)".to_owned(), place);
+    let place = whose(&stack.trace);
     let ended = if stack.gone { "  (ended)" } else { "" };
     format!(
         "{rank:>3} {:>5.1} % {:>12} {:>9} {:>11} {freed:>4.0} %  {}{ended}",

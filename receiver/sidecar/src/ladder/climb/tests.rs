@@ -16,6 +16,8 @@ use crate::hunt::settings::HuntSettings;
 #[derive(Default)]
 struct Fake {
     keeps: bool,
+    /// What it sees are blocks.
+    blocks: bool,
     /// Of the time, so much it was away.
     away: f64,
     paid: Duration,
@@ -28,7 +30,11 @@ impl Look for Fake {
     }
 
     fn source(&self) -> &'static str {
-        "fake"
+        if self.blocks { "blocks" } else { "pages" }
+    }
+
+    fn sees_blocks(&self) -> bool {
+        self.blocks
     }
 
     fn step(&mut self, _: Duration, _: &[u32]) {}
@@ -139,6 +145,15 @@ fn ends() {
     assert_eq!(scene.step(401), Some(End::TargetGone));
 }
 
+/// Guarantees: a rung that knows what lives says who is to blame before a dearer one that sees pages.
+#[test]
+fn blocks_come_first() {
+    let mut scene = Scene::new(Fake { keeps: true, blocks: true, ..Fake::default() });
+    scene.climb.looks.push(Box::new(Fake { keeps: true, ..Fake::default() }));
+    assert_eq!(scene.step(105), None);
+    assert_eq!(scene.climb.knowledge.as_ref().map(|known| known.source), Some("blocks"));
+}
+
 /// Guarantees: what is seen is told to the judge after it is known who is to blame; a verdict that had fallen before is over as soon
 /// as that is.
 #[test]
@@ -149,7 +164,7 @@ fn what_is_seen_is_told() {
     assert_eq!(scene.step(105), None);
     let about = scene.climb.case.about;
     assert_eq!(scene.docket.testimonies().first().map(|(of, said)| (*of, said.at)), Some((about, at(105))));
-    assert_eq!(scene.known.of(&about, None).map(|known| known.source), Some("fake"));
+    assert_eq!(scene.known.of(&about, None).map(|known| known.source), Some("pages"));
     let worse = Case { stage: Stage::Leaking, ..scene.climb.case.clone() };
     assert!(scene.docket.offer(worse));
     assert_eq!(scene.step(106), Some(End::Verdict));

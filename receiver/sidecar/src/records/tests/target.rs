@@ -284,7 +284,8 @@ fn verdicts_with_a_stack() {
     ] {
         assert!(tail(&record).contains(&(key, value.to_owned())), "{key}: {:?}", tail(&record));
     }
-    let sentence = "; of what is tracked of it Session::remember (session.cc:88) holds the most, 34.0 MB.";
+    let sentence = "; of what is tracked of it Session::remember (session.cc:88) holds the most, 34.0 MB, 71 % of the growth is \
+                    shop::Order.";
     assert!(body(&record).ends_with(sentence), "{}", body(&record));
     let growth = finding(FindingKind::Growth { grown: 1 << 20, since: Duration::new(1, 0) });
     assert!(!tail(&told(&growth)).iter().any(|(key, _)| key.starts_with("code.")));
@@ -333,8 +334,18 @@ fn verdicts_with_culprits() {
     ] {
         assert!(tail(&record).contains(&(key, value.to_owned())), "{key}: {:?}", tail(&record));
     }
-    let sentence = "; 93 % of what stays was touched first for Session::remember (session.cc:88).";
+    let sentence = "; 93 % of what stays was touched first for Session::remember (session.cc:88), 71 % of the growth is shop::Order.";
     assert!(body(&record).ends_with(sentence), "{}", body(&record));
+    let read = told(&Knowledge { source: "go_heap", kinds: Vec::new(), ..known(None, 0.93) });
+    let sentence = "; 93 % of what lives and grows was allocated by Session::remember (session.cc:88).";
+    assert!(body(&read).ends_with(sentence), "{}", body(&read));
+    let mut doubted = known(None, 0.93);
+    doubted.leads[0].remark = Some("though that proves nothing");
+    doubted.leads[1].trace = Trace { culprit: None, ..trace() };
+    let record = told(&doubted);
+    assert!(body(&record).contains("(session.cc:88), though that proves nothing, 71 %"), "{}", body(&record));
+    let culprits = "[\"93 % Session::remember (session.cc:88)\", \"7 % no frame of the program\"]";
+    assert!(tail(&record).contains(&("culprits", culprits.to_owned())), "{:?}", tail(&record));
     let unknown = told(&Knowledge { leads: Vec::new(), ..known(None, 1.0) });
     assert!(body(&unknown).ends_with("; 71 % of the growth is shop::Order."), "{}", body(&unknown));
     assert!(!tail(&unknown).iter().any(|(key, _)| key.starts_with("code.") || *key == "culprits"));

@@ -3,6 +3,8 @@
 //! The size of the chunk before, if that one is free, then this one's size with three flags. What the program has begins behind
 //! that. Whether a chunk is in use stands in the one behind it.
 
+use std::ops::Range;
+
 /// Bytes before what the program has.
 pub(super) const HEADER: u64 = 16;
 /// No chunk is smaller.
@@ -10,6 +12,7 @@ pub(super) const LEAST: u64 = 32;
 /// What a walk needs of each chunk: no chunk is smaller.
 pub(super) const HEAD: usize = 32;
 
+const WORD: u64 = 8;
 const PREVIOUS_IN_USE: u64 = 1;
 const MAPPED: u64 = 2;
 const NOT_MAIN: u64 = 4;
@@ -49,6 +52,11 @@ impl Chunk {
     /// What the program has of it.
     pub(super) fn user(&self) -> u64 {
         self.at.saturating_add(HEADER)
+    }
+
+    /// The memory that is its own, or its block's: the first word is still the block's before, where that one is in use.
+    pub(super) fn reach(&self) -> Range<u64> {
+        self.at.saturating_add(WORD)..self.end().saturating_add(WORD)
     }
 
     /// It may be a chunk of a heap that ends there.

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use mlh_detect::growth_stacks::Pattern;
 
-use super::super::finding::{Finding, blamed, number, place};
+use super::super::finding::{Finding, number, whose};
 use super::super::text::growth::{aside, ranked};
 use super::{bar, stacks};
 use crate::investigate::report::GrowthStack;
@@ -37,7 +37,6 @@ pub(super) fn section(finding: &Finding<'_>, top: usize) -> Markup {
 }
 
 fn row(index: usize, stack: &GrowthStack, all: &[GrowthStack]) -> Markup {
-    let culprit = blamed(&stack.trace);
     let note = aside(stack, all);
     html! {
         tr class=[(stack.figures.pattern == Pattern::Steady).then_some("kept")] {
@@ -51,7 +50,7 @@ fn row(index: usize, stack: &GrowthStack, all: &[GrowthStack]) -> Markup {
             td.where data-label="Where" {
                 details open[index == 0] {
                     summary {
-                        (culprit.map_or_else(|| "(no stack)".to_owned(), place))
+                        (whose(&stack.trace))
                         @if let Some(note) = note { " (" (note) ")" }
                     }
                     p.note { "pid " (stack.pid) }

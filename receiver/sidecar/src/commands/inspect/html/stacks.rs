@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use mlh_stacks::trace::{Frame, Trace};
 
 use super::super::by_page::is_by_page;
-use super::super::finding::{Finding, build_id, culprit, function, number, place, source, spot, things};
+use super::super::finding::{Finding, build_id, function, number, source, spot, things, whose};
 use super::super::flame::MARK;
 use super::super::merged::Merged;
 use super::bar;
@@ -62,7 +62,7 @@ fn row(finding: &Finding<'_>, index: usize, merged: &Merged) -> Markup {
             td.where data-label="Where" {
                 details open[index == 0] {
                     summary {
-                        (culprit(stack).map_or_else(|| "(no stack)".to_owned(), place))
+                        (whose(&stack.trace))
                         @if stack.gone { " (its process has ended)" }
                     }
                     p.note { (said(merged)) }

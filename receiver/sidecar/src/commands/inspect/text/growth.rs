@@ -6,7 +6,7 @@ use mlh_detect::growth_stacks::Pattern;
 
 use super::{Page, WIDTH, shortened};
 use crate::commands::inspect::by_page;
-use crate::commands::inspect::finding::{Finding, blamed, place};
+use crate::commands::inspect::finding::{Finding, whose};
 use crate::investigate::report::GrowthStack;
 use crate::records::words::size;
 
@@ -82,7 +82,7 @@ pub(in crate::commands::inspect) fn aside(growth: &GrowthStack, all: &[GrowthSta
 
 fn row(rank: usize, growth: &GrowthStack, all: &[GrowthStack]) -> String {
     let note = aside(growth, all).map(|word| format!("  ({word})")).unwrap_or_default();
-    let place = blamed(&growth.trace).map_or_else(|| "(no stack)".to_owned(), place);
+    let place = whose(&growth.trace);
     format!(
         "{rank:>3} {:>5.1} % {:>12} {:>10} {:>11}  [{:6}]  {}{note}",
         growth.figures.share * 100.0,

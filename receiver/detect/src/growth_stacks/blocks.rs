@@ -1,0 +1,233 @@
+//! Whose blocks lie where memory was touched first.
+//!
+//! Whoever touches a page first is named for it, also when that was for a block which was given back, and somebody else's lies there now.
+//! A walk over the heap tells which block lies at an address. The one that is there soon after the touch is the toucher's, most
+//! often; once another one is there, or none, the toucher has given it back, and does not keep what stays there.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+
+/// What lies at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lies {
+    /// A block in use that begins there.
+    Block(u64),
+    /// Memory of the heap that nobody has.
+    Free,
+    /// Nothing that was walked over.
+    Elsewhere,
+}
+
+/// What became of the blocks in which a stack touched new memory, as far as they were followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Blocks {
+    /// Still there at every walk.
+    pub kept: u64,
+    /// Given back since.
+    pub given_back: u64,
+}
+
+/// With fewer blocks nothing is said.
+const ENOUGH: u64 = 8;
+/// Of them whoever keeps nothing has given back so many: of a leak's next to none, of what comes and goes all but those that somebody
+/// else's block has covered before the first walk.
+const MOST: f64 = 0.75;
+
+impl Blocks {
+    /// The same stack elsewhere, or another one of the same function.
+    pub fn add(&mut self, other: Self) {
+        self.kept = self.kept.saturating_add(other.kept);
+        self.given_back = self.given_back.saturating_add(other.given_back);
+    }
+
+    /// What it touches it gives back: whatever stays there is somebody else's.
+    #[must_use]
+    pub fn are_given_back(&self) -> bool {
+        self.is_enough() && self.given_back as f64 >= MOST * self.all() as f64
+    }
+
+    /// What it touches it keeps.
+    #[must_use]
+    pub fn are_kept(&self) -> bool {
+        self.is_enough() && self.kept as f64 >= MOST * self.all() as f64
+    }
+
+    fn is_enough(&self) -> bool {
+        self.all() >= ENOUGH
+    }
+
+    fn all(&self) -> u64 {
+        self.kept.saturating_add(self.given_back)
+    }
+}
+
+/// So many touches are followed from one walk on, the newest: where somebody gives back what he touched, others' blocks soon cover it, and
+/// older touches would speak for him.
+const NEWEST: usize = 16;
+/// Stacks of which something is known.
+const MAX_KEYS: usize = 1024;
+/// Walks at which a block has to be there for it to be kept, beside the first one.
+const WALKS: u32 = 2;
+
+/// A block that was there at the first walk after it was touched.
+#[derive(Debug, Clone, Copy)]
+struct Followed<K> {
+    key: K,
+    address: u64,
+    begins: u64,
+    walks: u32,
+}
+
+/// Follows the blocks of one address space. Bounded.
+#[derive(Debug)]
+pub struct BlockSurvival<K> {
+    /// The newest first.
+    touched: VecDeque<(K, u64)>,
+    followed: Vec<Followed<K>>,
+    known: HashMap<K, Blocks>,
+}
+
+impl<K> Default for BlockSurvival<K> {
+    fn default() -> Self {
+        Self { touched: VecDeque::new(), followed: Vec::new(), known: HashMap::new() }
+    }
+}
+
+impl<K: Copy + Eq + Hash> BlockSurvival<K> {
+    /// Takes a touch of new memory, at this very address.
+    pub fn touch(&mut self, key: K, address: u64) {
+        self.touched.push_front((key, address));
+        self.touched.truncate(NEWEST);
+    }
+
+    /// The addresses to ask about at a walk, in order.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<u64> {
+        let followed = self.followed.iter().map(|followed| followed.address);
+        let mut addresses: Vec<u64> =
+            followed.chain(self.touched.iter().map(|(_, address)| *address)).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
+    }
+
+    /// Takes what a walk has found, by address. What was touched since it was asked waits for the next one.
+    pub fn walked(&mut self, found: &HashMap<u64, Lies>) {
+        let mut followed = std::mem::take(&mut self.followed);
+        followed.retain_mut(|it| match found.get(&it.address) {
+            Some(Lies::Block(begins)) if *begins == it.begins => {
+                it.walks += 1;
+                if it.walks >= WALKS {
+                    self.count(it.key, Blocks { kept: 1, given_back: 0 });
+                }
+                it.walks < WALKS
+            }
+            Some(Lies::Block(_) | Lies::Free) => {
+                self.count(it.key, Blocks { kept: 0, given_back: 1 });
+                false
+            }
+            Some(Lies::Elsewhere) | None => false,
+        });
+        let mut met = HashSet::new();
+        for (key, address) in std::mem::take(&mut self.touched) {
+            let is_newest = met.insert(key);
+            match found.get(&address) {
+                Some(Lies::Block(begins)) => {
+                    followed.push(Followed { key, address, begins: *begins, walks: 0 });
+                }
+                // an allocator marks what is left behind a new block: the next one is not there yet
+                Some(Lies::Free) if !is_newest => self.count(key, Blocks { kept: 0, given_back: 1 }),
+                Some(Lies::Free | Lies::Elsewhere) => {}
+                None => self.touched.push_back((key, address)),
+            }
+        }
+        self.followed = followed;
+    }
+
+    /// What is known of a stack.
+    #[must_use]
+    pub fn of(&self, key: &K) -> Blocks {
+        self.known.get(key).copied().unwrap_or_default()
+    }
+
+    fn count(&mut self, key: K, blocks: Blocks) {
+        if self.known.len() < MAX_KEYS || self.known.contains_key(&key) {
+            self.known.entry(key).or_default().add(blocks);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What lies at the addresses that are asked about.
+    fn walk(blocks: &mut BlockSurvival<u8>, lies: impl Fn(u64) -> Lies) {
+        let found = blocks.addresses().into_iter().map(|address| (address, lies(address))).collect();
+        blocks.walked(&found);
+    }
+
+    /// The same, where everything stays.
+    fn walk_any(blocks: &mut BlockSurvival<usize>) {
+        let found = blocks.addresses().into_iter().map(|address| (address, Lies::Block(address))).collect();
+        blocks.walked(&found);
+    }
+
+    const KEEPER: u8 = 1;
+    const OTHER: u8 = 2;
+
+    /// Guarantees: who touches memory for blocks that stay keeps them, who touches it for blocks in whose place others lie later, or
+    /// none, gives them back, whether they were there at the first walk or not.
+    #[test]
+    fn whose_they_are() {
+        let mut blocks = BlockSurvival::default();
+        for round in 1..=4_u64 {
+            for touch in 0..4 {
+                blocks.touch(KEEPER, 0x10_000 * round + 0x100 * touch);
+                blocks.touch(OTHER, 0x1_000_000 * round + 0x100 * touch);
+            }
+            // the other's are there until the next walk, when somebody's lie there that begin elsewhere
+            walk(&mut blocks, |address| match address {
+                0x1_000_000.. if address / 0x1_000_000 == round => Lies::Block(address),
+                0x1_000_000.. => Lies::Block(address - 0x10),
+                _ => Lies::Block(address & !0xff),
+            });
+        }
+        assert_eq!(blocks.of(&KEEPER), Blocks { kept: 8, given_back: 0 });
+        assert_eq!(blocks.of(&OTHER), Blocks { kept: 0, given_back: 12 });
+        assert!(blocks.of(&KEEPER).are_kept() && !blocks.of(&KEEPER).are_given_back());
+        assert!(blocks.of(&OTHER).are_given_back() && !blocks.of(&OTHER).are_kept());
+        let mut at_once = BlockSurvival::default();
+        (0..20).for_each(|touch| at_once.touch(OTHER, 0x100 * touch));
+        walk(&mut at_once, |_| Lies::Free);
+        // the newest one may be what an allocator has marked for the next block
+        assert_eq!(at_once.of(&OTHER), Blocks { kept: 0, given_back: NEWEST as u64 - 1 });
+    }
+
+    /// Guarantees: of few blocks nothing is said, nor of what no walk sees; what was touched after a walk had been asked for waits for
+    /// the next one.
+    #[test]
+    fn what_is_not_known() {
+        let mut blocks = BlockSurvival::default();
+        blocks.touch(KEEPER, 0x100);
+        let asked: HashMap<u64, Lies> = [(0x100, Lies::Elsewhere)].into();
+        blocks.touch(OTHER, 0x200);
+        blocks.walked(&asked);
+        assert_eq!(blocks.of(&KEEPER), Blocks::default());
+        assert_eq!(blocks.addresses(), [0x200]);
+        let few = Blocks { kept: 0, given_back: ENOUGH - 1 };
+        assert!(!few.are_given_back() && !few.are_kept() && !Blocks::default().are_kept());
+    }
+
+    /// Guarantees: whatever is touched, what is kept of it is bounded.
+    #[test]
+    fn bounds() {
+        let mut blocks = BlockSurvival::default();
+        for key in 0..2 * MAX_KEYS {
+            (0..20).for_each(|touch| blocks.touch(key, (key * 64 + touch) as u64));
+            assert!(blocks.addresses().len() <= 3 * NEWEST);
+            walk_any(&mut blocks);
+        }
+        assert!(blocks.known.len() <= MAX_KEYS);
+    }
+}
