@@ -3,8 +3,8 @@
 //!
 //! Read in this order: a `Case` comes in by the `Docket`; a `climb` takes it up, one `rung` beside the other, each a small module with
 //! the same contract (`outside`, `growth_stacks`, `probes`); [`Knowledge`] is who is to blame, kept among the `KnownStacks` for the
-//! verdict; `cooldown` remembers for whom it was climbed; the `Board` shows what is being done; the `climber` is the thread. A
-//! `Ladder` outlives a configuration.
+//! verdict; `cooldown` remembers for whom it was climbed, and `turns` says whose turn it is where several are climbed for; the `Board`
+//! shows what is being done; the `climber` is the thread. A `Ladder` outlives a configuration.
 
 mod case;
 mod docket;
@@ -18,6 +18,7 @@ mod outside;
 mod growth_stacks;
 mod probes;
 
+mod turns;
 mod climb;
 mod climber;
 

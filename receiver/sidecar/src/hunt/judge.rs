@@ -301,6 +301,7 @@ impl Judge {
             subject: Arc::clone(subject),
             stage,
             velocity,
+            exhaustion: self.exhaustion(&finding.about),
         };
         match &finding.kind {
             FindingKind::Suspected(trend) => docket.offer(case(Stage::Suspected, trend.velocity)),
@@ -316,6 +317,12 @@ impl Judge {
             }
             FindingKind::Growth { .. } | FindingKind::OomRisk(_) | FindingKind::OomKill(_) => true,
         }
+    }
+
+    /// Until a case's limit is reached.
+    fn exhaustion(&self, about: &About) -> Option<Duration> {
+        let seconds = self.detector.ongoing().find(|case| case.about == *about)?.exhaustion_s?;
+        Duration::try_from_secs_f64(seconds.max(0.0)).ok()
     }
 
     /// Whether it is known in which container this process runs, or that it runs in none.

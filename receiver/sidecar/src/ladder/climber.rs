@@ -19,6 +19,7 @@ use super::climb::{Climb, Doors};
 use super::cooldown::Cooldown;
 use super::docket::Docket;
 use super::known::KnownStacks;
+use super::turns::{self, Change};
 use crate::hunt::scope::Scope;
 use crate::hunt::settings::{Escalation, HuntSettings};
 use crate::investigate::plan::{End, Filters, Mode, Origin, Rung, Target};
@@ -32,6 +33,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const LEAST: Duration = Duration::from_millis(10);
 /// So long after the ones before profiles are sent. They are cumulative: what is told more often tells little more.
 const MINUTE: Duration = Duration::from_secs(60);
+/// So many are climbed for, whoever's turn it is; others wait. Each has some hundred KiB, and a thread where its pages are followed.
+const MOST_CLIMBS: usize = 32;
 /// A reason is logged once. So many reasons are remembered.
 const MOST_REASONS: usize = 64;
 
@@ -79,6 +82,8 @@ struct Running {
     /// Its CPU time that has been entered into the metrics, and when.
     entered: (Duration, Duration),
     profiled: Instant,
+    /// A record has told who is to blame.
+    blamed: bool,
 }
 
 impl Ladder {
@@ -130,7 +135,7 @@ pub(crate) struct Outlets {
 }
 
 /// How a climb is begun.
-type Begin = fn(Case, Target, &Wanted, &Docket, Duration) -> Result<Climb, String>;
+type Begin = fn(Case, Target, &Wanted, Duration) -> Result<Climb, String>;
 
 /// Carries it out.
 pub(crate) struct Climber {
@@ -187,7 +192,9 @@ impl Climber {
     /// Goes on with every climb.
     fn step(&mut self, now: Duration) {
         let Ladder { wanted, docket, known, board, climbs, .. } = &mut self.ladder;
-        let doors = Doors { docket, known, board };
+        let beside = u32::try_from(climbs.len()).unwrap_or(u32::MAX);
+        let crowded = climbs.len() >= MOST_CLIMBS && docket.has_waiting();
+        let doors = Doors { docket, known, board, beside, crowded };
         let mut ended = Vec::new();
         for (index, running) in climbs.iter_mut().enumerate() {
             if let Some(end) = running.climb.step(now, wanted, &doors) {
@@ -211,14 +218,16 @@ impl Climber {
                 continue;
             }
             let before = std::mem::replace(&mut running.mode, mode);
+            let ended = (mode.is_none() && !running.climb.has_turn()).then_some(End::Yielded);
+            running.blamed |= ended.is_some() && running.climb.has_leads();
             // while it is told it belongs to nobody
             let running = self.ladder.climbs.remove(index);
-            self.change(&running.climb, (before, mode), now, None);
+            self.tell(&running.climb, (before, mode), now, ended);
             self.ladder.climbs.insert(index, running);
         }
     }
 
-    /// Takes up the cases for which there is room.
+    /// Takes up the cases for which there is room, and has who waits for it take turns.
     fn take_up(&mut self, now: Duration) {
         let Ladder { wanted, docket, cooldown, climbs, board, .. } = &mut self.ladder;
         docket.drop_unless(|case| {
@@ -229,43 +238,70 @@ impl Climber {
                 running.climb.join(case);
             }
         }
-        let room = wanted.escalation.max_concurrent_targets as usize;
         let board = Arc::clone(board);
         // who is looked at by order waits until that is over
         let is_free = |case: &Case| !board.is_ordered(&[case.subject.reading.pid]);
-        while self.ladder.climbs.len() < room {
-            let Some(case) = self.ladder.docket.take(is_free) else { return };
+        while self.ladder.climbs.len() < MOST_CLIMBS {
+            let Some(case) = self.ladder.docket.take(is_free) else { break };
             self.begin(&case, now);
         }
+        self.take_turns(now);
+    }
+
+    fn take_turns(&mut self, now: Duration) {
+        let Ladder { wanted, docket, climbs, .. } = &mut self.ladder;
+        let seats = wanted.escalation.max_concurrent_targets as usize;
+        let stage = |case: &Case| docket.stage(&case.about).unwrap_or(case.stage);
+        let wanting = climbs.iter().enumerate().filter(|(_, running)| running.climb.wants_turn(wanted));
+        let (places, entrants): (Vec<usize>, Vec<_>) =
+            wanting.map(|(place, it)| (place, it.climb.entrant(stage(&it.climb.case)))).unzip();
+        let Change { over, next } = turns::change(&entrants, seats, now);
+        let changes = !(over.is_empty() && next.is_empty());
+        let at = |place: usize| places.get(place).copied().unwrap_or(usize::MAX);
+        for place in over {
+            if let Some(running) = climbs.get_mut(at(place)) {
+                running.climb.end_turn(now);
+            }
+        }
+        for place in next {
+            if let Some(running) = climbs.get_mut(at(place)) {
+                running.climb.take_turn(now, wanted, &docket.bell());
+            }
+        }
+        if changes {
+            mlh_bpf::memory::give_back();
+        }
+        self.change_modes(now);
     }
 
     fn begin(&mut self, case: &Case, now: Duration) {
         let Some(target) = case.target() else { return self.ladder.docket.release(&case.about) };
         let stage = case.stage;
-        match (self.begin)(case.clone(), target, &self.ladder.wanted, &self.ladder.docket, now) {
+        match (self.begin)(case.clone(), target, &self.ladder.wanted, now) {
             Ok(climb) => {
                 let target = climb.target.to_string();
                 tracing::info!(target, case = stage_name(stage), "the ladder is climbed for it");
-                let mode = climb.mode();
-                self.change(&climb, (None, mode), now, None);
                 let (entered, profiled) = ((Duration::ZERO, now), Instant::now());
-                self.ladder.climbs.push(Running { climb, mode, entered, profiled });
+                self.ladder.climbs.push(Running { climb, mode: None, entered, profiled, blamed: false });
             }
             Err(reason) => {
                 self.ladder.docket.release(&case.about);
                 // what this host does not allow it does not allow next time either
                 self.ladder.cooldown.note(case, stage, now);
-                if self.ladder.logged.len() < MOST_REASONS && self.ladder.logged.insert(reason.clone()) {
-                    tracing::warn!(reason, "a suspicion cannot be followed up");
-                }
+                self.warn(&reason);
             }
         }
-        mlh_bpf::memory::give_back();
+    }
+
+    fn warn(&mut self, reason: &str) {
+        if self.ladder.logged.len() < MOST_REASONS && self.ladder.logged.insert(reason.to_owned()) {
+            tracing::warn!(reason, "a suspicion cannot be followed up");
+        }
     }
 
     /// Back to growth detection.
     fn end(&mut self, running: Running, end: End, now: Duration) {
-        let Running { climb, mode, .. } = running;
+        let Running { climb, mode, blamed, .. } = running;
         climb.note(&self.ladder.known);
         for case in climb.cases() {
             let stage = self.ladder.docket.stage(&case.about).unwrap_or(case.stage);
@@ -278,8 +314,13 @@ impl Climber {
         }
         let target = climb.target.to_string();
         tracing::info!(target, reason = end.name(), "back to growth detection");
+        if let End::Failed(reason) = &end {
+            self.warn(reason);
+        }
         self.send_profiles(&climb, now);
-        self.change(&climb, (mode, None), now, Some(end));
+        if mode.is_some() || (climb.has_leads() && !blamed) {
+            self.tell(&climb, (mode, None), now, Some(end));
+        }
         drop(climb);
         mlh_bpf::memory::give_back();
     }
@@ -293,16 +334,13 @@ impl Climber {
     }
 
     /// Tells the change of mode.
-    fn change(
+    fn tell(
         &mut self,
         climb: &Climb,
         (from, to): (Option<Mode>, Option<Mode>),
         now: Duration,
         ended: Option<End>,
     ) {
-        if from == to {
-            return;
-        }
         let [from, to] = [from, to].map(Option::unwrap_or_default);
         let lasted = now.saturating_sub(climb.began);
         let cost = climb.cost(now);

@@ -19,7 +19,7 @@ use crate::investigate::report::GrowthStack;
 
 /// Between two readings of a source, at least,
 const SPACING: Duration = Duration::from_secs(5);
-/// and this often what it took: a hundredth of a CPU.
+/// and this often what it took: a hundredth of a CPU, for all that are read at once.
 const SPARING: u32 = 100;
 /// Kinds of memory that are told.
 const MOST_KINDS: usize = 3;
@@ -32,6 +32,8 @@ pub(super) struct Outside {
     alone: bool,
     sweep: ProcSweep,
     sources: Vec<Read>,
+    /// So many are read beside each other.
+    among: u32,
     now: Duration,
     notes: BTreeSet<String>,
     not_seen: Vec<String>,
@@ -61,7 +63,7 @@ impl Outside {
         }
         let sweep = ProcSweep::open().map_err(|error| error.to_string())?;
         let (notes, not_seen) = (BTreeSet::new(), Vec::new());
-        Ok(Self { pid, alone: false, sweep, sources, now, notes, not_seen })
+        Ok(Self { pid, alone: false, sweep, sources, among: 1, now, notes, not_seen })
     }
 
     /// What it is charged for now, as the sweeps count it.
@@ -87,6 +89,10 @@ impl Look for Outside {
         self.sources.first().map_or("outside", |read| read.reader.source().name())
     }
 
+    fn share(&mut self, among: u32) {
+        self.among = among.max(1);
+    }
+
     fn step(&mut self, now: Duration, pids: &[u32]) {
         self.alone = pids == [self.pid];
         self.now = now;
@@ -99,7 +105,7 @@ impl Look for Outside {
             read.due = now + SPACING;
             match read.reader.read() {
                 Ok(reading) => {
-                    read.due = now + (reading.cost * SPARING).max(SPACING);
+                    read.due = now + (reading.cost * SPARING).saturating_mul(self.among).max(SPACING);
                     take(&mut read.series, now, charged, &reading);
                     notes.extend(reading.not_seen);
                 }
