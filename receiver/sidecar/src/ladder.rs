@@ -27,5 +27,6 @@ pub use board::Climbing;
 pub(crate) use case::Case;
 pub(crate) use climber::{Climber, Ladder, Outlets, Wanted};
 pub(crate) use docket::{Closed, Docket};
+pub(crate) use growth_stacks::ordered as ordered_growth;
 pub use knowledge::{Kind, Knowledge, Lead};
 pub(crate) use known::KnownStacks;

@@ -171,6 +171,25 @@ impl Look for GrowthStacks {
     }
 }
 
+/// What a look that somebody ordered says of a process, or of all it looks at; `leader`: the one whose runtime counts. `None`: it is too
+/// early.
+pub(crate) fn ordered(
+    growth: &[GrowthStack],
+    pid: Option<u32>,
+    leader: u32,
+    at: Duration,
+    watched: Duration,
+) -> Option<Testimony> {
+    let figures = growth.iter().filter(|stack| pid.is_none_or(|pid| stack.pid == pid));
+    (watched >= LEAST).then(|| Testimony {
+        rung: Rung::GrowthStacks,
+        source: SOURCE,
+        at,
+        watched,
+        says: says(figures.map(|stack| &stack.figures), least(leader), watched),
+    })
+}
+
 /// The stacks that grow steadily and have frames.
 pub(super) fn steady(growth: &[GrowthStack]) -> impl Iterator<Item = Lead> {
     let steady = growth.iter().filter(|stack| stack.figures.pattern == Pattern::Steady);
