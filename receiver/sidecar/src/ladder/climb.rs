@@ -13,6 +13,7 @@ use mlh_targets::groups::Group;
 use super::board::{Board, Climbing};
 use super::case::Case;
 use super::climber::Wanted;
+use super::copies::Copies;
 use super::docket::{Closed, Docket};
 use super::knowledge::Knowledge;
 use super::known::KnownStacks;
@@ -98,6 +99,8 @@ impl Climb {
                 Ok(look) => new.looks.push(Box::new(look)),
                 Err(reason) => new.refuse(Rung::Outside, &reason),
             }
+            let copies = new.group.as_ref().and_then(|_| Copies::begin(&pids, now));
+            new.looks.extend(copies.map(|copies| Box::new(copies) as Box<dyn Look>));
         }
         Ok(new)
     }

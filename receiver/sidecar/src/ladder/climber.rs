@@ -1,5 +1,7 @@
 //! The thread `mlh-ladder`: takes cases up, climbs, and goes back.
 
+mod taking;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +21,6 @@ use super::climb::{Climb, Doors};
 use super::cooldown::Cooldown;
 use super::docket::Docket;
 use super::known::KnownStacks;
-use super::turns::{self, Change};
 use crate::hunt::scope::Scope;
 use crate::hunt::settings::{Escalation, HuntSettings};
 use crate::investigate::plan::{End, Filters, Mode, Origin, Rung, Target};
@@ -227,53 +228,6 @@ impl Climber {
         }
     }
 
-    /// Takes up the cases for which there is room, and has who waits for it take turns.
-    fn take_up(&mut self, now: Duration) {
-        let Ladder { wanted, docket, cooldown, climbs, board, .. } = &mut self.ladder;
-        docket.drop_unless(|case| {
-            case.target().is_some() && cooldown.allows(case, wanted.escalation.cooldown, now)
-        });
-        for running in climbs.iter_mut() {
-            while let Some(case) = docket.take(|case| running.climb.case.covers(case)) {
-                running.climb.join(case);
-            }
-        }
-        let board = Arc::clone(board);
-        // who is looked at by order waits until that is over
-        let is_free = |case: &Case| !board.is_ordered(&[case.subject.reading.pid]);
-        while self.ladder.climbs.len() < MOST_CLIMBS {
-            let Some(case) = self.ladder.docket.take(is_free) else { break };
-            self.begin(&case, now);
-        }
-        self.take_turns(now);
-    }
-
-    fn take_turns(&mut self, now: Duration) {
-        let Ladder { wanted, docket, climbs, .. } = &mut self.ladder;
-        let seats = wanted.escalation.max_concurrent_targets as usize;
-        let stage = |case: &Case| docket.stage(&case.about).unwrap_or(case.stage);
-        let wanting = climbs.iter().enumerate().filter(|(_, running)| running.climb.wants_turn(wanted));
-        let (places, entrants): (Vec<usize>, Vec<_>) =
-            wanting.map(|(place, it)| (place, it.climb.entrant(stage(&it.climb.case)))).unzip();
-        let Change { over, next } = turns::change(&entrants, seats, now);
-        let changes = !(over.is_empty() && next.is_empty());
-        let at = |place: usize| places.get(place).copied().unwrap_or(usize::MAX);
-        for place in over {
-            if let Some(running) = climbs.get_mut(at(place)) {
-                running.climb.end_turn(now);
-            }
-        }
-        for place in next {
-            if let Some(running) = climbs.get_mut(at(place)) {
-                running.climb.take_turn(now, wanted, &docket.bell());
-            }
-        }
-        if changes {
-            mlh_bpf::memory::give_back();
-        }
-        self.change_modes(now);
-    }
-
     fn begin(&mut self, case: &Case, now: Duration) {
         let Some(target) = case.target() else { return self.ladder.docket.release(&case.about) };
         let stage = case.stage;
@@ -345,14 +299,16 @@ impl Climber {
         let lasted = now.saturating_sub(climb.began);
         let cost = climb.cost(now);
         let over = (ended == Some(End::OverBudget)).then_some(cost.target_cpu_share);
+        let case = &climb.case;
+        let of = self.ladder.docket.stage(&case.about).unwrap_or(case.stage);
         let change = ModeChange {
             at: now,
             from,
             to,
             target: climb.target.to_string(),
             subject: climb.subject(),
-            whole_group: climb.case.is_whole(),
-            asked_by: Origin::Escalation { of: climb.case.stage },
+            whole_group: case.is_whole(),
+            asked_by: Origin::Escalation { of },
             duration: Some(if ended.is_some() { lasted } else { self.ladder.wanted.duration }),
             cost: ended.is_some().then_some(cost),
             over,
