@@ -73,6 +73,8 @@ pub(super) struct Climb {
     left: Option<End>,
     /// What rungs had cost that were left.
     paid: Paid,
+    /// Its time is over, but for reading from outside.
+    spent: bool,
     /// What is known by now.
     pub(super) knowledge: Option<Arc<Knowledge>>,
     /// Memory was seen to be kept.
@@ -129,6 +131,7 @@ impl Climb {
             risen: Duration::ZERO,
             left: None,
             paid: Paid::default(),
+            spent: false,
             knowledge: None,
             kept: false,
         }
@@ -203,7 +206,15 @@ impl Climb {
         // who waits for a turn keeps nobody out, as long as there is room
         let lasted =
             if self.wants_turn(wanted) && !crowded { at_work } else { now.saturating_sub(self.began) };
-        (lasted >= wanted.duration).then_some(End::Elapsed)
+        if lasted < wanted.duration {
+            return None;
+        }
+        if crowded || !self.is_spared() {
+            return Some(End::Elapsed);
+        }
+        // that costs nothing, and what it holds back would be told as soon as it is not said any more
+        self.leave_all_but_outside(now);
+        None
     }
 
     /// It is known who is to blame, as far as that goes.
@@ -214,6 +225,13 @@ impl Climb {
     /// Memory is kept, and it is known who is to blame.
     fn blames(&self) -> bool {
         self.kept && self.has_leads()
+    }
+
+    /// It is seen from outside that nothing is kept.
+    fn is_spared(&self) -> bool {
+        let part = self.part(&self.case);
+        let outside = self.looks.iter().filter(|look| look.rung() <= Rung::Outside);
+        outside.flat_map(|look| look.says(part)).any(|said| matches!(said.says, Says::Spare(_)))
     }
 
     /// Leaves the rungs that have ended by themselves.
@@ -341,9 +359,13 @@ impl Climb {
     /// As the board shows it.
     pub(super) fn shown(&self, now: Duration) -> Climbing {
         let leads = self.knowledge.iter().flat_map(|knowledge| &knowledge.leads);
+        let mut rungs: Vec<Rung> =
+            self.looks.iter().map(|look| look.rung()).filter(|rung| self.works_on(*rung)).collect();
+        // a container has two looks from outside
+        rungs.dedup();
         Climbing {
             target: self.target.to_string(),
-            rungs: self.looks.iter().map(|look| look.rung()).filter(|rung| self.works_on(*rung)).collect(),
+            rungs,
             stage: self.case.stage,
             lasted: now.saturating_sub(self.began),
             culprits: leads.take(SHOWN).map(culprit).collect(),

@@ -219,7 +219,7 @@ impl Climber {
                 continue;
             }
             let before = std::mem::replace(&mut running.mode, mode);
-            let ended = (mode.is_none() && !running.climb.has_turn()).then_some(End::Yielded);
+            let ended = if mode.is_none() { running.climb.turn_ended() } else { None };
             running.blamed |= ended.is_some() && running.climb.has_leads();
             // while it is told it belongs to nobody
             let running = self.ladder.climbs.remove(index);

@@ -10,8 +10,10 @@ use mlh_detect::Stage;
 const ROUND: Duration = Duration::from_secs(220);
 /// No turn is shorter: less tells nothing.
 pub(super) const LEAST: Duration = Duration::from_secs(10);
-/// In so long whoever knows already who is to blame has told it anew.
+/// In so long whoever knows already who is to blame has told it anew,
 const REMINDER: Duration = Duration::from_secs(5);
+/// and it need not tell it again for so long.
+const KNOWN: Duration = Duration::from_secs(120);
 
 /// One who is climbed for, as far as turns go.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,8 +43,13 @@ pub(super) struct Change {
 /// Of all that want a turn: whose is over and who is next, where so many may have theirs at once. While nobody waits no turn ends.
 pub(super) fn change(entrants: &[Entrant], seats: usize, now: Duration) -> Change {
     let length = ROUND.mul_f64(seats as f64 / entrants.len().max(1) as f64).max(LEAST);
+    let is_awaited = entrants.iter().any(|entrant| entrant.began.is_none() && !entrant.settled);
     let is_over = |(_, entrant): &(usize, &Entrant)| {
-        let needs = if entrant.settled { REMINDER } else { length.max(entrant.least) };
+        let needs = match (entrant.settled, is_awaited) {
+            (true, true) => REMINDER,
+            (true, false) => length.max(KNOWN),
+            (false, _) => length.max(entrant.least),
+        };
         entrant.began.is_some_and(|began| now.saturating_sub(began) >= needs)
     };
     let numbered = || entrants.iter().enumerate();
@@ -59,11 +66,14 @@ pub(super) fn change(entrants: &[Entrant], seats: usize, now: Duration) -> Chang
 }
 
 /// Who had no turn yet comes first: of these a verdict before a suspicion, then the nearest end, then the fastest. All others by who
-/// has waited longest.
+/// has waited longest, or was known longest ago.
 fn order(one: &Entrant, other: &Entrant) -> std::cmp::Ordering {
     let urgency = |entrant: &Entrant| (Reverse(entrant.stage), entrant.exhaustion.unwrap_or(Duration::MAX));
-    one.rested
-        .cmp(&other.rested)
+    let due = |entrant: &Entrant| {
+        entrant.rested.map(|rested| if entrant.settled { rested + KNOWN } else { rested })
+    };
+    due(one)
+        .cmp(&due(other))
         .then_with(|| urgency(one).cmp(&urgency(other)))
         .then_with(|| other.velocity.total_cmp(&one.velocity))
 }
@@ -137,9 +147,16 @@ mod tests {
         many[0] = Entrant { least: at(60), velocity: 9.0, ..entrant(9.0) };
         let had = turns(&mut many, 1, 100);
         assert_eq!((had[0].1, had[1].0[0]), (60, 60));
-        let mut settled = [Entrant { settled: true, ..entrant(2.0) }, entrant(1.0)];
-        let had = turns(&mut settled, 1, 120);
+        let settled = |velocity| Entrant { settled: true, ..entrant(velocity) };
+        let had = turns(&mut [settled(2.0), entrant(1.0)], 1, 120);
         assert_eq!((had[0].0.clone(), had[1].0.clone()), (vec![0, 115], vec![5]));
+        let had = turns(&mut [settled(3.0), entrant(2.0), entrant(1.0)], 1, 300);
+        assert_eq!(
+            (had[0].0.clone(), had[1].0.clone(), had[2].0.clone()),
+            (vec![0, 227], vec![5, 153], vec![79, 232])
+        );
+        let had = turns(&mut [settled(2.0), settled(1.0)], 1, 300);
+        assert_eq!((had[0].0.clone(), had[1].0.clone()), (vec![0, 240], vec![120]), "nobody is in a hurry");
     }
 
     /// Guarantees: the strongest suspicion comes first, then the nearest end, then the fastest; who had a turn comes after all who had

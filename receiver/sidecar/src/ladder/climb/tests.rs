@@ -222,6 +222,64 @@ fn turns_are_taken() {
     assert!(matches!(scene.step(101), Some(End::Failed(reason)) if reason.contains("no more")));
 }
 
+/// Reads from outside, and sees garbage until it does not.
+struct Garbage(Duration);
+
+impl Look for Garbage {
+    fn rung(&self) -> Rung {
+        Rung::Outside
+    }
+
+    fn source(&self) -> &'static str {
+        "garbage"
+    }
+
+    fn step(&mut self, now: Duration, _: &[u32]) {
+        self.0 = now;
+    }
+
+    fn see(&mut self, _: Duration) {}
+
+    fn says(&self, _: Option<u32>) -> Vec<Testimony> {
+        let says = Says::Spare(mlh_detect::Spare::Garbage);
+        let said = Testimony { rung: self.rung(), source: "garbage", at: self.0, watched: at(60), says };
+        (self.0 < at(900)).then_some(said).into_iter().collect()
+    }
+
+    fn leads(&self, _: Option<u32>) -> Vec<Lead> {
+        Vec::new()
+    }
+
+    fn not_seen(&self) -> &[String] {
+        &[]
+    }
+
+    fn paid(&self) -> Paid {
+        Paid::default()
+    }
+
+    fn growth(&self) -> &[GrowthStack] {
+        &[]
+    }
+}
+
+/// Guarantees: where it is seen from outside that nothing is kept, that is said for as long as it is so: when its time is over a climb
+/// leaves what costs something, and goes on; where others find no room it ends.
+#[test]
+fn what_is_spared_stays_so() {
+    let mut scene = Scene::new(Fake { paid: Duration::from_millis(9), ..Fake::default() });
+    scene.climb.looks.insert(0, Box::new(Garbage(at(100))));
+    assert_eq!((scene.step(399), scene.climb.turn_ended()), (None, None));
+    assert_eq!((scene.step(400), scene.climb.turn_ended()), (None, Some(End::Elapsed)));
+    assert_eq!((scene.climb.shown(at(400)).rungs, scene.climb.mode()), (vec![Rung::Outside], None));
+    assert!(!scene.climb.wants_turn(&scene.wanted));
+    assert_eq!(scene.climb.paid().target, Duration::from_millis(9));
+    let _ = scene.docket.testimonies();
+    assert_eq!((scene.step(890), scene.docket.testimonies().len()), (None, 1));
+    assert_eq!(scene.crowded_step(891, true), Some(End::Elapsed));
+    assert_eq!(scene.step(900), Some(End::Elapsed));
+}
+
 /// The rungs that were tried: at work, or refused on this host.
 fn tried(climb: &Climb) -> BTreeSet<&'static str> {
     let at_work = climb.looks.iter().map(|look| look.rung());

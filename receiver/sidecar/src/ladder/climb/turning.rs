@@ -13,13 +13,34 @@ use super::super::rung::Look;
 use super::super::turns::{self, Entrant};
 use super::Climb;
 use crate::investigate::bell::Bell;
+use crate::investigate::plan::End;
 
 impl Climb {
     /// There is a rung above `outside` at work, or one that may be tried.
     pub(in crate::ladder) fn wants_turn(&self, wanted: &Wanted) -> bool {
-        self.looks.iter().any(|look| look.rung() > Rung::Outside) || self.highest < wanted.escalation.max_rung
+        let at_work = || self.looks.iter().any(|look| look.rung() > Rung::Outside);
+        !self.spent && (at_work() || self.highest < wanted.escalation.max_rung)
     }
 
+    /// Its turns are over for good.
+    pub(super) fn leave_all_but_outside(&mut self, now: Duration) {
+        self.end_turn(now);
+        self.spent = true;
+        let paid = self.looks.iter().map(|look| look.paid().target).sum::<Duration>();
+        self.looks.retain(|look| look.rung() <= Rung::Outside);
+        self.paid.target += paid;
+    }
+
+    /// Why it has no turn any more.
+    pub(in crate::ladder) fn turn_ended(&self) -> Option<End> {
+        match self.turn {
+            Some(_) => None,
+            None if self.spent => Some(End::Elapsed),
+            None => Some(End::Yielded),
+        }
+    }
+
+    #[cfg(all(test, target_os = "linux"))]
     pub(in crate::ladder) fn has_turn(&self) -> bool {
         self.turn.is_some()
     }
