@@ -89,12 +89,21 @@ impl Hunter {
     /// # Errors
     /// A line that is no event.
     pub fn events(&self, kind: u32, pid: u32) -> anyhow::Result<Vec<Value>> {
+        let of_it = |event: &Value| event["event_data"]["kernel"]["pid"] == pid;
+        Ok(self.all_events(kind)?.into_iter().filter(of_it).collect())
+    }
+
+    /// The same, whomever they are about.
+    ///
+    /// # Errors
+    /// As [`events`](Self::events).
+    pub fn all_events(&self, kind: u32) -> anyhow::Result<Vec<Value>> {
         let text = std::fs::read_to_string(&self.events).unwrap_or_default(); // not there before the first record
         let mut events = Vec::new();
         for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
             let event: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
             let id = event["event_id"].as_str().unwrap_or_default();
-            if id.starts_with(&format!("memory-{kind}-")) && event["event_data"]["kernel"]["pid"] == pid {
+            if id.starts_with(&format!("memory-{kind}-")) {
                 events.push(event);
             }
         }

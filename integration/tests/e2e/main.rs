@@ -22,3 +22,4 @@ mod shipped;
 mod tracepoint;
 mod unprivileged;
 mod workflow;
+mod workflow_rungs;

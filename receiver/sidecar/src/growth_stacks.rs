@@ -1,11 +1,12 @@
 //! Growth by stack, of a process or a container, in any language and with no probe in the target: sampled page faults, and which
 //! of their pages are still there later (`mlh_detect::growth_stacks`).
 //!
-//! Read in this order: the `sampler` is the kernel's side, a `process` unwinds its stacks and knows its pages, the `book` holds
+//! Read in this order: the `sampler` is the kernel's side and `opening` how it is opened, a `process` unwinds its stacks and knows its pages, the `book` holds
 //! what is known of all of them; one thread (`mlh-growth`) fills it and looks at the pages, at random moments. [`GrowthLook`] is
 //! one look from its beginning to its end; its stacks get their `names` after that.
 
 mod sampler;
+mod opening;
 mod process;
 mod book;
 mod names;

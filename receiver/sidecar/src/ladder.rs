@@ -2,9 +2,9 @@
 //! closely, the cheapest way first, what was seen goes back to the judge, and the look ends with the case.
 //!
 //! Read in this order: a `Case` comes in by the `Docket`; a `climb` takes it up, one `rung` beside the other, each a small module with
-//! the same contract (`outside`, `growth_stacks` with its `heap`, `probes`); [`Knowledge`] is who is to blame, kept among the `KnownStacks` for the
-//! verdict; `cooldown` remembers for whom it was climbed; the `Board` shows what is being done; the `climber` is the thread. A
-//! `Ladder` outlives a configuration.
+//! the same contract (`outside` and `copies`, `growth_stacks` with its `heap`, `probes`); [`Knowledge`] is who is to blame, kept among the `KnownStacks` for the
+//! verdict; `cooldown` remembers for whom it was climbed, and `turns` says whose turn it is where several are climbed for; the `Board`
+//! shows what is being done; the `climber` is the thread. A `Ladder` outlives a configuration.
 
 mod case;
 mod docket;
@@ -16,9 +16,11 @@ mod cooldown;
 mod rung;
 mod outside;
 mod heap;
+mod copies;
 mod growth_stacks;
 mod probes;
 
+mod turns;
 mod climb;
 mod climber;
 
@@ -28,5 +30,6 @@ pub(crate) use case::Case;
 pub(crate) use climber::{Climber, Ladder, Outlets, Wanted};
 pub(crate) use docket::{Closed, Docket};
 pub(crate) use growth_stacks::SOURCE as GROWTH_PAGES;
+pub(crate) use growth_stacks::ordered as ordered_growth;
 pub use knowledge::{Kind, Knowledge, Lead};
 pub(crate) use known::KnownStacks;

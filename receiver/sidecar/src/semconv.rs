@@ -115,7 +115,7 @@ pub const TARGET: &str = "memory_leak_hunter.target";
 /// Who asked for it, text: `configuration`, `command`, `escalation`, or `control (uid 0)`.
 pub const ASKED_BY: &str = "memory_leak_hunter.asked_by";
 /// Why the mode has changed, text: `asked`, `suspected`, `detected` where a look begins; `verdict`, `cleared`, `elapsed`, `released`,
-/// `replaced`, `target_gone`, `over_budget`, `shutdown` or `failed` where it ends.
+/// `replaced`, `target_gone`, `over_budget`, `shutdown`, `yielded` or `failed` where it ends.
 pub const REASON: &str = "memory_leak_hunter.reason";
 /// For how long it will be looked, or has been, integer, seconds; absent where no end is set.
 pub const DURATION: &str = "memory_leak_hunter.duration_s";

@@ -125,6 +125,12 @@ pub fn readers(pid: u32, modules: &Modules) -> Vec<Box<dyn Reader>> {
     readers
 }
 
+/// The reader of a process's shared pages, whatever it shares: of several processes that share them, what is held by all adds up.
+#[must_use]
+pub fn shared_pages(pid: u32) -> Box<dyn Reader> {
+    Box::new(pages::Pages::of(pid))
+}
+
 fn is_libc(module: &Module) -> bool {
     module.path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libc"))
 }

@@ -97,6 +97,8 @@ pub struct Recognised {
     pub first_seen: Duration,
     /// So many processes or containers have had it.
     pub occurrences: u64,
+    /// This verdict is the first on somebody who has it, and others had it before.
+    pub returned: bool,
     /// So many of them were killed for lack of memory.
     pub kills: u64,
     /// So many have it now.
@@ -110,7 +112,7 @@ pub struct Recognised {
 }
 
 impl Leak {
-    /// What a verdict may say of it.
+    /// What may be said of it.
     #[must_use]
     pub fn recognised(&self) -> Recognised {
         let mut containers: Vec<&str> =
@@ -122,6 +124,7 @@ impl Leak {
             place: self.place.clone(),
             first_seen: self.first_seen,
             occurrences: self.occurrences,
+            returned: false,
             kills: self.kills,
             members: self.members.len(),
             containers: containers.len(),

@@ -52,7 +52,8 @@ impl Registry {
             self.withdraw(other, &sighting.about, &mut leak);
         }
         let before = self.take_same(&mut leak, sighting);
-        if before.is_none() {
+        let is_new = before.is_none();
+        if is_new {
             leak.occurrences = leak.occurrences.saturating_add(1);
             leak.velocities.push(sighting.velocity);
         }
@@ -64,7 +65,7 @@ impl Registry {
         self.members.insert(member.about, id);
         leak.members.push(member);
         leak.last_seen = leak.last_seen.max(sighting.at);
-        let recognised = leak.recognised();
+        let recognised = Recognised { returned: is_new && leak.occurrences > 1, ..leak.recognised() };
         self.leaks.insert(id, leak);
         self.shed();
         recognised

@@ -130,7 +130,9 @@ fn over_restarts() {
         let sighting = of(run as u32 + 1, run * DAY, Some(REMEMBER));
         let seen = registry.sighted(&sighting);
         assert_eq!((seen.occurrences, seen.members, seen.first_seen), (run + 1, 1, at(0)));
-        assert_eq!(registry.sighted(&sighting).occurrences, run + 1);
+        assert_eq!(seen.returned, run > 0);
+        let again = registry.sighted(&sighting);
+        assert_eq!((again.occurrences, again.returned), (run + 1, false));
         let ended = registry.ended(&sighting.about, sighting.at + Duration::from_secs(lived), end);
         assert_eq!(ended.map(|ended| (ended.id, ended.members)), Some((seen.id, 0)));
         assert_eq!(registry.ended(&sighting.about, sighting.at, end), None, "it has ended already");
@@ -218,6 +220,7 @@ fn what_was_known_before() {
     assert!(after.revision() > revision);
     let seen = after.sighted(&of(2, 10, Some(REMEMBER)));
     assert_eq!((seen.occurrences, seen.members, seen.life), (2, 1, None), "the same process as before");
+    assert!(!seen.returned, "nor does it return with the sidecar");
     assert_eq!(after.sighted(&of(3, 20, Some(REMEMBER))).occurrences, 3);
     let mut narrow = Registry::new(Bounds { leaks: 1, members: 1, name: 4 });
     narrow.restore(leaks());

@@ -62,6 +62,9 @@ pub(super) struct Book {
     survival: PageSurvival<Key>,
     /// Of the process whose heap is walked.
     blocks: Option<(u32, BlockSurvival<Key>)>,
+    /// The time in which nothing was sampled is left out of what is reckoned with: since when that is so now, and how much it was.
+    rests: Option<Duration>,
+    rested: Duration,
     toll: Toll,
     losses: Losses,
     notes: BTreeSet<String>,
@@ -78,6 +81,8 @@ impl Book {
             spaces: 0,
             survival: PageSurvival::new(began, sizes, fastrand::u64(..)),
             blocks: None,
+            rests: None,
+            rested: Duration::ZERO,
             toll: Toll::default(),
             losses: Losses::default(),
             notes: BTreeSet::new(),
@@ -134,6 +139,25 @@ impl Book {
         }
     }
 
+    /// Nothing is sampled from now on; pages are looked at all the same.
+    pub(super) fn rest(&mut self, now: Duration) {
+        self.rests.get_or_insert(now);
+    }
+
+    /// It is sampled again.
+    pub(super) fn go_on(&mut self, now: Duration) {
+        self.rested += self.rests.take().map_or(Duration::ZERO, |since| now.saturating_sub(since));
+    }
+
+    pub(super) fn is_resting(&self) -> bool {
+        self.rests.is_some()
+    }
+
+    /// A moment, as if it had been sampled all the time.
+    fn moment(&self, at: Duration) -> Duration {
+        self.rests.map_or(at, |since| at.min(since)).saturating_sub(self.rested)
+    }
+
     /// Takes in what the kernel has told.
     pub(super) fn hear(&mut self, heard: &Heard) {
         match heard {
@@ -158,6 +182,7 @@ impl Book {
                 return;
             }
         }
+        let at = self.moment(fault.at);
         let Some(space) = self.living.get(&fault.pid).copied() else { return };
         let Some(process) = self.processes.get_mut(&space) else { return };
         // what it reads and writes of files is not its memory
@@ -167,7 +192,7 @@ impl Book {
         let stack = process.unwind(&fault.capture);
         let key = Key { space, identity: stack.identity() };
         let page = Page { space, address: fault.address };
-        if self.survival.touch(&Touch { at: fault.at, page, key, weight: u64::from(fault.one_of) }) {
+        if self.survival.touch(&Touch { at, page, key, weight: u64::from(fault.one_of) }) {
             process.stacks.entry(key.identity).or_insert(stack);
             if let Some((_, blocks)) = self.blocks.as_mut().filter(|(pid, _)| *pid == fault.pid) {
                 blocks.touch(key, fault.address);
@@ -215,7 +240,7 @@ impl Book {
                 Err(error) => self.note(format!("which pages are still there could not be seen: {error}")),
             }
         }
-        self.survival.looked(now);
+        self.survival.looked(self.moment(now));
         ended.into_iter().for_each(|pid| self.end(pid));
         self.tidy();
     }
@@ -237,7 +262,7 @@ impl Book {
 
     /// The `top` stacks that grow the most.
     pub(super) fn found(&self, now: Duration, top: usize) -> Vec<Found> {
-        let figures = self.survival.figures(now).into_iter().filter_map(|(key, figures)| {
+        let figures = self.survival.figures(self.moment(now)).into_iter().filter_map(|(key, figures)| {
             let process = self.processes.get(&key.space)?;
             let stack = process.stacks.get(&key.identity)?.clone();
             let blocks = self.blocks.as_ref().map(|(_, blocks)| blocks.of(&key)).unwrap_or_default();

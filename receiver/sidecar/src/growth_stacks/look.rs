@@ -1,23 +1,22 @@
 //! One look.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mlh_bpf::faults::{DEFAULT_FREQUENCY, FAULT_COST, Heard, Options, SAMPLE_COST, Whom};
+use mlh_bpf::faults::{FAULT_COST, Heard, SAMPLE_COST};
 use mlh_detect::growth_stacks::{LOOKS, Lies, PageSizes};
 use mlh_stacks::unwind::Library;
-use mlh_targets::groups::Group;
 use mlh_targets::host::{HostClock, HostIdentity};
 use mlh_targets::pagemap::huge_page_size;
 
 use super::book::{Book, MAX_NOTES, Toll};
 use super::names::Ended;
+use super::opening::{self, Open, Opening};
 use super::process::{Capturing, Shared};
-use super::sampler::{self, Sampler, Sink};
+use super::sampler::{Sampler, Sink};
 use crate::investigate::plan::{Plan, Target};
 use crate::investigate::report::{GrowthStack, Report};
 use crate::records::words::size;
@@ -69,6 +68,9 @@ pub struct GrowthLook {
     // goes before the thread that listens to it
     sampler: Option<Box<dyn Sampler>>,
     thread: Option<JoinHandle<()>>,
+    /// Where the thread hears from, as long as the look is not over.
+    put: Option<SyncSender<Heard>>,
+    opening: Opening,
     book: Arc<Mutex<Book>>,
     /// Whoever is sampled by pid.
     followed: BTreeSet<u32>,
@@ -86,14 +88,14 @@ impl GrowthLook {
     /// # Errors
     /// Why page faults cannot be sampled here, a sentence.
     pub fn begin(plan: &Plan, pids: &[u32], library: Library) -> Result<Self, String> {
-        Self::begin_with(plan, pids, library, sampler::open)
+        Self::begin_with(plan, pids, library, opening::by_kernel())
     }
 
     pub(super) fn begin_with(
         plan: &Plan,
         pids: &[u32],
         library: Library,
-        mut open: impl FnMut(&Options, Sink) -> Result<Box<dyn Sampler>, String>,
+        open: Open,
     ) -> Result<Self, String> {
         let began = HostClock::now_boot().map_err(|error| error.to_string())?;
         let sizes = PageSizes { base: HostIdentity::read().page_size, huge: huge_page_size() };
@@ -107,22 +109,8 @@ impl GrowthLook {
         book.set_members(admitted.iter().copied().collect());
         let book = Arc::new(Mutex::new(book));
         let (put, take) = sync_channel(WAITING);
-        let mut options = Options {
-            btf_path: plan.filters.btf_path.clone(),
-            frequency: DEFAULT_FREQUENCY,
-            whom: Whom::Processes(admitted.clone()),
-        };
-        let opened = open(&options, sink(&put));
-        // too many threads, or one of them has just ended
-        let (sampler, by_cgroup) = match (opened, cgroup(&plan.target)) {
-            (Ok(sampler), _) => (sampler, false),
-            (Err(_), Some(directory)) => {
-                options.whom = Whom::Cgroup(directory);
-                (open(&options, sink(&put))?, true)
-            }
-            (Err(reason), None) => return Err(reason),
-        };
-        drop(put);
+        let mut opening = Opening::new(plan, open);
+        let (sampler, by_cgroup) = opening.open(admitted.clone(), || sink(&put))?;
         let spacing = plan.duration.map_or(UNBOUNDED, |length| length / LOOKS_AT_PAGES);
         let spacing = spacing.clamp(SPACING.0, SPACING.1);
         let listening = Arc::clone(&book);
@@ -134,6 +122,8 @@ impl GrowthLook {
         let mut new = Self {
             sampler: Some(sampler),
             thread: Some(thread),
+            put: Some(put),
+            opening,
             book,
             followed: admitted.into_iter().collect(),
             refused: BTreeSet::new(),
@@ -144,6 +134,36 @@ impl GrowthLook {
         let wanted = lock(&new.book).capturing();
         new.capture(wanted, &pids.iter().copied().collect());
         Ok(new)
+    }
+
+    /// Nothing is sampled until it goes on. Pages are still looked at, less often: that costs the target nothing.
+    pub fn rest(&mut self, now: Duration) {
+        // what has been told by now is still taken in
+        self.sampler = None;
+        self.followed.clear();
+        self.captured.clear();
+        lock(&self.book).rest(now);
+    }
+
+    /// Samples these processes again, all that the target consists of now.
+    ///
+    /// # Errors
+    /// Why that is not possible any more, a sentence.
+    pub fn go_on(&mut self, now: Duration, pids: &[u32]) -> Result<(), String> {
+        let Some(put) = self.put.as_ref().filter(|_| self.sampler.is_none()) else { return Ok(()) };
+        let (known, wanted) = {
+            let mut book = lock(&self.book);
+            let known: Vec<u32> = pids.iter().copied().filter(|pid| book.admit(*pid)).collect();
+            book.set_members(known.iter().copied().collect());
+            (known, book.capturing())
+        };
+        let (sampler, by_cgroup) = self.opening.open(known.clone(), || sink(put))?;
+        lock(&self.book).go_on(now);
+        (self.kernel_bytes, self.by_cgroup) = (sampler.kernel_bytes(), by_cgroup);
+        self.sampler = Some(sampler);
+        self.followed = known.iter().copied().collect();
+        self.capture(wanted, &self.followed.clone());
+        Ok(())
     }
 
     /// Follows who belongs to the target. To be called once a second. It waits for nothing: where stacks are being unwound or pages
@@ -292,12 +312,12 @@ impl GrowthLook {
     /// Kernel memory, bytes.
     #[must_use]
     pub fn kernel_bytes(&self) -> u64 {
-        self.kernel_bytes
+        self.sampler.as_ref().map_or(0, |_| self.kernel_bytes)
     }
 
     /// Waits until all that was told has been taken in.
     fn stop(&mut self) {
-        self.sampler = None;
+        (self.sampler, self.put) = (None, None);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -327,17 +347,6 @@ fn sink(put: &SyncSender<Heard>) -> Sink {
     })
 }
 
-/// Where a group's processes are sampled together.
-fn cgroup(target: &Target) -> Option<PathBuf> {
-    let group = match target {
-        Target::Pid(_) => return None,
-        Target::CgroupId(id) => Group::by_id(*id),
-        Target::Cgroup(path) => Group::by_path(path),
-        Target::Container(id) => Group::by_container(id),
-    };
-    group.ok()?.unified_directory()
-}
-
 /// Takes in what is told, and looks at the pages at random moments, until nothing more will be told.
 fn listen(take: &Receiver<Heard>, book: &Mutex<Book>, spacing: Duration) {
     let mut next = Duration::ZERO;
@@ -345,9 +354,11 @@ fn listen(take: &Receiver<Heard>, book: &Mutex<Book>, spacing: Duration) {
         let now = HostClock::now_boot().unwrap_or(next);
         if now >= next {
             // the first time there is nothing to see
+            let mut book = lock(book);
             if !next.is_zero() {
-                lock(book).look(now);
+                book.look(now);
             }
+            let spacing = if book.is_resting() { SPACING.1 } else { spacing };
             // whatever comes and goes in step with something, this does not
             next = now + spacing.mul_f64(2.0 * fastrand::f64());
         }

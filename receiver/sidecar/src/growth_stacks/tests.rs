@@ -206,17 +206,23 @@ fn from_beginning_to_end() {
     let (mut staying, mut leaving, mut late) = (sleeper(), sleeper(), sleeper());
     let asked = Arc::new(Mutex::new(Asked::default()));
     let memory = touched(50);
-    let open = |options: &Options, mut sink: Sink| -> Result<Box<dyn Sampler>, String> {
-        asked.lock().unwrap().sampled.push(options.whom.clone());
-        faults(&memory, staying.id(), seconds(1), 0x1000).for_each(&mut sink);
+    let told: Vec<Heard> = faults(&memory, staying.id(), seconds(1), 0x1000).collect();
+    let kernel = Arc::clone(&asked);
+    let open = move |options: &Options, mut sink: Sink| -> Result<Box<dyn Sampler>, String> {
+        kernel.lock().unwrap().sampled.push(options.whom.clone());
+        told.iter().cloned().for_each(&mut sink);
         sink(Heard::Lost(5));
-        Ok(Box::new(Fake { asked: Arc::clone(&asked), _sink: sink }))
+        Ok(Box::new(Fake { asked: Arc::clone(&kernel), _sink: sink }))
     };
     // there is no such group by now
     let target = Target::CgroupId(u64::MAX);
-    let mut look =
-        GrowthLook::begin_with(&plan(target), &[staying.id(), leaving.id()], Library::default(), open)
-            .unwrap();
+    let mut look = GrowthLook::begin_with(
+        &plan(target),
+        &[staying.id(), leaving.id()],
+        Library::default(),
+        Box::new(open),
+    )
+    .unwrap();
     look.step(&[staying.id(), late.id()]);
     let outcome = look.close(seconds(60), 10).named(seconds(30));
     {
@@ -237,12 +243,58 @@ fn from_beginning_to_end() {
     }
 }
 
+/// Guarantees: while it rests nothing is sampled, and then the same processes and who has come meanwhile are; time in which nothing
+/// was sampled is not reckoned with: what grew before and after it has grown steadily, and no slower.
+#[test]
+fn a_rest() {
+    let (mut first, mut second) = (sleeper(), sleeper());
+    let asked = Arc::new(Mutex::new(Asked::default()));
+    let mut look = quiet(&[first.id()], &asked);
+    let now = |after| mlh_targets::host::HostClock::now_boot().unwrap() + seconds(after);
+    look.rest(now(1));
+    look.step(&[first.id(), second.id()]);
+    assert_eq!((look.kernel_bytes(), asked.lock().unwrap().followed.len()), (0, 0));
+    look.go_on(now(2), &[first.id(), second.id()]).unwrap();
+    look.step(&[first.id(), second.id()]);
+    let sampled = [vec![first.id()], vec![first.id(), second.id()]].map(Whom::Processes);
+    assert_eq!((look.kernel_bytes(), &asked.lock().unwrap().sampled[..]), (77, &sampled[..]));
+    drop(look);
+    for child in [&mut first, &mut second] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    let pid = std::process::id();
+    let mut book = Book::new(seconds(0), SIZES, Shared { max_frames: 64, ..Shared::default() }, false);
+    book.set_members(BTreeSet::from([pid]));
+    let memory = touched(122);
+    let mut told = faults(&memory, pid, seconds(0), code());
+    let mut touch = |book: &mut Book, second| {
+        for fault in told.by_ref().take(6) {
+            let Heard::Touch(fault) = fault else { panic!("{fault:?}") };
+            book.hear(&Heard::Touch(Touch { at: seconds(second), ..fault }));
+        }
+    };
+    (0..10).for_each(|second| touch(&mut book, second));
+    book.rest(seconds(10));
+    book.look(seconds(100));
+    book.go_on(seconds(250));
+    (250..260).for_each(|second| touch(&mut book, second));
+    (256..260).for_each(|second| book.look(seconds(second)));
+    let figures = book.found(seconds(260), 10).remove(0).figures;
+    assert_eq!(figures.pattern.name(), "steady");
+    assert!((figures.velocity - 6.0 * 4096.0).abs() < 4096.0, "{figures:?}");
+}
+
 /// A look at these, of which the kernel tells nothing.
 fn quiet(pids: &[u32], asked: &Arc<Mutex<Asked>>) -> GrowthLook {
-    let open = |_: &Options, sink: Sink| -> Result<Box<dyn Sampler>, String> {
-        Ok(Box::new(Fake { asked: Arc::clone(asked), _sink: sink }))
+    let asked = Arc::clone(asked);
+    let open = move |options: &Options, sink: Sink| -> Result<Box<dyn Sampler>, String> {
+        asked.lock().unwrap().sampled.push(options.whom.clone());
+        Ok(Box::new(Fake { asked: Arc::clone(&asked), _sink: sink }))
     };
-    GrowthLook::begin_with(&plan(Target::CgroupId(u64::MAX)), pids, Library::default(), open).unwrap()
+    GrowthLook::begin_with(&plan(Target::CgroupId(u64::MAX)), pids, Library::default(), Box::new(open))
+        .unwrap()
 }
 
 /// Guarantees: who could not be followed is tried again, is told of, and is not released; once it is followed it is not again.
@@ -327,11 +379,12 @@ fn a_step_does_not_wait() {
 #[test]
 fn refusals() {
     let refused = |pid: u32, asked: &Arc<Mutex<Asked>>| {
-        let open = |_: &Options, sink: Sink| -> Result<Box<dyn Sampler>, String> {
-            let fake = Fake { asked: Arc::clone(asked), _sink: sink };
+        let asked = Arc::clone(asked);
+        let open = move |_: &Options, sink: Sink| -> Result<Box<dyn Sampler>, String> {
+            let fake = Fake { asked: Arc::clone(&asked), _sink: sink };
             if asked.lock().unwrap().refuses { Err("no".to_owned()) } else { Ok(Box::new(fake)) }
         };
-        GrowthLook::begin_with(&plan(Target::Pid(pid)), &[pid], Library::default(), open).err()
+        GrowthLook::begin_with(&plan(Target::Pid(pid)), &[pid], Library::default(), Box::new(open)).err()
     };
     let asked = Arc::new(Mutex::new(Asked::default()));
     let mut child = sleeper();

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mlh_detect::leaks::Place;
 use mlh_detect::{
     About, Detector, Finding, FindingKind, HostMemory, Memory, OomVictim, Pass, ProcessKey, Rules, Rung,
     Says, Stage, Sweep, Testimony, WatchedContainer,
@@ -19,8 +18,9 @@ use super::bucket::Bucket;
 use super::scope::Scope;
 use super::subjects::Subjects;
 use super::units::Units;
-use crate::ladder::{Case, Closed, Docket, Knowledge, KnownStacks};
-use crate::leaks::{self, Leaks};
+use super::unplaced::{Unplaced, place};
+use crate::ladder::{Case, Closed, Docket, KnownStacks};
+use crate::leaks::Leaks;
 use crate::metrics::{TimeToOom, Velocity};
 use crate::observe::{Observation, ObserveError, Observer, WatchedCgroup, key};
 use crate::records::{self, Clock, Encoder, HostIdentity, Subject};
@@ -126,6 +126,7 @@ pub struct Judge {
     /// Where cases are followed up, where they are.
     docket: Option<Arc<Docket>>,
     leaks: Arc<Leaks>,
+    unplaced: Unplaced,
     unfollowed: u64,
 }
 
@@ -143,6 +144,7 @@ impl Judge {
             known: Arc::default(),
             docket: None,
             leaks: Arc::default(),
+            unplaced: Unplaced::default(),
             unfollowed: 0,
         }
     }
@@ -228,7 +230,8 @@ impl Judge {
             self.subjects.remember(&self.detector, &readings);
         }
         let times = Clock { zero: clock.to_epoch(Duration::ZERO), observed: SystemTime::now() };
-        let (mut recurred, mut unclimbed) = (0, 0);
+        let mut recurred = self.unplaced.learn(&self.known, &self.leaks, &times);
+        let mut unclimbed = 0;
         let records = findings[..granted]
             .iter()
             .map(|finding| {
@@ -237,10 +240,11 @@ impl Judge {
                 let blames = known.as_ref().is_some_and(|known| !known.leads.is_empty());
                 unclimbed += u64::from(!self.follow_up(finding, &subject, blames));
                 let leak = self.leaks.note(finding, &subject, known.as_deref().and_then(place), &times);
+                let returned = leak.as_ref().is_some_and(|leak| leak.returned);
+                recurred += u64::from(returned);
+                self.unplaced.note(finding, &subject, known.as_deref(), returned);
                 let mut logs = self.encoder.encode(finding, &subject, known.as_deref(), &times);
                 if let Some(leak) = leak {
-                    let is_verdict = matches!(finding.kind, FindingKind::Detected(_));
-                    recurred += u64::from(is_verdict && leak.occurrences > 1);
                     records::recognise(&mut logs, &leak);
                 }
                 logs
@@ -251,6 +255,7 @@ impl Judge {
                 About::Process(key) => readings.contains_key(key),
                 About::Container(key) => self.units.unit(*key).is_some(),
             });
+            self.unplaced.retain(|about| self.detector.follows(about));
             self.admission.forget_gone();
         }
         if seen.pass != Pass::Told {
@@ -302,6 +307,7 @@ impl Judge {
             subject: Arc::clone(subject),
             stage,
             velocity,
+            exhaustion: self.exhaustion(&finding.about),
         };
         match &finding.kind {
             FindingKind::Suspected(trend) => docket.offer(case(Stage::Suspected, trend.velocity)),
@@ -317,6 +323,12 @@ impl Judge {
             }
             FindingKind::Growth { .. } | FindingKind::OomRisk(_) | FindingKind::OomKill(_) => true,
         }
+    }
+
+    /// Until a case's limit is reached.
+    fn exhaustion(&self, about: &About) -> Option<Duration> {
+        let seconds = self.detector.ongoing().find(|case| case.about == *about)?.exhaustion_s?;
+        Duration::try_from_secs_f64(seconds.max(0.0)).ok()
     }
 
     /// Whether it is known in which container this process runs, or that it runs in none.
@@ -405,6 +417,7 @@ impl Judge {
         self.admission = Admission::new(bench.scope.clone(), bench.detail);
         self.subjects = Subjects::new(bench.detail);
         self.units = Units::default();
+        self.unplaced = Unplaced::default();
         self.unfollowed = 0;
     }
 }
@@ -424,12 +437,6 @@ fn rules(bench: &Bench) -> Rules {
         oom_horizon: bench.oom_horizon,
         ..by_source(bench.detail)
     }
-}
-
-/// Where a leak is: the stack that is to blame the most, else the kind of memory that grows the most.
-fn place(known: &Knowledge) -> Option<Place<'_>> {
-    let stack = known.leads.first().and_then(|lead| leaks::place(&lead.trace));
-    stack.or_else(|| Some(Place::Class(&known.kinds.first()?.name)))
 }
 
 /// The order in which records pass the limiter.

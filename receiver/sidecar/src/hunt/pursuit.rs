@@ -3,6 +3,7 @@
 mod entering;
 mod growing;
 mod profiling;
+mod testifying;
 mod wanted;
 
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::investigate::investigation::{Investigation, Meters, OpenError};
 use crate::investigate::plan::{End, Mode, Origin, Plan, Rung};
 use crate::investigate::report::Report;
 use crate::investigate::told::{ModeChange, Told};
-use crate::ladder::{Board, Climbing, KnownStacks};
+use crate::ladder::{Board, Climbing, Docket, KnownStacks};
 use crate::metrics::{Look, Metrics, stage};
 use crate::records::{Clock, DEBUG_PRICE, Encoder, HostIdentity};
 
@@ -113,13 +114,24 @@ pub(super) struct Pursuer {
     known: Arc<KnownStacks>,
     /// Where it is written who is looked at, and what else is being done.
     board: Arc<Board>,
+    /// Where the judge hears what was seen of suspects, where somebody follows them up.
+    docket: Option<Arc<Docket>>,
     open: Open,
 }
 
 impl Pursuer {
     pub(super) fn new(pursuit: Pursuit, metrics: Arc<Metrics>, out: Sender<ResourceLogs>) -> Self {
         let open: Open = Box::new(Investigation::open_ringing);
-        Self { pursuit, metrics, out, profiles: None, known: Arc::default(), board: Arc::default(), open }
+        Self {
+            pursuit,
+            metrics,
+            out,
+            profiles: None,
+            known: Arc::default(),
+            board: Arc::default(),
+            docket: None,
+            open,
+        }
     }
 
     /// Goes on under another configuration: with the look that goes on, where nothing has changed for targets, else with
@@ -310,6 +322,7 @@ impl Pursuer {
     /// Back to growth detection, where a target was looked at.
     fn end(&mut self, end: End) {
         self.enter();
+        self.leave_known();
         let Some(current) = self.pursuit.current.take() else { return };
         self.known.clear();
         self.board.order([]);

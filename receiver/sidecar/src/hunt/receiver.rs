@@ -319,7 +319,8 @@ impl Hunter {
         let (seat, desk) = (pursuit.seat(), Arc::clone(desk));
         let mut pursuer = Pursuer::new(pursuit, Arc::clone(metrics), out.clone());
         let (known, board) = (Arc::clone(&shared.known), Arc::clone(&shared.board));
-        pursuer = pursuer.profiling(profiles, known).beside(board, shared.ids.clone());
+        let docket = shared.docket.clone();
+        pursuer = pursuer.profiling(profiles, known).beside(board, docket, shared.ids.clone());
         let work = move || {
             if !is_new {
                 pursuer.adapt(wanted);

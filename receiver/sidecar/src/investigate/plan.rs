@@ -241,6 +241,8 @@ pub enum End {
     Verdict,
     /// The case that it was for was taken back.
     Cleared(Cleared),
+    /// Others have waited for their turn; it comes back.
+    Yielded,
     /// It could not go on: the reason.
     Failed(String),
 }
@@ -258,6 +260,7 @@ impl End {
             Self::Shutdown => "shutdown",
             Self::Verdict => "verdict",
             Self::Cleared(_) => "cleared",
+            Self::Yielded => "yielded",
             Self::Failed(_) => "failed",
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mlh_detect::{About, ContainerKey, ProcessKey, Stage};
 
@@ -23,6 +24,8 @@ pub(crate) struct Case {
     pub(crate) stage: Stage,
     /// Bytes a second.
     pub(crate) velocity: f64,
+    /// Until a limit is reached, where one is ahead.
+    pub(crate) exhaustion: Option<Duration>,
 }
 
 impl Case {
@@ -71,6 +74,7 @@ pub(super) mod tests {
             subject: Arc::new(Subject { reading, ..Subject::default() }),
             stage: Stage::Suspected,
             velocity: 1e5,
+            exhaustion: None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! One climb, from the suspicion to its end.
 
+mod turning;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +13,13 @@ use mlh_targets::groups::Group;
 use super::board::{Board, Climbing};
 use super::case::Case;
 use super::climber::Wanted;
+use super::copies::Copies;
 use super::docket::{Closed, Docket};
-use super::growth_stacks::GrowthStacks;
 use super::knowledge::Knowledge;
 use super::known::KnownStacks;
 use super::outside::Outside;
-use super::probes::Probes;
 use super::rung::{Look, Paid};
 use crate::hunt::scope::{Candidate, Scope};
-use crate::investigate::bell::Bell;
 use crate::investigate::plan::{End, Mode, Rung as LookRung, Target};
 use crate::investigate::report::{Cost, GrowthStack, Report};
 use crate::records::{Subject, culprit};
@@ -41,6 +41,10 @@ pub(super) struct Doors<'a> {
     pub(super) docket: &'a Docket,
     pub(super) known: &'a KnownStacks,
     pub(super) board: &'a Board,
+    /// So many climbs there are, this one among them.
+    pub(super) beside: u32,
+    /// Others wait until there is room for them.
+    pub(super) crowded: bool,
 }
 
 pub(super) struct Climb {
@@ -57,12 +61,20 @@ pub(super) struct Climb {
     /// Rungs that cannot be climbed here, or were left, and why.
     refused: BTreeSet<String>,
     stocked: Duration,
-    /// When the last rung was begun.
+    /// Since when it has its turn, where it has: rungs above `outside` rest meanwhile.
+    turn: Option<Duration>,
+    /// When its last turn was over.
+    rested: Option<Duration>,
+    /// How long the turns before this one have been.
+    turned: Duration,
+    /// How long its turns had been when the last rung was begun.
     risen: Duration,
     /// Why the last rung was left.
     left: Option<End>,
     /// What rungs had cost that were left.
     paid: Paid,
+    /// Its time is over, but for reading from outside.
+    spent: bool,
     /// What is known by now.
     pub(super) knowledge: Option<Arc<Knowledge>>,
     /// Memory was seen to be kept.
@@ -70,17 +82,11 @@ pub(super) struct Climb {
 }
 
 impl Climb {
-    /// Begins with every rung that may be climbed.
+    /// Begins with what costs the target nothing; what does waits for its [`turn`](Self::take_turn).
     ///
     /// # Errors
-    /// None can: why, in sentences.
-    pub(super) fn begin(
-        case: Case,
-        target: Target,
-        wanted: &Wanted,
-        docket: &Docket,
-        now: Duration,
-    ) -> Result<Self, String> {
+    /// Nobody can be looked at: why, in a sentence.
+    pub(super) fn begin(case: Case, target: Target, wanted: &Wanted, now: Duration) -> Result<Self, String> {
         let group = match &target {
             Target::Pid(_) => None,
             Target::CgroupId(id) => Some(Group::by_id(*id)),
@@ -90,30 +96,25 @@ impl Climb {
         let mut new = Self::with(case, target, now, Vec::new());
         new.group = group.transpose().map_err(|error| error.to_string())?;
         let pids = new.pids(&wanted.scope).ok_or("it has ended")?;
-        let leader = new.case.leader.map_or(new.case.subject.reading.pid, |leader| leader.pid);
-        let leader = if pids.contains(&leader) { leader } else { pids.first().copied().unwrap_or(leader) };
         if wanted.escalation.max_rung >= Rung::Outside {
-            match Outside::begin(leader, now) {
+            match Outside::begin(new.leader(&pids), now) {
                 Ok(look) => new.looks.push(Box::new(look)),
                 Err(reason) => new.refuse(Rung::Outside, &reason),
             }
-        }
-        if wanted.escalation.max_rung >= Rung::GrowthStacks {
-            match GrowthStacks::begin(&new.target, &wanted.filters, &pids, leader, now) {
-                Ok(look) => new.looks.push(Box::new(look)),
-                Err(reason) => new.refuse(Rung::GrowthStacks, &reason),
-            }
-        }
-        if new.looks.is_empty() {
-            new.rise(now, wanted, &docket.bell());
-        }
-        if new.looks.is_empty() {
-            return Err(new.refused.into_iter().collect::<Vec<_>>().join("; "));
+            let copies = new.group.as_ref().and_then(|_| Copies::begin(&pids, now));
+            new.looks.extend(copies.map(|copies| Box::new(copies) as Box<dyn Look>));
         }
         Ok(new)
     }
 
+    /// Of these the one that grew most.
+    fn leader(&self, pids: &[u32]) -> u32 {
+        let leader = self.case.leader.map_or(self.case.subject.reading.pid, |leader| leader.pid);
+        if pids.contains(&leader) { leader } else { pids.first().copied().unwrap_or(leader) }
+    }
+
     fn with(case: Case, target: Target, now: Duration, looks: Vec<Box<dyn Look>>) -> Self {
+        let highest = looks.iter().map(|look| look.rung()).fold(Rung::Outside, Rung::max);
         Self {
             case,
             joined: Vec::new(),
@@ -121,12 +122,16 @@ impl Climb {
             group: None,
             began: now,
             looks,
-            highest: Rung::GrowthStacks,
+            highest,
             refused: BTreeSet::new(),
             stocked: now,
-            risen: now,
+            turn: None,
+            rested: None,
+            turned: Duration::ZERO,
+            risen: Duration::ZERO,
             left: None,
             paid: Paid::default(),
+            spent: false,
             knowledge: None,
             kept: false,
         }
@@ -162,7 +167,7 @@ impl Climb {
 
     /// Goes on. Once a second, and when something was told. Why it has ended, where it has.
     pub(super) fn step(&mut self, now: Duration, wanted: &Wanted, doors: &Doors<'_>) -> Option<End> {
-        let Doors { docket, known, board } = *doors;
+        let Doors { docket, known, board, beside, crowded } = *doors;
         match docket.closed(&self.case.about) {
             Some(Closed::Verdict) => return Some(End::Verdict),
             Some(Closed::Cleared(how)) => return Some(End::Cleared(how)),
@@ -174,12 +179,14 @@ impl Climb {
             return Some(End::Replaced);
         }
         for look in &mut self.looks {
+            look.share(beside);
             look.step(now, &pids);
         }
         self.leave_over();
         self.leave_dear(now, wanted.budget);
-        if self.looks.is_empty() {
-            return Some(self.left.take().unwrap_or(End::Elapsed));
+        if self.looks.is_empty() && !self.wants_turn(wanted) {
+            let refused = || self.refused.iter().cloned().collect::<Vec<_>>().join("; ");
+            return Some(self.left.take().unwrap_or_else(|| End::Failed(refused())));
         }
         if now.saturating_sub(self.stocked) >= STOCK {
             self.stocked = now;
@@ -188,39 +195,43 @@ impl Climb {
             self.note(known);
             self.testify(docket);
         }
-        if !self.blames() && now.saturating_sub(self.risen) >= HIGHER {
+        let at_work = self.at_work(now);
+        if self.turn.is_some() && !self.blames() && at_work.saturating_sub(self.risen) >= HIGHER {
             self.rise(now, wanted, &docket.bell());
         }
         let is_told = docket.stage(&self.case.about) == Some(mlh_detect::Stage::Leaking);
         if is_told && self.blames() {
             return Some(End::Verdict);
         }
-        (now.saturating_sub(self.began) >= wanted.duration).then_some(End::Elapsed)
+        // who waits for a turn keeps nobody out, as long as there is room
+        let lasted =
+            if self.wants_turn(wanted) && !crowded { at_work } else { now.saturating_sub(self.began) };
+        if lasted < wanted.duration {
+            return None;
+        }
+        if crowded || !self.is_spared() {
+            return Some(End::Elapsed);
+        }
+        // that costs nothing, and what it holds back would be told as soon as it is not said any more
+        self.leave_all_but_outside(now);
+        None
+    }
+
+    /// It is known who is to blame, as far as that goes.
+    pub(super) fn has_leads(&self) -> bool {
+        self.knowledge.as_ref().is_some_and(|known| !known.leads.is_empty())
     }
 
     /// Memory is kept, and it is known who is to blame.
     fn blames(&self) -> bool {
-        self.kept && self.knowledge.as_ref().is_some_and(|known| !known.leads.is_empty())
+        self.kept && self.has_leads()
     }
 
-    /// Climbs to the next rung that places probes, where it may. It takes the place of the one before: probes hide callers from whoever
-    /// else looks at stacks meanwhile.
-    fn rise(&mut self, now: Duration, wanted: &Wanted, bell: &Arc<Bell>) {
-        let Some(next) = Rung::ALL.into_iter().find(|rung| *rung > self.highest) else { return };
-        if next > wanted.escalation.max_rung {
-            return;
-        }
-        (self.risen, self.highest) = (now, next);
-        match Probes::begin(next, &self.target, &self.case, wanted, Arc::clone(bell)) {
-            Ok(look) => {
-                let (left, stay): (Vec<_>, Vec<_>) =
-                    std::mem::take(&mut self.looks).into_iter().partition(|look| look.rung() > Rung::Outside);
-                self.paid.target += left.iter().map(|look| look.paid().target).sum::<Duration>();
-                self.looks = stay;
-                self.looks.push(Box::new(look));
-            }
-            Err(reason) => self.refuse(next, &reason),
-        }
+    /// It is seen from outside that nothing is kept.
+    fn is_spared(&self) -> bool {
+        let part = self.part(&self.case);
+        let outside = self.looks.iter().filter(|look| look.rung() <= Rung::Outside);
+        outside.flat_map(|look| look.says(part)).any(|said| matches!(said.says, Says::Spare(_)))
     }
 
     /// Leaves the rungs that have ended by themselves.
@@ -241,9 +252,9 @@ impl Climb {
 
     /// Leaves the rungs that cost more than the budget.
     fn leave_dear(&mut self, now: Duration, budget: Option<f64>) {
-        let lasted = now.saturating_sub(self.began);
-        let Some(budget) = budget.filter(|_| lasted >= SETTLED) else { return };
-        let allowed = lasted.mul_f64(budget);
+        let at_work = self.at_work(now);
+        let Some(budget) = budget.filter(|_| at_work >= SETTLED) else { return };
+        let allowed = at_work.mul_f64(budget);
         let (dear, looks): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.looks).into_iter().partition(|look| look.paid().target > allowed);
         self.looks = looks;
@@ -306,7 +317,11 @@ impl Climb {
             Rung::GrowthStacks => Some(Mode::Investigating(LookRung::GrowthStacks)),
             Rung::GateProbes | Rung::FullProbes => Some(Mode::Investigating(LookRung::Targeted)),
         };
-        self.looks.iter().rev().find_map(|look| mode(look.rung()))
+        self.turn.and_then(|_| self.looks.iter().rev().find_map(|look| mode(look.rung())))
+    }
+
+    fn works_on(&self, rung: Rung) -> bool {
+        rung <= Rung::Outside || self.turn.is_some()
     }
 
     /// What was not seen, in sentences.
@@ -326,12 +341,15 @@ impl Climb {
 
     /// The same, as a share of one CPU's time.
     pub(super) fn cost(&self, now: Duration) -> Cost {
-        let (paid, lasted) = (self.paid(), now.saturating_sub(self.began).as_secs_f64());
-        let share = if lasted > 0.0 { paid.target.as_secs_f64() / lasted } else { 0.0 };
+        let paid = self.paid();
+        let [at_work, lasted] =
+            [self.at_work(now), now.saturating_sub(self.began)].map(|it| it.as_secs_f64());
+        let share = |part: f64, all: f64| if all > 0.0 { part / all } else { 0.0 };
+        let watched = self.looks.iter().map(|look| look.watched_share()).fold(1.0, f64::min);
         Cost {
-            target_cpu_share: share,
+            target_cpu_share: share(paid.target.as_secs_f64(), at_work),
             kernel_bytes: paid.kernel_bytes,
-            watched_share: self.looks.iter().map(|look| look.watched_share()).fold(1.0, f64::min),
+            watched_share: watched * share(at_work, lasted).min(1.0),
             ..Cost::default()
         }
     }
@@ -343,9 +361,13 @@ impl Climb {
     /// As the board shows it.
     pub(super) fn shown(&self, now: Duration) -> Climbing {
         let leads = self.knowledge.iter().flat_map(|knowledge| &knowledge.leads);
+        let mut rungs: Vec<Rung> =
+            self.looks.iter().map(|look| look.rung()).filter(|rung| self.works_on(*rung)).collect();
+        // a container has two looks from outside
+        rungs.dedup();
         Climbing {
             target: self.target.to_string(),
-            rungs: self.looks.iter().map(|look| look.rung()).collect(),
+            rungs,
             stage: self.case.stage,
             lasted: now.saturating_sub(self.began),
             culprits: leads.take(SHOWN).map(culprit).collect(),

@@ -1,5 +1,7 @@
 //! The thread `mlh-ladder`: takes cases up, climbs, and goes back.
 
+mod taking;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +34,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const LEAST: Duration = Duration::from_millis(10);
 /// So long after the ones before profiles are sent. They are cumulative: what is told more often tells little more.
 const MINUTE: Duration = Duration::from_secs(60);
+/// So many are climbed for, whoever's turn it is; others wait. Each has some hundred KiB, and a thread where its pages are followed.
+const MOST_CLIMBS: usize = 32;
 /// A reason is logged once. So many reasons are remembered.
 const MOST_REASONS: usize = 64;
 
@@ -79,6 +83,8 @@ struct Running {
     /// Its CPU time that has been entered into the metrics, and when.
     entered: (Duration, Duration),
     profiled: Instant,
+    /// A record has told who is to blame.
+    blamed: bool,
 }
 
 impl Ladder {
@@ -130,7 +136,7 @@ pub(crate) struct Outlets {
 }
 
 /// How a climb is begun.
-type Begin = fn(Case, Target, &Wanted, &Docket, Duration) -> Result<Climb, String>;
+type Begin = fn(Case, Target, &Wanted, Duration) -> Result<Climb, String>;
 
 /// Carries it out.
 pub(crate) struct Climber {
@@ -187,7 +193,9 @@ impl Climber {
     /// Goes on with every climb.
     fn step(&mut self, now: Duration) {
         let Ladder { wanted, docket, known, board, climbs, .. } = &mut self.ladder;
-        let doors = Doors { docket, known, board };
+        let beside = u32::try_from(climbs.len()).unwrap_or(u32::MAX);
+        let crowded = climbs.len() >= MOST_CLIMBS && docket.has_waiting();
+        let doors = Doors { docket, known, board, beside, crowded };
         let mut ended = Vec::new();
         for (index, running) in climbs.iter_mut().enumerate() {
             if let Some(end) = running.climb.step(now, wanted, &doors) {
@@ -211,61 +219,43 @@ impl Climber {
                 continue;
             }
             let before = std::mem::replace(&mut running.mode, mode);
+            let ended = if mode.is_none() { running.climb.turn_ended() } else { None };
+            running.blamed |= ended.is_some() && running.climb.has_leads();
             // while it is told it belongs to nobody
             let running = self.ladder.climbs.remove(index);
-            self.change(&running.climb, (before, mode), now, None);
+            self.tell(&running.climb, (before, mode), now, ended);
             self.ladder.climbs.insert(index, running);
-        }
-    }
-
-    /// Takes up the cases for which there is room.
-    fn take_up(&mut self, now: Duration) {
-        let Ladder { wanted, docket, cooldown, climbs, board, .. } = &mut self.ladder;
-        docket.drop_unless(|case| {
-            case.target().is_some() && cooldown.allows(case, wanted.escalation.cooldown, now)
-        });
-        for running in climbs.iter_mut() {
-            while let Some(case) = docket.take(|case| running.climb.case.covers(case)) {
-                running.climb.join(case);
-            }
-        }
-        let room = wanted.escalation.max_concurrent_targets as usize;
-        let board = Arc::clone(board);
-        // who is looked at by order waits until that is over
-        let is_free = |case: &Case| !board.is_ordered(&[case.subject.reading.pid]);
-        while self.ladder.climbs.len() < room {
-            let Some(case) = self.ladder.docket.take(is_free) else { return };
-            self.begin(&case, now);
         }
     }
 
     fn begin(&mut self, case: &Case, now: Duration) {
         let Some(target) = case.target() else { return self.ladder.docket.release(&case.about) };
         let stage = case.stage;
-        match (self.begin)(case.clone(), target, &self.ladder.wanted, &self.ladder.docket, now) {
+        match (self.begin)(case.clone(), target, &self.ladder.wanted, now) {
             Ok(climb) => {
                 let target = climb.target.to_string();
                 tracing::info!(target, case = stage_name(stage), "the ladder is climbed for it");
-                let mode = climb.mode();
-                self.change(&climb, (None, mode), now, None);
                 let (entered, profiled) = ((Duration::ZERO, now), Instant::now());
-                self.ladder.climbs.push(Running { climb, mode, entered, profiled });
+                self.ladder.climbs.push(Running { climb, mode: None, entered, profiled, blamed: false });
             }
             Err(reason) => {
                 self.ladder.docket.release(&case.about);
                 // what this host does not allow it does not allow next time either
                 self.ladder.cooldown.note(case, stage, now);
-                if self.ladder.logged.len() < MOST_REASONS && self.ladder.logged.insert(reason.clone()) {
-                    tracing::warn!(reason, "a suspicion cannot be followed up");
-                }
+                self.warn(&reason);
             }
         }
-        mlh_bpf::memory::give_back();
+    }
+
+    fn warn(&mut self, reason: &str) {
+        if self.ladder.logged.len() < MOST_REASONS && self.ladder.logged.insert(reason.to_owned()) {
+            tracing::warn!(reason, "a suspicion cannot be followed up");
+        }
     }
 
     /// Back to growth detection.
     fn end(&mut self, running: Running, end: End, now: Duration) {
-        let Running { climb, mode, .. } = running;
+        let Running { climb, mode, blamed, .. } = running;
         climb.note(&self.ladder.known);
         for case in climb.cases() {
             let stage = self.ladder.docket.stage(&case.about).unwrap_or(case.stage);
@@ -278,8 +268,13 @@ impl Climber {
         }
         let target = climb.target.to_string();
         tracing::info!(target, reason = end.name(), "back to growth detection");
+        if let End::Failed(reason) = &end {
+            self.warn(reason);
+        }
         self.send_profiles(&climb, now);
-        self.change(&climb, (mode, None), now, Some(end));
+        if mode.is_some() || (climb.has_leads() && !blamed) {
+            self.tell(&climb, (mode, None), now, Some(end));
+        }
         drop(climb);
         mlh_bpf::memory::give_back();
     }
@@ -293,28 +288,27 @@ impl Climber {
     }
 
     /// Tells the change of mode.
-    fn change(
+    fn tell(
         &mut self,
         climb: &Climb,
         (from, to): (Option<Mode>, Option<Mode>),
         now: Duration,
         ended: Option<End>,
     ) {
-        if from == to {
-            return;
-        }
         let [from, to] = [from, to].map(Option::unwrap_or_default);
         let lasted = now.saturating_sub(climb.began);
         let cost = climb.cost(now);
         let over = (ended == Some(End::OverBudget)).then_some(cost.target_cpu_share);
+        let case = &climb.case;
+        let of = self.ladder.docket.stage(&case.about).unwrap_or(case.stage);
         let change = ModeChange {
             at: now,
             from,
             to,
             target: climb.target.to_string(),
             subject: climb.subject(),
-            whole_group: climb.case.is_whole(),
-            asked_by: Origin::Escalation { of: climb.case.stage },
+            whole_group: case.is_whole(),
+            asked_by: Origin::Escalation { of },
             duration: Some(if ended.is_some() { lasted } else { self.ladder.wanted.duration }),
             cost: ended.is_some().then_some(cost),
             over,

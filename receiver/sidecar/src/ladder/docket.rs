@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mlh_detect::{About, Cleared, Stage, Testimony};
+use mlh_detect::{About, Cleared, ProcessKey, Stage, Testimony};
 
 use super::case::Case;
 use crate::investigate::bell::Bell;
+use crate::records::{KnownSubjects, Subject};
 
 /// Cases that may wait.
 pub(super) const MOST: usize = 256;
@@ -32,6 +33,8 @@ struct Entries {
     waiting: HashMap<About, Case>,
     /// What is being climbed for.
     taken: HashMap<About, Taken>,
+    /// What the judge has handed in and not closed, waiting or not.
+    open: HashMap<About, Case>,
     stopping: bool,
     heard: Vec<(About, Testimony)>,
 }
@@ -50,6 +53,9 @@ impl Docket {
     #[must_use]
     pub(crate) fn offer(&self, case: Case) -> bool {
         let mut entries = self.lock();
+        if entries.open.len() < MOST || entries.open.contains_key(&case.about) {
+            entries.open.insert(case.about, case.clone());
+        }
         if let Some(taken) = entries.taken.get_mut(&case.about) {
             taken.stage = taken.stage.max(case.stage);
             drop(entries);
@@ -69,11 +75,35 @@ impl Docket {
     pub(crate) fn close(&self, about: &About, how: Closed) {
         let mut entries = self.lock();
         entries.waiting.remove(about);
+        entries.open.remove(about);
         if let Some(taken) = entries.taken.get_mut(about) {
             taken.closed = Some(how);
             drop(entries);
             self.bell.ring();
         }
+    }
+
+    /// The open cases that a look at these processes is about, `whole`: at all that this container holds. Each with the process that
+    /// it is about, of a container the one that grew most; `None`: all of it.
+    pub(crate) fn concerned(
+        &self,
+        pids: &KnownSubjects,
+        whole: Option<&Subject>,
+    ) -> Vec<(Case, Option<u32>)> {
+        let looked = |key: ProcessKey| {
+            let mut subjects = pids.iter().map(|(_, subject)| &subject.reading);
+            subjects.any(|it| (it.pid, it.start_ns) == (key.pid, key.start_ns)).then_some(key.pid)
+        };
+        let entries = self.lock();
+        let concerned = entries.open.values().filter_map(|case| {
+            let part = match case.about {
+                About::Process(key) => Some(looked(key)?),
+                About::Container(_) if whole.is_some_and(|whole| is_same(whole, &case.subject)) => None,
+                About::Container(_) => Some(looked(case.leader?)?),
+            };
+            Some((case.clone(), part))
+        });
+        concerned.collect()
     }
 
     /// What was seen since this was asked last, in the order in which it was.
@@ -151,6 +181,12 @@ impl Docket {
     }
 }
 
+/// The same container.
+fn is_same(one: &Subject, other: &Subject) -> bool {
+    let same = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
+    same(&one.container_id, &other.container_id) || same(&one.cgroup_path, &other.cgroup_path)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -186,6 +222,39 @@ mod tests {
         assert_eq!(docket.closed(&first.about), None);
         docket.drop_unless(|_| false);
         assert_eq!(docket.take(|_| true), None);
+    }
+
+    /// Guarantees: a look is about the open cases of the processes that it looks at, of their container where that is what is looked at or
+    /// its process that grew most is; not about others, not about what has ended, nor about another process with the same pid.
+    #[test]
+    fn whom_a_look_concerns() {
+        let docket = Docket::default();
+        let (one, other) = (case(1, 1.0), case(2, 1.0));
+        let named = |id: &str| Arc::new(Subject { container_id: Some(id.to_owned()), ..Subject::default() });
+        let container = Case {
+            about: About::Container(mlh_detect::ContainerKey(9)),
+            leader: Some(ProcessKey { pid: 2, start_ns: 1 }),
+            subject: named("4f1e"),
+            ..case(2, 1.0)
+        };
+        for case in [&one, &other, &container] {
+            assert!(docket.offer(case.clone()));
+        }
+        let at = |case: &Case| vec![(case.subject.reading.pid, Arc::clone(&case.subject))];
+        let told = |pids: &KnownSubjects, whole: Option<&Subject>| {
+            let mut told: Vec<_> =
+                docket.concerned(pids, whole).into_iter().map(|(case, part)| (case.about, part)).collect();
+            told.sort_by_key(|(about, _)| format!("{about:?}"));
+            told
+        };
+        assert_eq!(told(&at(&one), None), [(one.about, Some(1))]);
+        assert_eq!(told(&at(&other), None), [(container.about, Some(2)), (other.about, Some(2))]);
+        assert_eq!(told(&at(&one), Some(&named("4f1e"))), [(container.about, None), (one.about, Some(1))]);
+        assert_eq!(told(&at(&one), Some(&named("5a"))), [(one.about, Some(1))]);
+        let reading = mlh_targets::process::ProcessReading { pid: 1, start_ns: 2, ..Default::default() };
+        assert_eq!(told(&vec![(1, Arc::new(Subject { reading, ..Subject::default() }))], None), []);
+        docket.close(&one.about, Closed::Verdict);
+        assert_eq!(told(&at(&one), None), []);
     }
 
     /// Guarantees: more than there is room for is refused; what is known already finds room.

@@ -48,6 +48,9 @@ pub(super) struct GrowthStacks {
     look: GrowthLook,
     began: Duration,
     seen: Duration,
+    /// Since when it is somebody else's turn, and for how long it was before.
+    rests: Option<Duration>,
+    rested: Duration,
     /// Before that nothing is said. `None`: pages that stay prove nothing of what runs there.
     least: Option<Duration>,
     /// To be walked.
@@ -84,6 +87,8 @@ impl GrowthStacks {
             look,
             began: now,
             seen: now,
+            rests: None,
+            rested: Duration::ZERO,
             least,
             heap,
             names: Names::new(),
@@ -91,6 +96,11 @@ impl GrowthStacks {
             growth: Vec::new(),
             not_seen: Vec::new(),
         })
+    }
+
+    /// The time that page faults were sampled for, up to `seen`.
+    fn watched(&self) -> Duration {
+        self.rests.unwrap_or(self.seen).saturating_sub(self.began).saturating_sub(self.rested)
     }
 
     /// All that grows steadily has a name, or there was no way to one.
@@ -133,6 +143,17 @@ impl Look for GrowthStacks {
         self.look.step(pids);
     }
 
+    fn rest(&mut self, now: Duration) {
+        self.look.rest(now);
+        self.rests.get_or_insert(now);
+    }
+
+    fn go_on(&mut self, now: Duration, pids: &[u32]) -> Result<(), String> {
+        self.look.go_on(now, pids)?;
+        self.rested += self.rests.take().map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        Ok(())
+    }
+
     fn see(&mut self, now: Duration) {
         if now.saturating_sub(self.began) < LEAST {
             return;
@@ -152,16 +173,15 @@ impl Look for GrowthStacks {
     }
 
     fn says(&self, pid: Option<u32>) -> Vec<Testimony> {
-        let watched = self.seen.saturating_sub(self.began);
+        let watched = self.watched();
         if watched < LEAST || !self.is_named() {
             return Vec::new();
         }
         let figures = self.growth.iter().filter(|stack| pid.is_none_or(|pid| stack.pid == pid));
-        let says = match self.least {
-            Some(least) if watched >= least => judged(figures.map(|stack| &stack.figures)),
-            Some(_) | None => Says::Unclear("a collected heap touches new pages, leak or not"),
-        };
-        vec![Testimony { rung: self.rung(), source: SOURCE, at: self.seen, watched, says }]
+        let says = says(figures.map(|stack| &stack.figures), self.least, watched);
+        // what became of the pages in the meantime is news for a while, and no longer
+        let at = self.rests.map_or(self.seen, |since| self.seen.min(since + LEAST));
+        vec![Testimony { rung: self.rung(), source: SOURCE, at, watched, says }]
     }
 
     fn leads(&self, pid: Option<u32>) -> Vec<Lead> {
@@ -192,6 +212,25 @@ fn blamed(leads: Vec<Lead>, least: Option<Duration>) -> Vec<Lead> {
     blamed.map(|lead| Lead { remark: Some(remark(&lead)), ..lead }).collect()
 }
 
+/// What a look that somebody ordered says of a process, or of all it looks at; `leader`: the one whose runtime counts. `None`: it is too
+/// early.
+pub(crate) fn ordered(
+    growth: &[GrowthStack],
+    pid: Option<u32>,
+    leader: u32,
+    at: Duration,
+    watched: Duration,
+) -> Option<Testimony> {
+    let figures = growth.iter().filter(|stack| pid.is_none_or(|pid| stack.pid == pid));
+    (watched >= LEAST).then(|| Testimony {
+        rung: Rung::GrowthStacks,
+        source: SOURCE,
+        at,
+        watched,
+        says: says(figures.map(|stack| &stack.figures), least(leader), watched),
+    })
+}
+
 /// The stacks that grow steadily and have frames.
 pub(super) fn steady(growth: &[GrowthStack]) -> impl Iterator<Item = Lead> {
     let steady = growth.iter().filter(|stack| stack.figures.pattern == Pattern::Steady);
@@ -205,6 +244,14 @@ pub(super) fn steady(growth: &[GrowthStack]) -> impl Iterator<Item = Lead> {
         blocks: stack.figures.blocks,
         remark: None,
     })
+}
+
+/// What the stacks say, where nothing is said before `least`.
+fn says<'a>(stacks: impl Iterator<Item = &'a Figures>, least: Option<Duration>, watched: Duration) -> Says {
+    match least {
+        Some(least) if watched >= least => judged(stacks),
+        Some(_) | None => Says::Unclear("a collected heap touches new pages, leak or not"),
+    }
 }
 
 /// What the stacks say together.

@@ -22,7 +22,7 @@ use crate::investigate::report::GrowthStack;
 
 /// Between two readings of a source, at least,
 const SPACING: Duration = Duration::from_secs(5);
-/// and this often what it took: a hundredth of a CPU.
+/// and this often what it took: a hundredth of a CPU, for all that are read at once.
 const SPARING: u32 = 100;
 /// Kinds of memory that are told.
 const MOST_KINDS: usize = 3;
@@ -41,6 +41,8 @@ pub(super) struct Outside {
     sweep: ProcSweep,
     sources: Vec<Read>,
     began: Duration,
+    /// So many are read beside each other.
+    among: u32,
     now: Duration,
     names: Names,
     leads: Vec<Lead>,
@@ -104,7 +106,7 @@ impl Outside {
         let sweep = ProcSweep::open().map_err(|error| error.to_string())?;
         let names = Names { pid, unwinder: None, known: HashMap::new() };
         let (leads, not_seen) = (Vec::new(), Vec::new());
-        Ok(Self { pid, alone: false, sweep, sources, began: now, now, names, leads, not_seen })
+        Ok(Self { pid, alone: false, sweep, sources, began: now, among: 1, now, names, leads, not_seen })
     }
 
     /// Who allocated what grows, by how much it has grown since the beginning.
@@ -144,6 +146,10 @@ impl Look for Outside {
         profiled.or(self.sources.first()).map_or("outside", |read| read.reader.source().name())
     }
 
+    fn share(&mut self, among: u32) {
+        self.among = among.max(1);
+    }
+
     fn step(&mut self, now: Duration, pids: &[u32]) {
         self.alone = pids == [self.pid];
         self.now = now;
@@ -156,7 +162,7 @@ impl Look for Outside {
             read.due = now + SPACING;
             match read.reader.read() {
                 Ok(reading) => {
-                    read.due = now + (reading.cost * SPARING).max(SPACING);
+                    read.due = now + (reading.cost * SPARING).saturating_mul(self.among).max(SPACING);
                     take(&mut read.series, now, charged, &reading);
                     let known = reading.classes.into_iter().filter(|class| !class.stack.is_empty());
                     read.stacks = known.map(|class| (class.name, class.stack)).collect();

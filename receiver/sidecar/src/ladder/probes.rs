@@ -7,12 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlh_detect::{Rung, Testimony};
+use mlh_detect::{Rung, Says, Testimony};
 
 use super::case::Case;
 use super::climber::Wanted;
 use super::knowledge::{Lead, ranked};
 use super::rung::{Look, Paid};
+use crate::hunt::scope::Scope;
 use crate::investigate::bell::Bell;
 use crate::investigate::investigation::Investigation;
 use crate::investigate::plan::{End, Filters, Origin, Plan, Rung as LookRung, Target};
@@ -20,16 +21,26 @@ use crate::investigate::report::{GrowthStack, StackEvidence};
 
 /// Stacks that are told.
 const TOP: usize = 10;
+/// Blocks have to live for a while to be known as kept, and what was watched before a rest tells nothing of those after it.
+const LEAST_TURN: Duration = Duration::from_secs(60);
 
 pub(super) struct Probes {
     rung: Rung,
     /// By how much the memory of the case grows, bytes a second.
     growth: f64,
-    investigation: Investigation,
+    /// `None`: it rests, and no probe is placed.
+    investigation: Option<Investigation>,
+    plan: Plan,
+    scope: Scope,
+    bell: Arc<Bell>,
     said: Option<Testimony>,
+    /// What was seen before the newest rest stands until as much is known again.
+    stands: bool,
     leads: Vec<Lead>,
     not_seen: Vec<String>,
     paid: Paid,
+    /// What it had cost before the newest rest.
+    before: Duration,
     watched: f64,
     over: Option<End>,
 }
@@ -53,11 +64,30 @@ impl Probes {
             filters: filters(rung, wanted),
             origin: Origin::Escalation { of: case.stage },
         };
-        let investigation = Investigation::open_ringing(&plan, &wanted.scope, bell);
-        let investigation = investigation.map_err(|error| error.to_string())?;
-        let (said, leads, not_seen) = (None, Vec::new(), Vec::new());
-        let (growth, paid) = (case.velocity, Paid::default());
-        Ok(Self { rung, growth, investigation, said, leads, not_seen, paid, watched: 1.0, over: None })
+        let mut new = Self {
+            rung,
+            growth: case.velocity,
+            investigation: None,
+            plan,
+            scope: wanted.scope.clone(),
+            bell,
+            said: None,
+            stands: false,
+            leads: Vec::new(),
+            not_seen: Vec::new(),
+            paid: Paid::default(),
+            before: Duration::ZERO,
+            watched: 1.0,
+            over: None,
+        };
+        new.place()?;
+        Ok(new)
+    }
+
+    fn place(&mut self) -> Result<(), String> {
+        let investigation = Investigation::open_ringing(&self.plan, &self.scope, Arc::clone(&self.bell));
+        self.investigation = Some(investigation.map_err(|error| error.to_string())?);
+        Ok(())
     }
 }
 
@@ -86,17 +116,33 @@ impl Look for Probes {
     }
 
     fn step(&mut self, now: Duration, _: &[u32]) {
-        if self.over.is_none() {
-            self.over = self.investigation.step(now).ended;
+        if let (Some(investigation), None) = (&mut self.investigation, &self.over) {
+            self.over = investigation.step(now).ended;
         }
     }
 
+    fn rest(&mut self, now: Duration) {
+        self.see(now);
+        self.investigation = None;
+        (self.before, self.paid.kernel_bytes, self.stands) = (self.paid.target, 0, true);
+    }
+
+    fn go_on(&mut self, _: Duration, _: &[u32]) -> Result<(), String> {
+        if self.investigation.is_none() { self.place() } else { Ok(()) }
+    }
+
     fn see(&mut self, now: Duration) {
-        self.said = self.investigation.testimony(now, self.growth);
-        self.leads =
-            self.investigation.leads(TOP).iter().filter(|stack| stack.survives()).map(lead).collect();
-        let report = self.investigation.report(now, 0);
+        let Some(investigation) = &mut self.investigation else { return };
+        let said = investigation.testimony(now, self.growth);
+        let tells = said.is_some_and(|said| !matches!(said.says, Says::Unclear(_)));
+        if tells || !self.stands {
+            let leads = investigation.leads(TOP);
+            self.leads = leads.iter().filter(|stack| stack.survives()).map(lead).collect();
+            (self.said, self.stands) = (said, false);
+        }
+        let report = investigation.report(now, 0);
         let target = report.lasted.mul_f64(report.cost.target_cpu_share.clamp(0.0, 1.0));
+        let target = self.before.saturating_add(target);
         self.paid = Paid { target, kernel_bytes: report.cost.kernel_bytes };
         self.watched = report.cost.watched_share;
         self.not_seen = report.not_seen;
@@ -131,7 +177,11 @@ impl Look for Probes {
     }
 
     fn until_due(&self) -> Option<Duration> {
-        self.investigation.until_due()
+        self.investigation.as_ref()?.until_due()
+    }
+
+    fn least_turn(&self) -> Duration {
+        LEAST_TURN
     }
 
     fn over(&self) -> Option<&End> {

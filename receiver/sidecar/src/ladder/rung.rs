@@ -28,6 +28,20 @@ pub(super) trait Look: Send {
     /// Follows who belongs to the case. Once a second; waits for nothing.
     fn step(&mut self, now: Duration, pids: &[u32]);
 
+    /// So many are looked at beside each other: what the sidecar may spend on one is for all of them.
+    fn share(&mut self, _among: u32) {}
+
+    /// It is somebody else's turn: until it goes on, it costs the target nothing. What it has learnt stays.
+    fn rest(&mut self, _now: Duration) {}
+
+    /// It is its turn again.
+    ///
+    /// # Errors
+    /// It cannot go on: a sentence.
+    fn go_on(&mut self, _now: Duration, _pids: &[u32]) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Takes stock, for the questions below. May take seconds where names are read.
     fn see(&mut self, now: Duration);
 
@@ -60,6 +74,11 @@ pub(super) trait Look: Send {
     /// Of the time, so much was watched: 1.0 but for probes that come in bursts.
     fn watched_share(&self) -> f64 {
         1.0
+    }
+
+    /// A turn of it is no shorter: less tells nothing.
+    fn least_turn(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// When a step is due before the second is over.

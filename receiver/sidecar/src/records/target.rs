@@ -222,6 +222,7 @@ fn why(end: &End, change: &ModeChange) -> String {
         End::Cleared(Cleared::GivenBack) => "it has given the memory back".to_owned(),
         End::Cleared(Cleared::Executed) => "it runs another program now".to_owned(),
         End::Cleared(Cleared::Exited) => "it has ended".to_owned(),
+        End::Yielded => "others have waited for their turn, and it comes back".to_owned(),
         End::Failed(reason) => printable(reason),
     }
 }

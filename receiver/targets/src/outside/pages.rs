@@ -17,10 +17,15 @@ pub(super) struct Pages {
 }
 
 impl Pages {
+    /// Of a process, whatever it shares.
+    pub(super) fn of(pid: u32) -> Self {
+        Self { target: Target::of(pid) }
+    }
+
     /// `None`: it shares too little, or nobody may know.
     pub(super) fn find(pid: u32) -> Option<Self> {
         let shared = Sums::parse(&os::smaps_rollup(pid).ok()?)?.shared;
-        (shared >= WORTHWHILE).then(|| Self { target: Target::of(pid) })
+        (shared >= WORTHWHILE).then(|| Self::of(pid))
     }
 }
 

@@ -331,7 +331,7 @@ pub(super) fn ending(end: &End) -> (&'static str, Option<String>) {
             ),
         ),
         // these are for looks of the running sidecar
-        End::Shutdown | End::Verdict | End::Cleared(_) => (end.name(), None),
+        End::Shutdown | End::Verdict | End::Cleared(_) | End::Yielded => (end.name(), None),
         End::Failed(reason) => ("failed", Some(format!("It broke off: {}", printable(reason)))),
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::{Pursuer, TOP, clock};
 use crate::investigate::report::Report;
-use crate::ladder::{Board, KnownStacks};
+use crate::ladder::{Board, Docket, KnownStacks};
 use crate::metrics::stage;
 use crate::records::{EventIds, KnownSubjects};
 
@@ -33,10 +33,15 @@ impl Pursuer {
         Self { profiles, known, ..self }
     }
 
-    /// Has it written there who is looked at, and takes event ids from where the ladder does.
-    pub(in crate::hunt) fn beside(mut self, board: Arc<Board>, ids: EventIds) -> Self {
+    /// Has it written there who is looked at, tells there what is seen of suspects, and takes event ids from where the ladder does.
+    pub(in crate::hunt) fn beside(
+        mut self,
+        board: Arc<Board>,
+        docket: Option<Arc<Docket>>,
+        ids: EventIds,
+    ) -> Self {
         self.pursuit.encoder.share_ids(ids);
-        Self { board, ..self }
+        Self { board, docket, ..self }
     }
 
     /// As many stacks as the last report of a look is to have for its profiles: none, where nobody takes them.
@@ -56,9 +61,13 @@ impl Pursuer {
         let Some(current) = &mut self.pursuit.current else { return };
         current.noted = Instant::now();
         let report = current.report(now, top);
+        let noted = current.noted;
+        // the verdict that a testimony leads to has to find who is to blame
         self.known.set(&report);
+        self.testify(now, &report);
         if is_due {
-            current.profiled = current.noted;
+            let Some(current) = &mut self.pursuit.current else { return };
+            current.profiled = noted;
             let subjects = current.investigation.subjects();
             self.send_profiles(&report, &subjects);
         }

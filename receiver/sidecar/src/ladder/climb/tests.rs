@@ -22,6 +22,9 @@ struct Fake {
     away: f64,
     paid: Duration,
     at: Duration,
+    rests: bool,
+    /// It cannot go on.
+    refuses: bool,
 }
 
 impl Look for Fake {
@@ -53,6 +56,15 @@ impl Look for Fake {
     fn leads(&self, _: Option<u32>) -> Vec<Lead> {
         let trace = mlh_stacks::trace::Trace { frames: vec![Frame::default()], ..Default::default() };
         self.keeps.then(|| Lead { trace, bytes: 1, ..Lead::default() }).into_iter().collect()
+    }
+
+    fn rest(&mut self, _: Duration) {
+        self.rests = true;
+    }
+
+    fn go_on(&mut self, _: Duration, _: &[u32]) -> Result<(), String> {
+        self.rests = false;
+        if self.refuses { Err("no more".to_owned()) } else { Ok(()) }
     }
 
     fn not_seen(&self) -> &[String] {
@@ -108,13 +120,19 @@ impl Scene {
         let (docket, case) = (Docket::default(), case_of(&child));
         assert!(docket.offer(case.clone()));
         let case = docket.take(|_| true).unwrap();
-        let climb = Climb::with(case, Target::Pid(child.id()), at(100), vec![Box::new(look)]);
+        let mut climb = Climb::with(case, Target::Pid(child.id()), at(100), vec![Box::new(look)]);
         let wanted = Wanted::of(&HuntSettings::default());
+        climb.take_turn(at(100), &wanted, &docket.bell());
         Self { child, climb, docket, known: KnownStacks::default(), board: Board::default(), wanted }
     }
 
     fn step(&mut self, second: u64) -> Option<End> {
-        let doors = Doors { docket: &self.docket, known: &self.known, board: &self.board };
+        self.crowded_step(second, false)
+    }
+
+    fn crowded_step(&mut self, second: u64, crowded: bool) -> Option<End> {
+        let Self { docket, known, board, .. } = self;
+        let doors = Doors { docket, known, board, beside: 1, crowded };
         self.climb.step(at(second), &self.wanted, &doors)
     }
 }
@@ -188,8 +206,93 @@ fn the_budget_holds() {
 /// Guarantees: what a climb has cost says which share of the time was watched.
 #[test]
 fn absence_is_told() {
-    let scene = Scene::new(Fake { away: 0.75, ..Fake::default() });
+    let mut scene = Scene::new(Fake { away: 0.75, ..Fake::default() });
     assert!((scene.climb.cost(at(200)).watched_share - 0.25).abs() < 1e-9);
+    scene.climb.end_turn(at(200));
+    assert!((scene.climb.cost(at(300)).watched_share - 0.125).abs() < 1e-9);
+}
+
+/// Guarantees: between its turns a climb is in no mode and costs nothing, and goes on to be there: it ends with its case, is not over
+/// before its turns have taken as long as it may, or has lasted so long where others find no room, and keeps what it knew; a rung that
+/// cannot go on is left with its reason.
+#[test]
+fn turns_are_taken() {
+    let paid = Duration::from_millis(50);
+    let mut scene = Scene::new(Fake { keeps: true, paid, ..Fake::default() });
+    assert_eq!((scene.step(150), scene.climb.entrant(Stage::Suspected).began), (None, Some(at(100))));
+    assert!(scene.climb.mode().is_some() && scene.climb.entrant(Stage::Suspected).settled);
+    scene.climb.end_turn(at(150));
+    let entrant = scene.climb.entrant(Stage::Suspected);
+    assert_eq!((entrant.began, entrant.rested, scene.climb.mode()), (None, Some(at(150)), None));
+    assert_eq!((scene.step(500), scene.climb.shown(at(500)).rungs), (None, vec![]));
+    assert_eq!(
+        (scene.climb.has_leads(), scene.known.of(&scene.climb.case.about, None).is_some()),
+        (true, true)
+    );
+    assert!((scene.climb.cost(at(500)).target_cpu_share - 0.001).abs() < 1e-9);
+    assert_eq!(scene.crowded_step(501, true), Some(End::Elapsed));
+    scene.climb.take_turn(at(600), &scene.wanted, &scene.docket.bell());
+    assert_eq!((scene.step(849), scene.step(850)), (None, Some(End::Elapsed)));
+    let mut scene = Scene::new(Fake { refuses: true, ..Fake::default() });
+    assert!(matches!(scene.step(101), Some(End::Failed(reason)) if reason.contains("no more")));
+}
+
+/// Reads from outside, and sees garbage until it does not.
+struct Garbage(Duration);
+
+impl Look for Garbage {
+    fn rung(&self) -> Rung {
+        Rung::Outside
+    }
+
+    fn source(&self) -> &'static str {
+        "garbage"
+    }
+
+    fn step(&mut self, now: Duration, _: &[u32]) {
+        self.0 = now;
+    }
+
+    fn see(&mut self, _: Duration) {}
+
+    fn says(&self, _: Option<u32>) -> Vec<Testimony> {
+        let says = Says::Spare(mlh_detect::Spare::Garbage);
+        let said = Testimony { rung: self.rung(), source: "garbage", at: self.0, watched: at(60), says };
+        (self.0 < at(900)).then_some(said).into_iter().collect()
+    }
+
+    fn leads(&self, _: Option<u32>) -> Vec<Lead> {
+        Vec::new()
+    }
+
+    fn not_seen(&self) -> &[String] {
+        &[]
+    }
+
+    fn paid(&self) -> Paid {
+        Paid::default()
+    }
+
+    fn growth(&self) -> &[GrowthStack] {
+        &[]
+    }
+}
+
+/// Guarantees: where it is seen from outside that nothing is kept, that is said for as long as it is so: when its time is over a climb
+/// leaves what costs something, and goes on; where others find no room it ends.
+#[test]
+fn what_is_spared_stays_so() {
+    let mut scene = Scene::new(Fake { paid: Duration::from_millis(9), ..Fake::default() });
+    scene.climb.looks.insert(0, Box::new(Garbage(at(100))));
+    assert_eq!((scene.step(399), scene.climb.turn_ended()), (None, None));
+    assert_eq!((scene.step(400), scene.climb.turn_ended()), (None, Some(End::Elapsed)));
+    assert_eq!((scene.climb.shown(at(400)).rungs, scene.climb.mode()), (vec![Rung::Outside], None));
+    assert!(!scene.climb.wants_turn(&scene.wanted));
+    assert_eq!(scene.climb.paid().target, Duration::from_millis(9));
+    let _ = scene.docket.testimonies();
+    assert_eq!((scene.step(890), scene.docket.testimonies().len()), (None, 1));
+    assert_eq!(scene.crowded_step(891, true), Some(End::Elapsed));
+    assert_eq!(scene.step(900), Some(End::Elapsed));
 }
 
 /// The rungs that were tried: at work, or refused on this host.
@@ -207,13 +310,10 @@ fn the_highest_rung_is_the_operators() {
         let mut scene = Scene::new(Fake::default());
         scene.wanted.escalation.max_rung = max_rung;
         let (case, target) = (scene.climb.case.clone(), scene.climb.target.clone());
-        match Climb::begin(case, target, &scene.wanted, &scene.docket, at(100)) {
-            Ok(climb) => tried(&climb).into_iter().map(str::to_owned).collect::<Vec<_>>(),
-            // none can be climbed here: it says which were tried
-            Err(reasons) => {
-                reasons.split("; ").filter_map(|it| Some(it.split_once(':')?.0.to_owned())).collect()
-            }
-        }
+        let mut climb = Climb::begin(case, target, &scene.wanted, at(100)).unwrap();
+        assert!(climb.mode().is_none(), "nothing that costs before its turn");
+        climb.take_turn(at(100), &scene.wanted, &scene.docket.bell());
+        tried(&climb).into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(begun(Rung::Outside), ["outside"]);
     assert!(begun(Rung::GrowthStacks).starts_with(&["growth_stacks".to_owned(), "outside".to_owned()]));

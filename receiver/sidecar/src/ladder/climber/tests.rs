@@ -38,7 +38,7 @@ impl Scene {
         let wanted = Wanted::of(&HuntSettings { escalation, ..HuntSettings::default() });
         let ladder = Ladder::new(wanted, Arc::default());
         let mut climber = Climber::new(ladder, Outlets { metrics, records, profiles: None }, false);
-        climber.begin = |case, target, _, _, now| Ok(idle(case, target, now));
+        climber.begin = |case, target, _, now| Ok(idle(case, target, now));
         Self { children, cases, climber, records: told }
     }
 
@@ -46,10 +46,16 @@ impl Scene {
         assert!(self.climber.ladder.docket.offer(self.cases[index].clone()));
     }
 
-    /// Goes on, at this second, and tells how many are climbed for.
+    /// Goes on, at this second, and tells how many have their turn.
     fn tick(&mut self, second: u64) -> usize {
         self.climber.tick(Duration::from_secs(second));
-        self.climber.ladder.climbs.len()
+        self.turns().len()
+    }
+
+    /// Whose turn it is.
+    fn turns(&self) -> Vec<mlh_detect::About> {
+        let climbs = self.climber.ladder.climbs.iter().map(|running| &running.climb);
+        climbs.filter(|climb| climb.has_turn()).map(|climb| climb.case.about).collect()
     }
 
     fn clear(&self, index: usize) {
@@ -73,15 +79,16 @@ impl Scene {
     }
 }
 
-/// Guarantees: no more are climbed for at once than `max_concurrent_targets` says; whoever waits is taken up as soon as there is room;
-/// beginning and end are told, and the board shows what is being done.
+/// Guarantees: no more have their turn at once than `max_concurrent_targets` says; whoever waits has it as soon as there is room;
+/// beginning and end of it are told, and the board shows what is being done.
 #[test]
 fn as_many_at_once_as_may_be() {
     for (most, climbed) in [(1, 1), (2, 2), (16, 3)] {
         let mut scene = Scene::new(Escalation { max_concurrent_targets: most, ..Escalation::default() });
         (0..3).for_each(|index| scene.offer(index));
         assert_eq!(scene.tick(100), climbed, "{most}");
-        assert_eq!(scene.climber.ladder.board.climbs().len(), climbed);
+        let shown = scene.climber.ladder.board.climbs();
+        assert_eq!(shown.iter().filter(|climb| !climb.rungs.is_empty()).count(), climbed);
         assert_eq!(scene.told(), vec![["growth_stacks", "suspected"].map(str::to_owned); climbed]);
         (0..3).for_each(|index| scene.clear(index));
         assert_eq!(scene.tick(101), 0);
@@ -91,10 +98,33 @@ fn as_many_at_once_as_may_be() {
     let mut scene = Scene::new(Escalation::default());
     (0..2).for_each(|index| scene.offer(index));
     scene.tick(100);
-    let first = scene.climber.ladder.climbs[0].climb.case.about;
-    scene.climber.ladder.docket.close(&first, Closed::Verdict);
+    let first = scene.turns();
+    scene.climber.ladder.docket.close(&first[0], Closed::Verdict);
     assert_eq!(scene.tick(101), 1, "the other one");
-    assert_ne!(scene.climber.ladder.climbs[0].climb.case.about, first);
+    assert_ne!(scene.turns(), first);
+}
+
+/// Guarantees: a climb that ends with nothing new makes room for the others, says so, and has its turn again after them.
+#[test]
+fn turns_go_round() {
+    let mut scene = Scene::new(Escalation::default());
+    (0..3).for_each(|index| scene.offer(index));
+    let mut had = Vec::new();
+    for second in 100..400 {
+        assert_eq!(scene.tick(second), 1);
+        let now = scene.turns();
+        if had.last() != Some(&now) {
+            had.push(now);
+        }
+    }
+    let mut all = had[..3].to_vec();
+    all.sort_by_key(|turns| format!("{turns:?}"));
+    all.dedup();
+    assert_eq!((all.len(), had.len(), &had[0]), (3, 5, &had[3]), "{had:?}");
+    let told = scene.told();
+    let count = |what: [&str; 2]| told.iter().filter(|it| **it == what).count();
+    let [begun, over] = [["growth_stacks", "suspected"], ["growth_detection", "yielded"]];
+    assert_eq!((count(begun), count(over), told.len()), (5, 4, 9));
 }
 
 /// Guarantees: within `cooldown` the same process is not climbed for again.

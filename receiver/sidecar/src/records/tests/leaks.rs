@@ -10,6 +10,7 @@ fn known() -> Recognised {
         place: Some("remember in api".to_owned()),
         first_seen: at(1_795_575_600 - 86_400),
         occurrences: 3,
+        returned: true,
         kills: 2,
         members: 1,
         containers: 1,

@@ -132,6 +132,79 @@ fn recurrences_are_counted() {
     assert_eq!((judge.standing().leaks, recurred), (2, 1));
 }
 
+/// Guarantees: who had the leak before the sidecar was restarted, and has it still, is no return of it; a process that comes after is
+/// one, once.
+#[test]
+fn a_restart_of_the_sidecar_is_no_return() {
+    let leaks = Arc::<Leaks>::default();
+    let clock = HostClock::starting_at(SystemTime::UNIX_EPOCH);
+    let mut counted = Vec::new();
+    for pids in [&[1, 2][..], &[1, 2], &[1, 2, 3], &[1, 2, 3]] {
+        let mut judge = Judge::new(&bench(256));
+        judge.recognise(Arc::clone(&leaks));
+        let mut recurred = 0;
+        for sweep in 0..Life::SWEEPS {
+            let readings: Vec<_> =
+                pids.iter().map(|pid| Life { pid: *pid, begin: 0 }.reading(sweep)).collect();
+            let at = Duration::from_secs(sweep * 15);
+            let seen = Seen { readings: &readings, ..Seen::empty(at, Pass::Full) };
+            recurred += judge.pass(&seen, &clock).recurred;
+        }
+        assert_eq!(judge.standing().leaks, pids.len() as u64);
+        counted.push((recurred, leaks.messages()[0].occurrences));
+    }
+    assert_eq!(counted, [(1, 2), (0, 2), (1, 3), (0, 3)]);
+}
+
+/// Guarantees: what is learnt of the culprit after the verdict is known of the leak, with no other record and no other occurrence; of
+/// what grows first a kind is known, and then the function.
+#[test]
+fn the_culprit_is_learnt_after_the_verdict() {
+    let leaks = Arc::<Leaks>::default();
+    let mut judge = Judge::new(&bench(256));
+    judge.recognise(Arc::clone(&leaks));
+    let clock = HostClock::starting_at(SystemTime::UNIX_EPOCH);
+    let life = Life { pid: 1, begin: 0 };
+    let mut sweeps = 0..2 * Life::SWEEPS;
+    let mut pass = |judge: &mut Judge| {
+        let sweep = sweeps.next().unwrap();
+        let readings = [life.reading(sweep)];
+        let seen = Seen { readings: &readings, ..Seen::empty(life.at(sweep), Pass::Full) };
+        judge.pass(&seen, &clock)
+    };
+    while leaks.messages().is_empty() {
+        assert_eq!(pass(&mut judge).recurred, 0);
+    }
+    let about = About::Process(ProcessKey { pid: 1, start_ns: 0 });
+    let told = |leaks: &Leaks| {
+        let all = leaks.messages();
+        (all.len(), all[0].place.clone(), all[0].occurrences, all[0].members.len())
+    };
+    let first = leaks.messages()[0].first_seen.clone();
+    assert_eq!(told(&leaks), (1, None, 1, 1));
+    let kinds = vec![crate::ladder::Kind { name: "shop::Order".to_owned(), share: 1.0 }];
+    judge.known.note(about, Arc::new(crate::ladder::Knowledge { kinds, ..Default::default() }));
+    let frame = mlh_stacks::trace::Frame {
+        module: "/bin/api".to_owned(),
+        function: Some("remember".to_owned()),
+        ..Default::default()
+    };
+    let trace = mlh_stacks::trace::Trace { frames: vec![frame], culprit: Some(0), ..Default::default() };
+    let leads = vec![crate::ladder::Lead { trace, bytes: 1, ..Default::default() }];
+    let mut places = Vec::new();
+    for known in [None, Some(crate::ladder::Knowledge { leads, ..Default::default() })] {
+        if let Some(known) = known {
+            judge.known.note(about, Arc::new(known));
+        }
+        let outcome = pass(&mut judge);
+        assert_eq!((outcome.grave, outcome.recurred), (0, 0));
+        let (all, place, occurrences, members) = told(&leaks);
+        assert_eq!((all, occurrences, members, &leaks.messages()[0].first_seen), (1, 1, 1, &first));
+        places.push(place.unwrap());
+    }
+    assert!(places[0].contains("shop::Order") && places[1].contains("remember"), "{places:?}");
+}
+
 /// Guarantees: who is not there any more when the sidecar comes back is no member; who still is, is the same occurrence.
 #[test]
 fn the_sidecar_comes_back() {

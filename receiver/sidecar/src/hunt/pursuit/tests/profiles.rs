@@ -87,3 +87,47 @@ fn profiles_and_known_stacks_meanwhile() {
     pursuer.end(End::Shutdown);
     assert!(profiles.try_recv().is_ok() && held(&known).is_none());
 }
+
+/// Guarantees: what a look has seen of a process that is suspected reaches the judge, and what it knew of it stays known after it for
+/// the verdict; of a process that nobody suspects neither does.
+#[test]
+fn suspects_are_testified_of() {
+    let kernel = Kernel::default();
+    for suspected in [true, false] {
+        let process = Waiting::start();
+        let (out, _records) = channel(ROOM);
+        let (known, docket) = (Arc::<KnownStacks>::default(), Arc::<crate::ladder::Docket>::default());
+        let metrics = Arc::new(Metrics::new(&HostIdentity::default()));
+        let mut pursuer = Pursuer::new(Pursuit::new(wanted(None), Arc::default()), metrics, out)
+            .profiling(None, Arc::clone(&known))
+            .beside(Arc::default(), Some(Arc::clone(&docket)), crate::records::EventIds::default());
+        let fake = kernel.clone();
+        pursuer.open = Box::new(move |plan, scope, bell| open_ringing(plan, scope, bell, &fake));
+        pursuer.begin(plan(process.pid(), Rung::Targeted)).unwrap();
+        hold(&kernel);
+        let current = pursuer.pursuit.current.as_mut().unwrap();
+        let subject = current.investigation.subjects().remove(0).1;
+        let about = About::Process(ProcessKey { pid: process.pid(), start_ns: subject.reading.start_ns });
+        let case = crate::ladder::Case {
+            about,
+            container: None,
+            leader: None,
+            subject,
+            stage: mlh_detect::Stage::Suspected,
+            velocity: 1.0,
+            exhaustion: None,
+        };
+        if suspected {
+            assert!(docket.offer(case));
+        }
+        current.noted = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
+        pursuer.profile();
+        let heard: Vec<_> =
+            docket.testimonies().into_iter().map(|(of, said)| (of, said.rung, said.source)).collect();
+        let expected = (about, mlh_detect::Rung::GateProbes, "survival");
+        assert_eq!(heard, suspected.then_some(expected).into_iter().collect::<Vec<_>>());
+        kernel.with(|fake| fake.sink = None);
+        pursuer.end(End::Shutdown);
+        assert_eq!(known.of(&about, None).is_some(), suspected);
+    }
+}

@@ -1,0 +1,133 @@
+//! The turns of a climb: rungs above `outside` are at work while it has one, and rest meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mlh_detect::{Rung, Stage};
+
+use super::super::case::Case;
+use super::super::climber::Wanted;
+use super::super::growth_stacks::GrowthStacks;
+use super::super::probes::Probes;
+use super::super::rung::Look;
+use super::super::turns::{self, Entrant};
+use super::Climb;
+use crate::investigate::bell::Bell;
+use crate::investigate::plan::End;
+
+impl Climb {
+    /// There is a rung above `outside` at work, or one that may be tried.
+    pub(in crate::ladder) fn wants_turn(&self, wanted: &Wanted) -> bool {
+        let at_work = || self.looks.iter().any(|look| look.rung() > Rung::Outside);
+        !self.spent && (at_work() || self.highest < wanted.escalation.max_rung)
+    }
+
+    /// Its turns are over for good.
+    pub(super) fn leave_all_but_outside(&mut self, now: Duration) {
+        self.end_turn(now);
+        self.spent = true;
+        let paid = self.looks.iter().map(|look| look.paid().target).sum::<Duration>();
+        self.looks.retain(|look| look.rung() <= Rung::Outside);
+        self.paid.target += paid;
+    }
+
+    /// Why it has no turn any more.
+    pub(in crate::ladder) fn turn_ended(&self) -> Option<End> {
+        match self.turn {
+            Some(_) => None,
+            None if self.spent => Some(End::Elapsed),
+            None => Some(End::Yielded),
+        }
+    }
+
+    #[cfg(all(test, target_os = "linux"))]
+    pub(in crate::ladder) fn has_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+
+    /// It is its turn: begins with the next rung, or goes on where it has begun.
+    pub(in crate::ladder) fn take_turn(&mut self, now: Duration, wanted: &Wanted, bell: &Arc<Bell>) {
+        self.turn = Some(now);
+        let Some(pids) = self.pids(&wanted.scope) else { return };
+        let mut failed = Vec::new();
+        self.looks.retain_mut(|look| match look.go_on(now, &pids) {
+            Ok(()) => true,
+            Err(reason) => {
+                failed.push((look.rung(), reason, look.paid().target));
+                false
+            }
+        });
+        for (rung, reason, paid) in failed {
+            self.paid.target += paid;
+            self.refuse(rung, &reason);
+        }
+        while self.mode().is_none() && self.highest < wanted.escalation.max_rung {
+            self.rise(now, wanted, bell);
+        }
+    }
+
+    /// Its turn is over. What it knows stays, and reading from outside goes on.
+    pub(in crate::ladder) fn end_turn(&mut self, now: Duration) {
+        self.turned = self.at_work(now);
+        if self.turn.take().is_some() {
+            self.rested = Some(now);
+        }
+        self.looks.iter_mut().for_each(|look| look.rest(now));
+    }
+
+    /// How long its turns have been by now.
+    pub(super) fn at_work(&self, now: Duration) -> Duration {
+        self.turned + self.turn.map_or(Duration::ZERO, |since| now.saturating_sub(since))
+    }
+
+    /// As far as turns go; `exhaustion`: until a limit is reached.
+    pub(in crate::ladder) fn entrant(&self, stage: Stage) -> Entrant {
+        let least = self.looks.iter().map(|look| look.least_turn()).fold(turns::LEAST, Duration::max);
+        let Case { exhaustion, velocity, .. } = self.case;
+        Entrant {
+            began: self.turn,
+            rested: self.rested,
+            least,
+            settled: self.blames(),
+            stage,
+            exhaustion,
+            velocity,
+        }
+    }
+
+    /// Climbs to the next rung, where it may. One that places probes takes the place of the one before: probes hide callers from whoever
+    /// else looks at stacks meanwhile.
+    pub(super) fn rise(&mut self, now: Duration, wanted: &Wanted, bell: &Arc<Bell>) {
+        let Some(next) = Rung::ALL.into_iter().find(|rung| *rung > self.highest) else { return };
+        if next > wanted.escalation.max_rung {
+            return;
+        }
+        (self.risen, self.highest) = (self.at_work(now), next);
+        match self.look(next, now, wanted, bell) {
+            Ok(look) => {
+                let (left, stay): (Vec<_>, Vec<_>) =
+                    std::mem::take(&mut self.looks).into_iter().partition(|look| look.rung() > Rung::Outside);
+                self.paid.target += left.iter().map(|look| look.paid().target).sum::<Duration>();
+                self.looks = stay;
+                self.looks.push(look);
+            }
+            Err(reason) => self.refuse(next, &reason),
+        }
+    }
+
+    /// Begins with a rung above `outside`.
+    fn look(
+        &self,
+        rung: Rung,
+        now: Duration,
+        wanted: &Wanted,
+        bell: &Arc<Bell>,
+    ) -> Result<Box<dyn Look>, String> {
+        if rung > Rung::GrowthStacks {
+            return Ok(Box::new(Probes::begin(rung, &self.target, &self.case, wanted, Arc::clone(bell))?));
+        }
+        let pids = self.pids(&wanted.scope).ok_or("it has ended")?;
+        let leader = self.leader(&pids);
+        Ok(Box::new(GrowthStacks::begin(&self.target, &wanted.filters, &pids, leader, now)?))
+    }
+}
