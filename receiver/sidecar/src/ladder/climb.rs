@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mlh_detect::{About, Rung, Says, Testimony};
+use mlh_stacks::modules::Modules;
 use mlh_targets::container::ContainerId;
 use mlh_targets::groups::Group;
+use mlh_targets::points::{Finder, Runtime, Wish};
 
 use super::board::{Board, Climbing};
 use super::case::Case;
 use super::climber::Wanted;
+use super::coldness::Coldness;
 use super::docket::{Closed, Docket};
 use super::growth_stacks::GrowthStacks;
 use super::knowledge::Knowledge;
@@ -28,6 +31,8 @@ use crate::records::{Subject, culprit};
 const STOCK: Duration = Duration::from_secs(5);
 /// A rung has so long to find who is to blame before the next one is tried.
 const HIGHER: Duration = Duration::from_secs(60);
+/// What is read from outside is told by then.
+const READ: Duration = Duration::from_secs(22);
 /// Before that no cost is judged: the first second tells nothing of a minute.
 const SETTLED: Duration = Duration::from_secs(10);
 /// Sentences on what was not seen.
@@ -98,8 +103,17 @@ impl Climb {
                 Err(reason) => new.refuse(Rung::Outside, &reason),
             }
         }
+        let runtime = runtime(leader);
+        if wanted.escalation.max_rung >= Rung::Coldness && wanted.escalation.coldness {
+            // what is read from outside comes first: it is told sooner, and has to be over while references are noted
+            let first = if new.looks.is_empty() { now } else { now + READ };
+            match Coldness::begin(leader, runtime, wanted.budget, first) {
+                Ok(look) => new.looks.push(Box::new(look)),
+                Err(reason) => new.refuse(Rung::Coldness, &reason),
+            }
+        }
         if wanted.escalation.max_rung >= Rung::GrowthStacks {
-            match GrowthStacks::begin(&new.target, &wanted.filters, &pids, leader, now) {
+            match GrowthStacks::begin(&new.target, &wanted.filters, &pids, runtime, now) {
                 Ok(look) => new.looks.push(Box::new(look)),
                 Err(reason) => new.refuse(Rung::GrowthStacks, &reason),
             }
@@ -173,7 +187,9 @@ impl Climb {
         if board.is_ordered(&pids) {
             return Some(End::Replaced);
         }
+        let quiet = self.looks.iter().any(|look| look.wants_quiet());
         for look in &mut self.looks {
+            look.hush(quiet);
             look.step(now, &pids);
         }
         self.leave_over();
@@ -213,8 +229,9 @@ impl Climb {
         (self.risen, self.highest) = (now, next);
         match Probes::begin(next, &self.target, &self.case, wanted, Arc::clone(bell)) {
             Ok(look) => {
-                let (left, stay): (Vec<_>, Vec<_>) =
-                    std::mem::take(&mut self.looks).into_iter().partition(|look| look.rung() > Rung::Outside);
+                let (left, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut self.looks)
+                    .into_iter()
+                    .partition(|look| look.rung() >= Rung::GrowthStacks);
                 self.paid.target += left.iter().map(|look| look.paid().target).sum::<Duration>();
                 self.looks = stay;
                 self.looks.push(Box::new(look));
@@ -298,10 +315,10 @@ impl Climb {
         is_known.then(|| Arc::new(Knowledge { leads, kinds, source, not_seen: self.not_seen() }))
     }
 
-    /// What the sidecar does for it beyond growth detection: reading from outside is none of its modes.
+    /// What the sidecar does for it beyond growth detection: reading from outside, and having the kernel note references, is none of its modes.
     pub(super) fn mode(&self) -> Option<Mode> {
         let mode = |rung| match rung {
-            Rung::Trend | Rung::Outside => None,
+            Rung::Trend | Rung::Outside | Rung::Coldness => None,
             Rung::GrowthStacks => Some(Mode::Investigating(LookRung::GrowthStacks)),
             Rung::GateProbes | Rung::FullProbes => Some(Mode::Investigating(LookRung::Targeted)),
         };
@@ -362,6 +379,12 @@ impl Climb {
             ..Report::default()
         }
     }
+}
+
+/// What runs there; where that cannot be read, nothing that collects.
+fn runtime(pid: u32) -> Runtime {
+    let Ok(modules) = Modules::read(pid) else { return Runtime::Native };
+    Finder::new().find(pid, &modules, &Wish { min_allocation_size: u64::MAX }).runtime
 }
 
 fn is_kept(testimony: &Testimony) -> bool {

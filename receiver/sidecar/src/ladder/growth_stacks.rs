@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use mlh_detect::growth_stacks::{Figures, Pattern};
 use mlh_detect::{Rung, Says, Testimony};
-use mlh_stacks::modules::Modules;
-use mlh_targets::points::{Finder, Runtime, Wish};
+use mlh_targets::points::Runtime;
 
 use super::knowledge::{Lead, ranked};
 use super::rung::{Look, Paid};
@@ -49,7 +48,7 @@ pub(super) struct GrowthStacks {
 }
 
 impl GrowthStacks {
-    /// Begins with these processes; `leader`: the one whose runtime counts.
+    /// Begins with these processes; `runtime`: what runs in the one that counts.
     ///
     /// # Errors
     /// Why page faults cannot be sampled, a sentence.
@@ -57,7 +56,7 @@ impl GrowthStacks {
         target: &Target,
         filters: &Filters,
         pids: &[u32],
-        leader: u32,
+        runtime: Runtime,
         now: Duration,
     ) -> Result<Self, String> {
         let plan = Plan {
@@ -72,7 +71,7 @@ impl GrowthStacks {
             look,
             began: now,
             seen: now,
-            least: least(leader),
+            least: least(runtime),
             names: Names::new(),
             failed: 0,
             growth: Vec::new(),
@@ -188,9 +187,8 @@ fn judged<'a>(stacks: impl Iterator<Item = &'a Figures>) -> Says {
 
 /// How long a process must be watched before pages that stay say something: pages of a collected heap stay whoever needs them, until it
 /// is collected. `None`: its runtime can be asked (see `outside`), and knows better.
-fn least(pid: u32) -> Option<Duration> {
-    let Ok(modules) = Modules::read(pid) else { return Some(LEAST) };
-    match Finder::new().find(pid, &modules, &Wish { min_allocation_size: u64::MAX }).runtime {
+fn least(runtime: Runtime) -> Option<Duration> {
+    match runtime {
         Runtime::Go | Runtime::Jvm => None,
         Runtime::Node | Runtime::Dotnet | Runtime::Ruby => Some(LEAST_COLLECTED),
         Runtime::Native | Runtime::Cpython | Runtime::Php => Some(LEAST),

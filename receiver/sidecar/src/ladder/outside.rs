@@ -30,6 +30,8 @@ pub(super) struct Outside {
     pid: u32,
     /// It is all that the case is about.
     alone: bool,
+    /// Nothing is to be read now.
+    hushed: bool,
     sweep: ProcSweep,
     sources: Vec<Read>,
     now: Duration,
@@ -61,7 +63,7 @@ impl Outside {
         }
         let sweep = ProcSweep::open().map_err(|error| error.to_string())?;
         let (notes, not_seen) = (BTreeSet::new(), Vec::new());
-        Ok(Self { pid, alone: false, sweep, sources, now, notes, not_seen })
+        Ok(Self { pid, alone: false, hushed: false, sweep, sources, now, notes, not_seen })
     }
 
     /// What it is charged for now, as the sweeps count it.
@@ -90,7 +92,7 @@ impl Look for Outside {
     fn step(&mut self, now: Duration, pids: &[u32]) {
         self.alone = pids == [self.pid];
         self.now = now;
-        if !pids.contains(&self.pid) || self.sources.iter().all(|read| read.due > now) {
+        if self.hushed || !pids.contains(&self.pid) || self.sources.iter().all(|read| read.due > now) {
             return;
         }
         let Some(charged) = self.charged() else { return };
@@ -119,6 +121,10 @@ impl Look for Outside {
 
     fn see(&mut self, now: Duration) {
         self.now = now;
+    }
+
+    fn hush(&mut self, quiet: bool) {
+        self.hushed = quiet;
     }
 
     fn says(&self, pid: Option<u32>) -> Vec<Testimony> {

@@ -57,6 +57,14 @@ pub(super) trait Look: Send {
         1.0
     }
 
+    /// Nobody else is to read the target's memory now: the kernel takes that for references of its own.
+    fn wants_quiet(&self) -> bool {
+        false
+    }
+
+    /// Whether it may read the target's memory in the next step.
+    fn hush(&mut self, _: bool) {}
+
     /// When a step is due before the second is over.
     fn until_due(&self) -> Option<Duration> {
         None
