@@ -65,9 +65,13 @@ impl Coldness {
         sum.ok_or_else(|| OutsideError::Unknown("it maps too much to be summed up".to_owned()))
     }
 
-    /// Why it would do harm to mark it now, in a few words: memory is short, and the kernel looks for pages that are old.
+    /// Why it would do harm to mark it now, in a few words: memory is short, and the kernel looks for pages that are old. Where there is
+    /// no swap space it has nowhere to put them, old or not.
     #[must_use]
     pub fn harm(&self) -> Option<&'static str> {
+        if os::memory().is_ok_and(|memory| memory.swap_total == 0) {
+            return None;
+        }
         let is_short = os::memory_pressure(self.target.pid).iter().any(|text| is_short(text));
         is_short.then_some("memory is short, and what is marked would be taken for old")
     }
