@@ -31,8 +31,6 @@ use crate::records::{Subject, culprit};
 const STOCK: Duration = Duration::from_secs(5);
 /// A rung has so long to find who is to blame before the next one is tried.
 const HIGHER: Duration = Duration::from_secs(60);
-/// What is read from outside is told by then.
-const READ: Duration = Duration::from_secs(22);
 /// Before that no cost is judged: the first second tells nothing of a minute.
 const SETTLED: Duration = Duration::from_secs(10);
 /// Sentences on what was not seen.
@@ -105,9 +103,8 @@ impl Climb {
         }
         let runtime = runtime(leader);
         if wanted.escalation.max_rung >= Rung::Coldness && wanted.escalation.coldness {
-            // what is read from outside comes first: it is told sooner, and has to be over while references are noted
-            let first = if new.looks.is_empty() { now } else { now + READ };
-            match Coldness::begin(leader, runtime, wanted.budget, first) {
+            let others = !new.looks.is_empty();
+            match Coldness::begin(leader, runtime, wanted.budget, now, others) {
                 Ok(look) => new.looks.push(Box::new(look)),
                 Err(reason) => new.refuse(Rung::Coldness, &reason),
             }

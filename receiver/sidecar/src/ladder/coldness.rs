@@ -25,6 +25,10 @@ const SHORTEST: Duration = Duration::from_secs(20);
 const LONGEST: Duration = Duration::from_secs(60);
 /// Between two windows others read the target's memory, which the kernel takes for references.
 const BETWEEN: Duration = Duration::from_secs(1);
+/// After the second, which is the first one that tells something, they have so long: theirs is told by its end.
+const BREAK: Duration = Duration::from_secs(11);
+/// Where windows are longer the others come first: they are done by then.
+const OTHERS: Duration = Duration::from_secs(22);
 /// What a page costs that is referenced again: 0.9 to 1.6 microseconds were measured in a virtual machine, which is dearer than none.
 const PAGE_COST: Duration = Duration::from_nanos(1_600);
 const PAGE: u64 = 4096;
@@ -41,6 +45,10 @@ pub(super) struct Coldness {
     sweep: ProcSweep,
     budget: Option<f64>,
     state: State,
+    /// Somebody else reads its memory as well.
+    others: bool,
+    /// So many are over.
+    windows: u32,
     references: References,
     spent: Duration,
     not_seen: Vec<String>,
@@ -75,7 +83,7 @@ impl Open {
 }
 
 impl Coldness {
-    /// Begins with one process, of which this runtime is known; `first`: when the first window does.
+    /// Begins with one process, of which this runtime is known; `others`: somebody else reads its memory as well.
     ///
     /// # Errors
     /// Nothing can be told of it, or it must not be marked: a sentence.
@@ -83,26 +91,31 @@ impl Coldness {
         pid: u32,
         runtime: Runtime,
         budget: Option<f64>,
-        first: Duration,
+        now: Duration,
+        others: bool,
     ) -> Result<Self, String> {
         if runtime != Runtime::Native {
             return Err("a collector references what it walks, in use or not".to_owned());
         }
         let marks = Marks::of(pid);
         let sweep = ProcSweep::open().map_err(|error| error.to_string())?;
-        let new = Self {
+        let mut new = Self {
             pid,
             alone: false,
             marks,
             sweep,
             budget,
-            state: State::Between(first),
+            state: State::Between(now),
+            others,
+            windows: 0,
             references: References::default(),
             spent: Duration::ZERO,
             not_seen: Vec::new(),
         };
         let anonymous = new.marks.read().map_err(|error| error.to_string())?;
-        new.length(&anonymous)?;
+        if new.length(&anonymous)? > SHORTEST && others {
+            new.state = State::Between(now + OTHERS);
+        }
         Ok(new)
     }
 
@@ -148,7 +161,9 @@ impl Coldness {
         self.spent = self.spent.saturating_add(cost(anonymous.referenced.min(open.marked)));
         let cold = anonymous.resident.saturating_sub(anonymous.referenced);
         self.references.note(Window { began: open.began, ended: now, held, cold });
-        Ok(State::Between(now + BETWEEN))
+        self.windows = self.windows.saturating_add(1);
+        let pause = if self.others && self.windows == 2 { BREAK } else { BETWEEN };
+        Ok(State::Between(now + pause))
     }
 }
 
@@ -249,7 +264,7 @@ mod rules {
     #[test]
     fn collected_heaps_are_let_be() {
         for runtime in [Runtime::Go, Runtime::Jvm, Runtime::Node, Runtime::Cpython] {
-            let begun = Coldness::begin(std::process::id(), runtime, None, Duration::ZERO);
+            let begun = Coldness::begin(std::process::id(), runtime, None, Duration::ZERO, false);
             assert!(begun.is_err_and(|reason| reason.contains("collector")), "{runtime:?}");
         }
     }

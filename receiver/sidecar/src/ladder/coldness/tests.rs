@@ -89,7 +89,7 @@ impl Drop for Program {
 fn watched(arguments: &[&str]) -> (Says, Duration) {
     let mut program = Program::start(arguments);
     let pid = program.child.id();
-    let mut look = Coldness::begin(pid, Runtime::Native, None, Duration::ZERO).unwrap();
+    let mut look = Coldness::begin(pid, Runtime::Native, None, Duration::ZERO, false).unwrap();
     for window in 0..3_u64 {
         let began = Duration::from_secs(100) + (SHORTEST + BETWEEN) * u32::try_from(window).unwrap();
         look.step(began, &[pid]);
@@ -122,15 +122,35 @@ fn leaks_and_caches() {
     assert!(paid > cost(3 * 32 * MIB) && for_nothing < cost(3 * 8 * MIB), "{paid:?} {for_nothing:?}");
 }
 
+/// Guarantees: who else reads the memory gets a break once two windows have told something, and comes first where they take longer.
+/// Needs: cc.
+#[test]
+fn others_get_their_turn() {
+    let program = Program::start(&[]);
+    let pid = program.child.id();
+    let at_work = |budget| {
+        let mut look = Coldness::begin(pid, Runtime::Native, budget, Duration::ZERO, true).unwrap();
+        let mut at_work = |second| {
+            look.step(Duration::from_secs(second), &[pid]);
+            look.wants_quiet()
+        };
+        [0, 20, 21, 41, 42, 51, 52].map(&mut at_work)
+    };
+    assert_eq!(at_work(None), [true, false, true, false, false, false, true]);
+    // a window of forty seconds
+    let budget = cost(43 * MIB).as_secs_f64() / 40.0;
+    assert_eq!(at_work(Some(budget)), [false, false, false, true, true, true, true]);
+}
+
 /// Guarantees: what must not cost anything is not marked, and why is said; a program that is gone is not marked either.
 /// Needs: cc.
 #[test]
 fn refusals() {
     let program = Program::start(&[]);
     let pid = program.child.id();
-    let dear = Coldness::begin(pid, Runtime::Native, Some(1e-6), Duration::ZERO);
+    let dear = Coldness::begin(pid, Runtime::Native, Some(1e-6), Duration::ZERO, false);
     assert!(dear.is_err_and(|reason| reason.contains("overhead_budget")));
-    let mut look = Coldness::begin(pid, Runtime::Native, None, Duration::ZERO).unwrap();
+    let mut look = Coldness::begin(pid, Runtime::Native, None, Duration::ZERO, false).unwrap();
     drop(program);
     look.step(SHORTEST, &[pid]);
     assert!(!look.wants_quiet() && look.not_seen().len() == 1, "{:?}", look.not_seen());
