@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::evidence::{Rung, Says, Testimonies};
+use crate::evidence::{Rung, Says, Spare, Testimonies};
 use crate::rules::EXPLAINS;
 
 /// What the testimonies come to.
@@ -16,12 +16,18 @@ pub(crate) enum Bearing {
     Open,
 }
 
-/// Who sees most comes first: probes see each block, a runtime or a heap says what is in use of it, and pages that stay
-/// may be full of what is dead.
-const BY_WEIGHT: [Rung; 4] = [Rung::FullProbes, Rung::GateProbes, Rung::Outside, Rung::GrowthStacks];
+/// Who sees most comes first: probes see each block, a runtime or a heap says what is in use of it, and pages that stay, or are never
+/// referenced, may be full of what is dead.
+const BY_WEIGHT: [Rung; 5] =
+    [Rung::FullProbes, Rung::GateProbes, Rung::Outside, Rung::Coldness, Rung::GrowthStacks];
 
-/// What those that still speak of the present come to: the weightiest that can tell decides.
+/// What those that still speak of the present come to: the weightiest that can tell decides. A cache keeps all that it is given, as
+/// everybody sees; that it is in use only one does.
 pub(crate) fn bearing(testimonies: &Testimonies, at: Duration) -> Bearing {
+    let references = testimonies.of(Rung::Coldness).filter(|held| held.is_fresh(at));
+    if references.is_some_and(|held| held.says == Says::Spare(Spare::InUse)) {
+        return Bearing::Spare;
+    }
     let fresh = BY_WEIGHT.iter().filter_map(|rung| testimonies.of(*rung)).filter(|held| held.is_fresh(at));
     let mut told = fresh.filter_map(|held| match held.says {
         Says::Kept { interval, share, .. } if share >= EXPLAINS && interval.0 > 0.0 => Some(Bearing::Kept),
@@ -37,7 +43,8 @@ pub(crate) fn doubt_left(testimonies: &Testimonies, at: Duration) -> f64 {
     let weight = |rung| match rung {
         Rung::Trend => 0.0,
         Rung::GrowthStacks => 0.1,
-        Rung::Outside => 0.3,
+        // no cache that is read is cold
+        Rung::Outside | Rung::Coldness => 0.3,
         Rung::GateProbes => 0.4,
         Rung::FullProbes => 0.5,
     };
@@ -53,8 +60,8 @@ pub(crate) fn doubt_left(testimonies: &Testimonies, at: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::{Spare, Testimony};
-    use crate::rules::FRESH;
+    use crate::evidence::Testimony;
+    use crate::rules::{FRESH, FRESH_IN_USE};
 
     fn says(rung: Rung, says: Says) -> Testimony {
         Testimony {
@@ -85,6 +92,25 @@ mod tests {
         assert_eq!(bearing(&all, now), Bearing::Spare);
         assert_eq!(bearing(&all, now + FRESH), Bearing::Open);
         assert_eq!(bearing(&Testimonies::default(), now), Bearing::Open);
+    }
+
+    /// Guarantees: what is referenced again is no leak, whoever sees it being kept; what is not is garbage or free where somebody else
+    /// knows it to be.
+    #[test]
+    fn in_use() {
+        let now = Duration::from_secs(130);
+        let cache = [
+            says(Rung::Coldness, Says::Spare(Spare::InUse)),
+            says(Rung::FullProbes, kept(0.9)),
+            says(Rung::GrowthStacks, kept(0.9)),
+        ];
+        let cache = cache.into_iter().collect();
+        assert_eq!(bearing(&cache, now), Bearing::Spare);
+        assert_eq!(bearing(&cache, now + FRESH_IN_USE / 2), Bearing::Spare, "it goes on filling unseen");
+        assert_eq!(bearing(&cache, now + FRESH_IN_USE), Bearing::Open);
+        let retained = [says(Rung::Coldness, kept(1.0)), says(Rung::Outside, Says::Spare(Spare::Retained))];
+        assert_eq!(bearing(&retained.into_iter().collect(), now), Bearing::Spare);
+        assert_eq!(bearing(&[says(Rung::Coldness, kept(1.0))].into_iter().collect(), now), Bearing::Kept);
     }
 
     /// Guarantees: what is kept takes doubt away, the more the more it explains and the more its rung sees; nothing adds

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::rules::FRESH;
+use crate::rules::{FRESH, FRESH_IN_USE};
 
 /// The rungs, by what they cost whoever is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,6 +11,8 @@ pub enum Rung {
     Trend,
     /// What can be read of it from outside: its runtime's own figures, its heap.
     Outside,
+    /// Whether what it grows by is referenced again.
+    Coldness,
     /// Who touches memory that stays: sampled page faults.
     GrowthStacks,
     /// Probes where an allocator leaves its cache.
@@ -21,8 +23,8 @@ pub enum Rung {
 
 impl Rung {
     /// All of them, the cheapest first.
-    pub const ALL: [Self; 5] =
-        [Self::Trend, Self::Outside, Self::GrowthStacks, Self::GateProbes, Self::FullProbes];
+    pub const ALL: [Self; 6] =
+        [Self::Trend, Self::Outside, Self::Coldness, Self::GrowthStacks, Self::GateProbes, Self::FullProbes];
 
     /// As settings and records say it.
     #[must_use]
@@ -30,6 +32,7 @@ impl Rung {
         match self {
             Self::Trend => "trend",
             Self::Outside => "outside",
+            Self::Coldness => "coldness",
             Self::GrowthStacks => "growth_stacks",
             Self::GateProbes => "gate_probes",
             Self::FullProbes => "full_probes",
@@ -46,6 +49,8 @@ pub enum Spare {
     Retained,
     /// Private copies of pages that a parent shares.
     Copies,
+    /// What it grows by is referenced again: a cache that fills, or a structure that is walked.
+    InUse,
 }
 
 /// What a rung has seen.
@@ -71,7 +76,7 @@ pub enum Says {
 pub struct Testimony {
     /// Which.
     pub rung: Rung,
-    /// What it rests on, e.g. `glibc_census`, `go_heap`, `jvm_counters`, `python_objects`, `growth_pages`, `survival`.
+    /// What it rests on, e.g. `glibc_census`, `go_heap`, `jvm_counters`, `python_objects`, `references`, `growth_pages`, `survival`.
     pub source: &'static str,
     /// When it was given, on the clock of the sweeps.
     pub at: Duration,
@@ -84,7 +89,8 @@ pub struct Testimony {
 impl Testimony {
     /// Whether it still speaks of the present.
     pub(crate) fn is_fresh(&self, at: Duration) -> bool {
-        at.saturating_sub(self.at) < FRESH
+        let lasts = if self.says == Says::Spare(Spare::InUse) { FRESH_IN_USE } else { FRESH };
+        at.saturating_sub(self.at) < lasts
     }
 }
 

@@ -4,7 +4,8 @@
 //! through the same code. Read in this order: [`Sweep`] comes in, the detector keeps a track for each process and container,
 //! a track keeps a history and looks for grounds in it, a [`Finding`] goes out. What the rungs of the ladder testify comes in
 //! by [`Detector::hear`] and bears on the case. [`alloc`] judges what a close look at one target sees,
-//! [`growth_stacks`] which stacks touched the memory that stays, [`outside`] what a process's runtime or allocator says of itself.
+//! [`growth_stacks`] which stacks touched the memory that stays, [`outside`] what a process's runtime or allocator says of itself,
+//! [`coldness`] whether what it grows by is referenced again.
 //! [`leaks`] puts together what several findings say of one leak.
 
 #![forbid(unsafe_code)]
@@ -36,6 +37,7 @@ pub mod alloc;
 pub mod growth_stacks;
 
 pub mod outside;
+pub mod coldness;
 pub mod leaks;
 
 pub use detector::{Detector, Ongoing, WatchedContainer};

@@ -157,7 +157,7 @@ impl Series {
         if in_use.interval.1 >= EXPLAINS * grows.velocity {
             return Says::Unclear(match self.spare {
                 Spare::Copies => "pages of its own grow; whether they are kept, others must say",
-                Spare::Garbage | Spare::Retained => "what is in use goes up and down",
+                Spare::Garbage | Spare::Retained | Spare::InUse => "what is in use goes up and down",
             });
         }
         match held {

@@ -83,7 +83,7 @@ fn kept_speaks_earlier() {
 /// speaks any more gets its verdict, and so does what has gone on for more than an hour.
 #[test]
 fn spare_holds_back() {
-    for spare in [Spare::Garbage, Spare::Retained, Spare::Copies] {
+    for spare in [Spare::Garbage, Spare::Retained, Spare::Copies, Spare::InUse] {
         let held = run(3000, leak, |_| Some((Rung::Outside, Says::Spare(spare))));
         assert!(held.suspected.is_some() && held.detected.is_none() && held.cleared.is_none(), "{held:?}");
     }

@@ -2,7 +2,7 @@
 //! closely, the cheapest way first, what was seen goes back to the judge, and the look ends with the case.
 //!
 //! Read in this order: a `Case` comes in by the `Docket`; a `climb` takes it up, one `rung` beside the other, each a small module with
-//! the same contract (`outside` and `copies`, `growth_stacks` with its `heap`, `probes`); [`Knowledge`] is who is to blame, kept among the `KnownStacks` for the
+//! the same contract (`outside` and `copies`, `coldness`, `growth_stacks` with its `heap`, `probes`); [`Knowledge`] is who is to blame, kept among the `KnownStacks` for the
 //! verdict; `cooldown` remembers for whom it was climbed, and `turns` says whose turn it is where several are climbed for; the `Board`
 //! shows what is being done; the `climber` is the thread. A `Ladder` outlives a configuration.
 
@@ -17,6 +17,7 @@ mod rung;
 mod outside;
 mod heap;
 mod copies;
+mod coldness;
 mod growth_stacks;
 mod probes;
 

@@ -103,6 +103,18 @@ pub(crate) fn smaps_rollup(_pid: u32) -> io::Result<String> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+pub(crate) fn smaps(_pid: u32) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn clear_referenced(_pid: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn memory_pressure(_pid: u32) -> Vec<String> {
+    Vec::new()
+}
+
 pub(crate) fn start_ns(_pid: u32) -> Option<u64> {
     None
 }

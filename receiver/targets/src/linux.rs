@@ -136,6 +136,30 @@ pub(crate) fn smaps_rollup(pid: u32) -> io::Result<String> {
     read_text(Path::new(&format!("/proc/{pid}/smaps_rollup")))
 }
 
+/// Its mappings one by one, as the kernel writes them.
+pub(crate) fn smaps(pid: u32) -> io::Result<File> {
+    open(Path::new(&format!("/proc/{pid}/smaps")), OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
+}
+
+/// Has the kernel forget which of its anonymous pages it has referenced.
+pub(crate) fn clear_referenced(pid: u32) -> io::Result<()> {
+    const ANONYMOUS: &[u8] = b"2";
+    let mut file = OpenOptions::new().write(true).open(format!("/proc/{pid}/clear_refs"))?;
+    io::Write::write_all(&mut file, ANONYMOUS)
+}
+
+/// What the kernel tells of waiting for memory, on the host and in the cgroup of a process, where it does.
+pub(crate) fn memory_pressure(pid: u32) -> Vec<String> {
+    let host = read_text(Path::new("/proc/pressure/memory")).ok();
+    let of_cgroup = || {
+        let path = cgroup_paths(pid)?.unified?;
+        let below = cgroup_layout().ok()?.unified?;
+        let directory = below.mount_point.join(below.below(&path, &[])?);
+        read_text(&directory.join("memory.pressure")).ok()
+    };
+    host.into_iter().chain(of_cgroup()).collect()
+}
+
 /// A file of the process as text.
 fn text(process: &Process, file: &str) -> procfs::ProcResult<String> {
     Ok(bounded_text(process.open_relative(file)?)?)

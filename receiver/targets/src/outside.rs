@@ -18,6 +18,8 @@ mod python;
 
 mod pages;
 
+pub mod coldness;
+
 use std::time::Duration;
 
 use mlh_stacks::modules::{Module, Modules};
@@ -141,6 +143,7 @@ pub fn fuzz(bytes: &[u8]) {
     jvm::fuzz(bytes);
     go::fuzz(bytes);
     pages::fuzz(bytes);
+    coldness::fuzz(bytes);
 }
 
 /// Reads one source of one process.

@@ -13,11 +13,12 @@
 static double size_of_it; /* bytes */
 static double pace;       /* about 1 */
 
-/* Entries that live until as many newer ones have come: the size is reached after so long. */
+/* Entries that live until as many newer ones have come, and are read meanwhile: the size is reached after so long. */
 static void ring(double reached_after)
 {
     enum { ENTRY = 1000 };
-    size_t room = (size_t)(size_of_it / ENTRY), at = 0;
+    size_t room = (size_t)(size_of_it / ENTRY), at = 0, count = 0;
+    volatile char sum = 0;
     char **entries = (char **)calloc(room, sizeof(char *));
     double owed = 0;
 
@@ -27,6 +28,9 @@ static void ring(double reached_after)
             free(entries[at]);
             entries[at] = filled((size_t)between(ENTRY / 2, ENTRY * 1.5));
             at = (at + 1) % room;
+            count = count < room ? count + 1 : room;
+            for (int i = 0; i < READS_A_WRITE; i++)
+                sum = (char)(sum + *entries[(at + room - 1 - asked_for(count)) % room]);
         }
         pause_for(1.0 / BEATS);
     }
@@ -38,15 +42,21 @@ static void cache(void) { ring(30 * pace); }
 /* Fills for four minutes. */
 static void lru(void) { ring(240 * pace); }
 
-/* Tables that come with the first requests of each kind: quick in the beginning, then less and less. */
+/* Tables that come with the first requests of each kind, and serve the later ones: quick in the beginning, then less and less. */
 static void warm_up(void)
 {
-    double held = 0;
+    enum { TABLE = 4096, ASKED = 200 };
+    size_t count = 0;
+    volatile char sum = 0;
+    char **tables = (char **)calloc((size_t)(size_of_it / TABLE) + 1, sizeof(char *));
 
+    require(tables != NULL, "no memory");
     for (;;) {
-        double due = size_of_it * (1 - exp(-elapsed() / (20 * pace)));
-        for (; held < due; held += 4096)
-            filled(4096 - 16);
+        size_t due = (size_t)(size_of_it / TABLE * (1 - exp(-elapsed() / (20 * pace))));
+        while (count < due)
+            tables[count++] = filled(TABLE - 16);
+        for (int i = 0; i < ASKED && count > 0; i++)
+            sum = (char)(sum + *tables[asked_for(count)]);
         free(filled(100000));
         pause_for(1.0 / BEATS);
     }
@@ -71,17 +81,22 @@ static void batch(void)
     }
 }
 
-/* Connections with their buffers: more than ever before now and then, until the busiest moment has been. */
+/* Connections with their buffers, all of which carry something now and then: more than ever before now and then, until the busiest
+   moment has been. */
 static void pool(void)
 {
-    int most = 40, open = 0;
+    enum { MOST = 40 };
+    char *buffers[MOST];
+    int most = MOST, open = 0;
     size_t each = (size_t)(size_of_it / most);
 
     for (;;) {
         /* the peak comes after about three minutes */
         int wanted = (int)(most * fmin(1, elapsed() / (180 * pace)) * between(0.5, 1));
         for (; open < wanted; open++)
-            filled(each);
+            buffers[open] = filled(each);
+        for (int i = 0; i < open / 4 + 1 && open > 0; i++)
+            memset(buffers[(int)between(0, open)], 2, each);
         free(filled(50000));
         pause_for(1);
     }
@@ -160,12 +175,13 @@ static void arenas(void)
     }
 }
 
-/* What is held follows the load, and that rises and falls with the time of day: one that lasts ten minutes. */
+/* Sessions follow the load, and that rises and falls with the time of day: one that lasts ten minutes. Who has one asks for it. */
 static void day_and_night(void)
 {
-    enum { SESSIONS = 20000 };
+    enum { SESSIONS = 20000, ASKED = 500 };
     static char *sessions[SESSIONS];
     int open = 0;
+    volatile char sum = 0;
 
     for (;;) {
         double load = 0.5 - 0.5 * cos(2 * M_PI * elapsed() / (600 * pace));
@@ -174,6 +190,8 @@ static void day_and_night(void)
             sessions[open] = filled((size_t)(size_of_it / SESSIONS));
         while (open > 0 && open > wanted)
             free(sessions[--open]);
+        for (int i = 0; i < ASKED && open > 0; i++)
+            sum = (char)(sum + *sessions[open - 1 - (int)asked_for((size_t)open)]);
         pause_for(1.0 / BEATS);
     }
 }

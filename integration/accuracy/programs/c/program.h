@@ -42,6 +42,17 @@ static inline double between(double low, double high)
     return low + (high - low) * drawn();
 }
 
+/* Who asks a cache for something: what is in it has been asked for, or it would not be there, and will be again. */
+#define READS_A_WRITE 20
+
+/* The place of what is asked for next among so many, the newest at 0: three readers in five ask for the newest fifth. */
+static inline size_t asked_for(size_t count)
+{
+    double chosen = drawn();
+
+    return (size_t)((double)count * chosen * chosen * chosen);
+}
+
 static inline void seed(int argc, char **argv)
 {
     chance = strtoull(argument(argc, argv, "--seed", "1"), NULL, 10) * 0x9E3779B97F4A7C15u + 1;

@@ -103,7 +103,7 @@ APART double remember(long id)
     return sessions.remember(id);
 }
 
-// Least recently used out: full after two minutes.
+// Least recently asked for out: full after two minutes.
 void lru()
 {
     std::list<std::pair<long, std::string>> order;
@@ -116,6 +116,11 @@ void lru()
             if (order.size() > room) {
                 index.erase(order.back().first);
                 order.pop_back();
+            }
+            for (int read = 0; read < READS_A_WRITE; read++) {
+                auto found = index.find(id - static_cast<long>(asked_for(order.size())));
+                if (found != index.end())
+                    order.splice(order.begin(), order, found->second);
             }
         }
         pause_for(1.0 / BEATS);
@@ -149,6 +154,7 @@ void buffers()
                 taken.push_back(std::move(idle.back()));
                 idle.pop_back();
             }
+            std::fill(taken.back().begin(), taken.back().end(), 'b');
         }
         pause_for(0.5);
         for (auto &buffer : taken)

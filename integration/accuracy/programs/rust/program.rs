@@ -8,6 +8,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
 const MIB: f64 = 1_048_576.0;
+/// Who asks a cache for something: what is in it has been asked for, or it would not be there, and will be again.
+const READS_A_WRITE: u32 = 20;
 const BEAT: Duration = Duration::from_millis(50);
 
 struct Dice(u64);
@@ -16,6 +18,12 @@ impl Dice {
     fn between(&mut self, low: f64, high: f64) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         low + (high - low) * (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// The place of what is asked for next among so many, the newest at 0: three readers in five ask for the newest fifth.
+    fn asked_for(&mut self, count: usize) -> u64 {
+        let chosen = self.between(0.0, 1.0);
+        (count as f64 * chosen.powi(3)) as u64
     }
 
     fn size(&mut self, low: f64, high: f64) -> usize {
@@ -126,6 +134,10 @@ impl Service {
                         entries.insert(next, vec![1u8; service.dice.size(500.0, 1500.0)]);
                         entries.remove(&next.wrapping_sub(room));
                         next += 1;
+                        for _ in 0..READS_A_WRITE {
+                            let asked_for = next - 1 - service.dice.asked_for(entries.len());
+                            std::hint::black_box(entries.get(&asked_for).and_then(|entry| entry.first().copied()));
+                        }
                     }
                 });
             }

@@ -13,12 +13,13 @@ use mlh_targets::groups::Group;
 use super::board::{Board, Climbing};
 use super::case::Case;
 use super::climber::Wanted;
+use super::coldness::Coldness;
 use super::copies::Copies;
 use super::docket::{Closed, Docket};
 use super::knowledge::Knowledge;
 use super::known::KnownStacks;
 use super::outside::Outside;
-use super::rung::{Look, Paid};
+use super::rung::{Look, Paid, runtime};
 use crate::hunt::scope::{Candidate, Scope};
 use crate::investigate::plan::{End, Mode, Rung as LookRung, Target};
 use crate::investigate::report::{Cost, GrowthStack, Report};
@@ -82,7 +83,7 @@ pub(super) struct Climb {
 }
 
 impl Climb {
-    /// Begins with what costs the target nothing; what does waits for its [`turn`](Self::take_turn).
+    /// Begins with what bounds its own cost and is asked of all; what takes turns waits for its [`turn`](Self::take_turn).
     ///
     /// # Errors
     /// Nobody can be looked at: why, in a sentence.
@@ -104,6 +105,13 @@ impl Climb {
             let copies = new.group.as_ref().and_then(|_| Copies::begin(&pids, now));
             new.looks.extend(copies.map(|copies| Box::new(copies) as Box<dyn Look>));
         }
+        if wanted.escalation.max_rung >= Rung::Coldness && wanted.escalation.coldness {
+            let (leader, others) = (new.leader(&pids), !new.looks.is_empty());
+            match Coldness::begin(leader, runtime(leader), wanted.budget, now, others) {
+                Ok(look) => new.looks.push(Box::new(look)),
+                Err(reason) => new.refuse(Rung::Coldness, &reason),
+            }
+        }
         Ok(new)
     }
 
@@ -114,7 +122,7 @@ impl Climb {
     }
 
     fn with(case: Case, target: Target, now: Duration, looks: Vec<Box<dyn Look>>) -> Self {
-        let highest = looks.iter().map(|look| look.rung()).fold(Rung::Outside, Rung::max);
+        let highest = looks.iter().map(|look| look.rung()).fold(Rung::Coldness, Rung::max);
         Self {
             case,
             joined: Vec::new(),
@@ -178,8 +186,10 @@ impl Climb {
         if board.is_ordered(&pids) {
             return Some(End::Replaced);
         }
+        let quiet = self.looks.iter().any(|look| look.wants_quiet());
         for look in &mut self.looks {
             look.share(beside);
+            look.hush(quiet);
             look.step(now, &pids);
         }
         self.leave_over();
@@ -212,8 +222,8 @@ impl Climb {
         if crowded || !self.is_spared() {
             return Some(End::Elapsed);
         }
-        // that costs nothing, and what it holds back would be told as soon as it is not said any more
-        self.leave_all_but_outside(now);
+        // that costs next to nothing, and what it holds back would be told as soon as it is not said any more
+        self.leave_what_takes_turns(now);
         None
     }
 
@@ -227,11 +237,11 @@ impl Climb {
         self.kept && self.has_leads()
     }
 
-    /// It is seen from outside that nothing is kept.
+    /// It is seen without a turn that nothing is kept, or that it is in use.
     fn is_spared(&self) -> bool {
         let part = self.part(&self.case);
-        let outside = self.looks.iter().filter(|look| look.rung() <= Rung::Outside);
-        outside.flat_map(|look| look.says(part)).any(|said| matches!(said.says, Says::Spare(_)))
+        let free = self.looks.iter().filter(|look| !takes_turns(look.rung()));
+        free.flat_map(|look| look.says(part)).any(|said| matches!(said.says, Says::Spare(_)))
     }
 
     /// Leaves the rungs that have ended by themselves.
@@ -252,11 +262,12 @@ impl Climb {
 
     /// Leaves the rungs that cost more than the budget.
     fn leave_dear(&mut self, now: Duration, budget: Option<f64>) {
-        let at_work = self.at_work(now);
-        let Some(budget) = budget.filter(|_| at_work >= SETTLED) else { return };
-        let allowed = at_work.mul_f64(budget);
-        let (dear, looks): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.looks).into_iter().partition(|look| look.paid().target > allowed);
+        let Some(budget) = budget else { return };
+        let looks = std::mem::take(&mut self.looks);
+        let (dear, looks): (Vec<_>, Vec<_>) = looks.into_iter().partition(|look| {
+            let time = self.time_of(look.rung(), now);
+            time >= SETTLED && look.paid().target > time.mul_f64(budget)
+        });
         self.looks = looks;
         for look in dear {
             self.paid.target += look.paid().target;
@@ -310,18 +321,23 @@ impl Climb {
         is_known.then(|| Arc::new(Knowledge { leads, kinds, source, not_seen: self.not_seen() }))
     }
 
-    /// What the sidecar does for it beyond growth detection: reading from outside is none of its modes.
+    /// What the sidecar does for it beyond growth detection: reading from outside, and having the kernel note references, is none of its modes.
     pub(super) fn mode(&self) -> Option<Mode> {
         let mode = |rung| match rung {
-            Rung::Trend | Rung::Outside => None,
+            Rung::Trend | Rung::Outside | Rung::Coldness => None,
             Rung::GrowthStacks => Some(Mode::Investigating(LookRung::GrowthStacks)),
             Rung::GateProbes | Rung::FullProbes => Some(Mode::Investigating(LookRung::Targeted)),
         };
         self.turn.and_then(|_| self.looks.iter().rev().find_map(|look| mode(look.rung())))
     }
 
+    /// The time that a rung is charged for: what takes turns works in these alone.
+    fn time_of(&self, rung: Rung, now: Duration) -> Duration {
+        if takes_turns(rung) { self.at_work(now) } else { now.saturating_sub(self.began) }
+    }
+
     fn works_on(&self, rung: Rung) -> bool {
-        rung <= Rung::Outside || self.turn.is_some()
+        !takes_turns(rung) || self.turn.is_some()
     }
 
     /// What was not seen, in sentences.
@@ -341,14 +357,16 @@ impl Climb {
 
     /// The same, as a share of one CPU's time.
     pub(super) fn cost(&self, now: Duration) -> Cost {
-        let paid = self.paid();
-        let [at_work, lasted] =
-            [self.at_work(now), now.saturating_sub(self.began)].map(|it| it.as_secs_f64());
-        let share = |part: f64, all: f64| if all > 0.0 { part / all } else { 0.0 };
+        let share = |part: Duration, all: Duration| {
+            if all.is_zero() { 0.0 } else { part.as_secs_f64() / all.as_secs_f64() }
+        };
+        let (at_work, lasted) = (self.at_work(now), now.saturating_sub(self.began));
+        let paid = self.looks.iter().map(|look| share(look.paid().target, self.time_of(look.rung(), now)));
+        let paid = share(self.paid.target, at_work) + paid.sum::<f64>();
         let watched = self.looks.iter().map(|look| look.watched_share()).fold(1.0, f64::min);
         Cost {
-            target_cpu_share: share(paid.target.as_secs_f64(), at_work),
-            kernel_bytes: paid.kernel_bytes,
+            target_cpu_share: paid,
+            kernel_bytes: self.paid().kernel_bytes,
             watched_share: watched * share(at_work, lasted).min(1.0),
             ..Cost::default()
         }
@@ -386,6 +404,11 @@ impl Climb {
             ..Report::default()
         }
     }
+}
+
+/// Whether a rung costs so much, or hides so much from others, that only some are at work at once.
+fn takes_turns(rung: Rung) -> bool {
+    rung > Rung::Coldness
 }
 
 fn is_kept(testimony: &Testimony) -> bool {

@@ -11,12 +11,11 @@ use std::time::Duration;
 
 use mlh_detect::growth_stacks::{Figures, Pattern};
 use mlh_detect::{Rung, Says, Testimony};
-use mlh_stacks::modules::Modules;
-use mlh_targets::points::{Finder, Runtime, Wish};
+use mlh_targets::points::Runtime;
 
 use super::heap::Heap;
 use super::knowledge::{Lead, ranked};
-use super::rung::{Look, Paid};
+use super::rung::{Look, Paid, runtime};
 use crate::growth_stacks::{Ended, GrowthLook, Names};
 use crate::investigate::plan::{Filters, Origin, Plan, Target};
 use crate::investigate::report::GrowthStack;
@@ -53,8 +52,9 @@ pub(super) struct GrowthStacks {
     rested: Duration,
     /// Before that nothing is said. `None`: pages that stay prove nothing of what runs there.
     least: Option<Duration>,
-    /// To be walked.
+    /// To be walked, but when nothing is to be read.
     heap: Option<Heap>,
+    hushed: bool,
     names: Names,
     failed: u32,
     growth: Vec<GrowthStack>,
@@ -62,7 +62,7 @@ pub(super) struct GrowthStacks {
 }
 
 impl GrowthStacks {
-    /// Begins with these processes; `leader`: the one whose runtime counts.
+    /// Begins with these processes; `leader`: the one whose runtime and heap count.
     ///
     /// # Errors
     /// Why page faults cannot be sampled, a sentence.
@@ -81,7 +81,7 @@ impl GrowthStacks {
             origin: Origin::Command,
         };
         let look = GrowthLook::begin(&plan, pids, filters.library())?;
-        let least = least(leader);
+        let least = least(runtime(leader));
         let heap = if least == Some(LEAST) { Heap::of(leader, &look, now) } else { None };
         Ok(Self {
             look,
@@ -91,6 +91,7 @@ impl GrowthStacks {
             rested: Duration::ZERO,
             least,
             heap,
+            hushed: false,
             names: Names::new(),
             failed: 0,
             growth: Vec::new(),
@@ -159,7 +160,8 @@ impl Look for GrowthStacks {
             return;
         }
         self.seen = now;
-        if self.heap.as_mut().is_some_and(|heap| !heap.walk(now, &self.look)) {
+        let heap = self.heap.as_mut().filter(|_| !self.hushed);
+        if heap.is_some_and(|heap| !heap.walk(now, &self.look)) {
             self.heap = None;
         }
         let ended = self.look.so_far(now, TOP);
@@ -170,6 +172,10 @@ impl Look for GrowthStacks {
             self.growth.clear();
             self.not_seen = ended.not_seen().to_vec();
         }
+    }
+
+    fn hush(&mut self, quiet: bool) {
+        self.hushed = quiet;
     }
 
     fn says(&self, pid: Option<u32>) -> Vec<Testimony> {
@@ -227,7 +233,7 @@ pub(crate) fn ordered(
         source: SOURCE,
         at,
         watched,
-        says: says(figures.map(|stack| &stack.figures), least(leader), watched),
+        says: says(figures.map(|stack| &stack.figures), least(runtime(leader)), watched),
     })
 }
 
@@ -278,9 +284,8 @@ fn judged<'a>(stacks: impl Iterator<Item = &'a Figures>) -> Says {
 
 /// How long a process must be watched before pages that stay say something: pages of a collected heap stay whoever needs them, until it
 /// is collected. `None`: its runtime can be asked (see `outside`), and knows better.
-fn least(pid: u32) -> Option<Duration> {
-    let Ok(modules) = Modules::read(pid) else { return Some(LEAST) };
-    match Finder::new().find(pid, &modules, &Wish { min_allocation_size: u64::MAX }).runtime {
+fn least(runtime: Runtime) -> Option<Duration> {
+    match runtime {
         Runtime::Go | Runtime::Jvm => None,
         Runtime::Node | Runtime::Dotnet | Runtime::Ruby => Some(LEAST_COLLECTED),
         Runtime::Native | Runtime::Cpython | Runtime::Php => Some(LEAST),

@@ -38,6 +38,8 @@ pub(super) struct Outside {
     pid: u32,
     /// It is all that the case is about.
     alone: bool,
+    /// Nothing is to be read now.
+    hushed: bool,
     sweep: ProcSweep,
     sources: Vec<Read>,
     began: Duration,
@@ -106,7 +108,19 @@ impl Outside {
         let sweep = ProcSweep::open().map_err(|error| error.to_string())?;
         let names = Names { pid, unwinder: None, known: HashMap::new() };
         let (leads, not_seen) = (Vec::new(), Vec::new());
-        Ok(Self { pid, alone: false, sweep, sources, began: now, among: 1, now, names, leads, not_seen })
+        Ok(Self {
+            pid,
+            alone: false,
+            hushed: false,
+            sweep,
+            sources,
+            began: now,
+            among: 1,
+            now,
+            names,
+            leads,
+            not_seen,
+        })
     }
 
     /// Who allocated what grows, by how much it has grown since the beginning.
@@ -153,7 +167,7 @@ impl Look for Outside {
     fn step(&mut self, now: Duration, pids: &[u32]) {
         self.alone = pids == [self.pid];
         self.now = now;
-        if !pids.contains(&self.pid) || self.sources.iter().all(|read| read.due > now) {
+        if self.hushed || !pids.contains(&self.pid) || self.sources.iter().all(|read| read.due > now) {
             return;
         }
         let Some(charged) = self.charged() else { return };
@@ -187,6 +201,10 @@ impl Look for Outside {
     fn see(&mut self, now: Duration) {
         self.now = now;
         self.name();
+    }
+
+    fn hush(&mut self, quiet: bool) {
+        self.hushed = quiet;
     }
 
     fn says(&self, pid: Option<u32>) -> Vec<Testimony> {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use mlh_detect::{Rung, Testimony};
+use mlh_stacks::modules::Modules;
+use mlh_targets::points::{Finder, Runtime, Wish};
 
 use super::knowledge::{Kind, Lead};
 use crate::investigate::plan::End;
@@ -81,6 +83,14 @@ pub(super) trait Look: Send {
         Duration::ZERO
     }
 
+    /// Nobody else is to read the target's memory now: the kernel takes that for references of its own.
+    fn wants_quiet(&self) -> bool {
+        false
+    }
+
+    /// Whether it may read the target's memory in the next step.
+    fn hush(&mut self, _: bool) {}
+
     /// When a step is due before the second is over.
     fn until_due(&self) -> Option<Duration> {
         None
@@ -90,4 +100,10 @@ pub(super) trait Look: Send {
     fn over(&self) -> Option<&End> {
         None
     }
+}
+
+/// What runs there; where that cannot be read, nothing that collects.
+pub(super) fn runtime(pid: u32) -> Runtime {
+    let Ok(modules) = Modules::read(pid) else { return Runtime::Native };
+    Finder::new().find(pid, &modules, &Wish { min_allocation_size: u64::MAX }).runtime
 }

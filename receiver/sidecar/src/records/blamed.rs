@@ -53,6 +53,7 @@ fn said(testimony: &Testimony) -> String {
         Says::Spare(Spare::Garbage) => "garbage",
         Says::Spare(Spare::Retained) => "retained",
         Says::Spare(Spare::Copies) => "copies",
+        Says::Spare(Spare::InUse) => "in_use",
         Says::Unclear(_) => "unclear",
     };
     format!("{}:{says}", testimony.source)

@@ -29,10 +29,15 @@ impl Target {
     ) -> Result<Reading, OutsideError> {
         let began: Duration = os::thread_cpu_time();
         let reading = read();
-        if self.identity.is_none() || identity(self.pid) != self.identity {
+        if !self.is_there() {
             return Err(OutsideError::Gone);
         }
         reading.map(|reading| Reading { cost: os::thread_cpu_time().saturating_sub(began), ..reading })
+    }
+
+    /// It still runs the same program.
+    pub(super) fn is_there(&self) -> bool {
+        self.identity.is_some() && identity(self.pid) == self.identity
     }
 
     /// Why its memory cannot be read, where not even the first word of something that it maps can.

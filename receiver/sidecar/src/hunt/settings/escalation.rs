@@ -15,6 +15,8 @@ pub struct Escalation {
     pub enabled: bool,
     /// No rung above this one is climbed.
     pub max_rung: Rung,
+    /// False: no process has its pages marked as not referenced, however far is climbed.
+    pub coldness: bool,
     /// Processes or containers that are climbed for at once.
     pub max_concurrent_targets: u32,
     /// So long after a climb the same process, container or program is not climbed for again, unless its case has become worse.
@@ -26,6 +28,7 @@ impl Default for Escalation {
         Self {
             enabled: true,
             max_rung: Rung::GrowthStacks,
+            coldness: true,
             max_concurrent_targets: 1,
             cooldown: Duration::from_secs(1800),
         }
@@ -48,6 +51,7 @@ impl Choice for Highest {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("trend", Self(Rung::Trend)),
         ("outside", Self(Rung::Outside)),
+        ("coldness", Self(Rung::Coldness)),
         ("growth_stacks", Self(Rung::GrowthStacks)),
         ("gate_probes", Self(Rung::GateProbes)),
         ("full_probes", Self(Rung::FullProbes)),
@@ -60,11 +64,12 @@ pub(super) fn read(settings: &mut Settings<'_>) -> Escalation {
     let read = |section: &mut Settings<'_>| {
         let enabled = section.get("enabled", default.enabled);
         let Highest(max_rung) = section.get("max_rung", Highest(default.max_rung));
+        let coldness = section.get("coldness", default.coldness);
         let max_concurrent_targets =
             section.get_in("max_concurrent_targets", default.max_concurrent_targets, 1..=MOST_TARGETS);
         let cooldowns = Duration::ZERO..=Duration::from_secs(7 * 86_400);
         let cooldown = section.get_in("cooldown", default.cooldown, cooldowns);
-        Escalation { enabled, max_rung, max_concurrent_targets, cooldown }
+        Escalation { enabled, max_rung, coldness, max_concurrent_targets, cooldown }
     };
     settings.section("escalation", read).unwrap_or(default)
 }
@@ -83,10 +88,11 @@ mod tests {
     fn values() {
         assert_eq!(escalation(""), Ok(Escalation::default()));
         assert!(Escalation::default().climbs());
-        let text = "escalation: {enabled: false, max_rung: outside, max_concurrent_targets: 3, cooldown: 5m}";
+        let text = "escalation: {enabled: false, max_rung: outside, coldness: false, max_concurrent_targets: 3, cooldown: 5m}";
         let expected = Escalation {
             enabled: false,
             max_rung: Rung::Outside,
+            coldness: false,
             max_concurrent_targets: 3,
             cooldown: Duration::from_secs(300),
         };

@@ -1,6 +1,7 @@
 //! One climb, by what a rung tells it.
 
 use std::process::{Child, Command};
+use std::sync::Mutex;
 
 use mlh_detect::{Cleared, ProcessKey, Stage};
 use mlh_stacks::trace::Frame;
@@ -25,6 +26,10 @@ struct Fake {
     rests: bool,
     /// It cannot go on.
     refuses: bool,
+    /// It wants nobody else to read.
+    quiet: bool,
+    /// What it was told of that.
+    hushed: Arc<Mutex<Vec<bool>>>,
 }
 
 impl Look for Fake {
@@ -81,6 +86,14 @@ impl Look for Fake {
 
     fn watched_share(&self) -> f64 {
         1.0 - self.away
+    }
+
+    fn wants_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    fn hush(&mut self, quiet: bool) {
+        self.hushed.lock().unwrap().push(quiet);
     }
 }
 
@@ -170,6 +183,19 @@ fn blocks_come_first() {
     scene.climb.looks.push(Box::new(Fake { keeps: true, ..Fake::default() }));
     assert_eq!(scene.step(105), None);
     assert_eq!(scene.climb.knowledge.as_ref().map(|known| known.source), Some("blocks"));
+}
+
+/// Guarantees: while one rung wants the target's memory left alone every other is told so, and afterwards that it may be read again.
+#[test]
+fn nobody_reads_meanwhile() {
+    let hushed: Arc<Mutex<Vec<bool>>> = Arc::default();
+    let mut scene = Scene::new(Fake { hushed: Arc::clone(&hushed), ..Fake::default() });
+    assert_eq!(scene.step(101), None);
+    scene.climb.looks.push(Box::new(Fake { quiet: true, ..Fake::default() }));
+    assert_eq!(scene.step(102), None);
+    scene.climb.looks.pop();
+    assert_eq!(scene.step(103), None);
+    assert_eq!(*hushed.lock().unwrap(), [false, true, false]);
 }
 
 /// Guarantees: what is seen is told to the judge after it is known who is to blame; a verdict that had fallen before is over as soon
@@ -302,21 +328,23 @@ fn tried(climb: &Climb) -> BTreeSet<&'static str> {
     at_work.chain(Rung::ALL.into_iter().filter(refused)).map(Rung::name).collect()
 }
 
-/// Guarantees: no rung above `max_rung` is tried, neither at the beginning nor when nobody could be blamed; those below are, the ones
-/// with probes one after the other, each after a minute.
+/// Guarantees: no rung above `max_rung` is tried, neither at the beginning nor when nobody could be blamed; those below are, but
+/// for coldness where it is switched off, and the ones with probes one after the other, each after a minute.
 #[test]
 fn the_highest_rung_is_the_operators() {
-    let begun = |max_rung| {
+    let begun = |max_rung, coldness| {
         let mut scene = Scene::new(Fake::default());
-        scene.wanted.escalation.max_rung = max_rung;
+        (scene.wanted.escalation.max_rung, scene.wanted.escalation.coldness) = (max_rung, coldness);
         let (case, target) = (scene.climb.case.clone(), scene.climb.target.clone());
         let mut climb = Climb::begin(case, target, &scene.wanted, at(100)).unwrap();
         assert!(climb.mode().is_none(), "nothing that costs before its turn");
         climb.take_turn(at(100), &scene.wanted, &scene.docket.bell());
         tried(&climb).into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(begun(Rung::Outside), ["outside"]);
-    assert!(begun(Rung::GrowthStacks).starts_with(&["growth_stacks".to_owned(), "outside".to_owned()]));
+    assert_eq!(begun(Rung::Outside, true), ["outside"]);
+    assert_eq!(begun(Rung::Coldness, true), ["coldness", "outside"]);
+    assert_eq!(begun(Rung::GrowthStacks, true), ["coldness", "growth_stacks", "outside"]);
+    assert_eq!(begun(Rung::GrowthStacks, false), ["growth_stacks", "outside"]);
     for (max_rung, expected) in [
         (Rung::GrowthStacks, &["growth_stacks"][..]),
         (Rung::GateProbes, &["gate_probes", "growth_stacks"]),

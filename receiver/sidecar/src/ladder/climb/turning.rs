@@ -1,4 +1,4 @@
-//! The turns of a climb: rungs above `outside` are at work while it has one, and rest meanwhile.
+//! The turns of a climb: rungs above `coldness` are at work while it has one, and rest meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,23 +11,24 @@ use super::super::growth_stacks::GrowthStacks;
 use super::super::probes::Probes;
 use super::super::rung::Look;
 use super::super::turns::{self, Entrant};
-use super::Climb;
+use super::{Climb, takes_turns};
 use crate::investigate::bell::Bell;
 use crate::investigate::plan::End;
 
 impl Climb {
-    /// There is a rung above `outside` at work, or one that may be tried.
+    /// There is a rung above `coldness` at work, or one that may be tried.
     pub(in crate::ladder) fn wants_turn(&self, wanted: &Wanted) -> bool {
-        let at_work = || self.looks.iter().any(|look| look.rung() > Rung::Outside);
+        let at_work = || self.looks.iter().any(|look| takes_turns(look.rung()));
         !self.spent && (at_work() || self.highest < wanted.escalation.max_rung)
     }
 
     /// Its turns are over for good.
-    pub(super) fn leave_all_but_outside(&mut self, now: Duration) {
+    pub(super) fn leave_what_takes_turns(&mut self, now: Duration) {
         self.end_turn(now);
         self.spent = true;
-        let paid = self.looks.iter().map(|look| look.paid().target).sum::<Duration>();
-        self.looks.retain(|look| look.rung() <= Rung::Outside);
+        let left = self.looks.iter().filter(|look| takes_turns(look.rung()));
+        let paid = left.map(|look| look.paid().target).sum::<Duration>();
+        self.looks.retain(|look| !takes_turns(look.rung()));
         self.paid.target += paid;
     }
 
@@ -66,7 +67,7 @@ impl Climb {
         }
     }
 
-    /// Its turn is over. What it knows stays, and reading from outside goes on.
+    /// Its turn is over. What it knows stays, and what takes none goes on.
     pub(in crate::ladder) fn end_turn(&mut self, now: Duration) {
         self.turned = self.at_work(now);
         if self.turn.take().is_some() {
@@ -106,7 +107,7 @@ impl Climb {
         match self.look(next, now, wanted, bell) {
             Ok(look) => {
                 let (left, stay): (Vec<_>, Vec<_>) =
-                    std::mem::take(&mut self.looks).into_iter().partition(|look| look.rung() > Rung::Outside);
+                    std::mem::take(&mut self.looks).into_iter().partition(|look| takes_turns(look.rung()));
                 self.paid.target += left.iter().map(|look| look.paid().target).sum::<Duration>();
                 self.looks = stay;
                 self.looks.push(look);
@@ -115,7 +116,7 @@ impl Climb {
         }
     }
 
-    /// Begins with a rung above `outside`.
+    /// Begins with a rung that takes turns.
     fn look(
         &self,
         rung: Rung,

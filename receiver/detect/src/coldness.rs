@@ -1,0 +1,266 @@
+//! Whether a process references again what its memory grows by: what leaks is never referenced again, a cache that fills is.
+//!
+//! A window is a stretch of time over whose length the process's references are noted. At its end that part of the memory is cold
+//! which was there at its beginning and was not referenced since. Of a leak all that came in one window is cold in the next: what is
+//! cold grows as the memory does. What was cold or warm before there was a case does not matter, for only what is added counts.
+
+use std::time::Duration;
+
+use crate::evidence::{Rung, Says, Spare, Testimony};
+
+/// What testimonies of this rung rest on.
+pub const SOURCE: &str = "references";
+
+/// Windows that are kept: a cache may come to be used, or a leak begin.
+const MAX_WINDOWS: usize = 8;
+
+/// Less growth from one window to the next is lost among pages that are referenced now and then by chance, bytes.
+const MIN_GROWN: f64 = 262_144.0;
+
+/// So many steps of such growth speak, the newest ones, and all must say the same.
+const STEPS: usize = 3;
+
+/// Of what it grows by, more than this is cold: nobody needs it.
+const COLD: f64 = 0.7;
+
+/// Of what it grows by, less than this is cold: it is in use. Some is always cold, for readers have their favourites.
+const WARM: f64 = 0.3;
+
+/// Shares of more or less than all of it, by so much: other memory comes and goes, and nothing can be told.
+const BEYOND: f64 = 0.4;
+
+/// So much of the growth must be such memory as is marked.
+const MAKES_UP: f64 = 0.5;
+
+/// So much of the growth may be huge pages: of one of them a single reference makes all of it warm.
+const HUGE: f64 = 0.2;
+
+/// What a process holds at one moment, or at least for some time, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    /// Private anonymous memory that is there.
+    pub resident: u64,
+    /// Of it, in huge pages.
+    pub huge: u64,
+    /// All that the process is charged for, as the sweeps count it.
+    pub charged: u64,
+}
+
+impl Held {
+    /// What is held at both moments: what comes and goes between them is not what memory grows by.
+    #[must_use]
+    pub fn least(self, other: Self) -> Self {
+        Self {
+            resident: self.resident.min(other.resident),
+            huge: self.huge.min(other.huge),
+            charged: self.charged.min(other.charged),
+        }
+    }
+}
+
+/// A stretch of time over which references were noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// On the clock of the sweeps.
+    pub began: Duration,
+    /// On the clock of the sweeps.
+    pub ended: Duration,
+    /// While it lasted, at least.
+    pub held: Held,
+    /// When it ended: private anonymous memory that was there and had not been referenced, bytes.
+    pub cold: u64,
+}
+
+/// From one window to a later one.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    /// Bytes by which the memory grew that is marked.
+    grown: f64,
+    /// Bytes by which what is cold grew.
+    cold: f64,
+    /// Bytes in huge pages that came.
+    huge: f64,
+    /// Bytes by which all of it grew.
+    charged: f64,
+    seconds: f64,
+}
+
+impl Step {
+    fn between(one: &Window, other: &Window) -> Self {
+        let grown = |of: fn(&Window) -> u64| of(other) as f64 - of(one) as f64;
+        Self {
+            grown: grown(|window| window.held.resident),
+            cold: grown(|window| window.cold),
+            huge: grown(|window| window.held.huge),
+            charged: grown(|window| window.held.charged),
+            seconds: other.began.saturating_sub(one.began).as_secs_f64(),
+        }
+    }
+
+    /// Of what came, so much is cold.
+    fn share(&self) -> f64 {
+        self.cold / self.grown
+    }
+}
+
+/// The windows of one process.
+#[derive(Debug, Clone, Default)]
+pub struct References {
+    windows: Vec<Window>,
+}
+
+impl References {
+    /// Takes a window in. Windows come in order and do not overlap.
+    pub fn note(&mut self, window: Window) {
+        if self.windows.len() >= MAX_WINDOWS {
+            self.windows.remove(0);
+        }
+        self.windows.push(window);
+    }
+
+    /// What they say together; `None` before there are two.
+    #[must_use]
+    pub fn testimony(&self) -> Option<Testimony> {
+        let [first, .., last] = self.windows.as_slice() else { return None };
+        let watched = last.ended.saturating_sub(first.began);
+        Some(Testimony { rung: Rung::Coldness, source: SOURCE, at: last.ended, watched, says: self.says() })
+    }
+
+    fn says(&self) -> Says {
+        let steps = self.steps();
+        let sum = |of: fn(&Step) -> f64| steps.iter().map(of).sum::<f64>();
+        let (grown, charged) = (sum(|step| step.grown), sum(|step| step.charged));
+        if steps.is_empty() {
+            return Says::Unclear("its own memory grows too slowly for it");
+        }
+        if grown < MAKES_UP * charged {
+            return Says::Unclear("what grows is not its own memory");
+        }
+        let all = |range: std::ops::Range<f64>| steps.iter().all(|step| range.contains(&step.share()));
+        if all(COLD..1.0 + BEYOND) {
+            let speeds = || steps.iter().map(|step| step.cold / step.seconds);
+            let interval = (speeds().fold(f64::INFINITY, f64::min), speeds().fold(0.0, f64::max));
+            let velocity = sum(|step| step.cold) / sum(|step| step.seconds);
+            let share = (sum(|step| step.cold) / grown.max(charged)).min(1.0);
+            return Says::Kept { velocity, interval, share };
+        }
+        if sum(|step| step.huge) > HUGE * grown {
+            return Says::Unclear("it grows by huge pages, which are referenced as a whole");
+        }
+        if all(-BEYOND..WARM) {
+            return Says::Spare(Spare::InUse);
+        }
+        Says::Unclear("some of what it grows by is referenced again, and some is not")
+    }
+
+    /// The newest steps in which it grew by enough, the newest first.
+    fn steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut windows = self.windows.iter().rev();
+        let Some(mut later) = windows.next() else { return steps };
+        for earlier in windows {
+            let step = Step::between(earlier, later);
+            if step.grown >= MIN_GROWN && step.seconds > 0.0 {
+                steps.push(step);
+                later = earlier;
+            }
+            if steps.len() >= STEPS {
+                break;
+            }
+        }
+        steps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: f64 = 1_048_576.0;
+    const LENGTH: u64 = 20;
+
+    /// So many windows, a second apart, of a process that grows by this many MiB a window, which leaves what `cold` says cold of it,
+    /// beside a base of which 40 MiB are cold.
+    fn references(count: u64, grows: f64, cold: impl Fn(u64) -> f64) -> References {
+        let mut references = References::default();
+        let mut left = 0.0;
+        for index in 0..count {
+            let began = Duration::from_secs(100 + index * (LENGTH + 1));
+            let resident = ((100.0 + grows * index as f64) * MIB) as u64;
+            let held = Held { resident, huge: 0, charged: resident };
+            left += if index == 0 { 0.0 } else { grows * cold(index) };
+            let ended = began + Duration::from_secs(LENGTH);
+            references.note(Window { began, ended, held, cold: ((40.0 + left) * MIB) as u64 });
+        }
+        references
+    }
+
+    fn said(references: &References) -> Says {
+        references.testimony().expect("two windows").says
+    }
+
+    /// Guarantees: what is never referenced again is kept, as fast as it grows, whatever lies cold or warm beside it; the second
+    /// window tells it, and the testimony is as old as the last one.
+    #[test]
+    fn leak_is_cold() {
+        for grows in [0.3, 2.0, 30.0] {
+            let leak = references(3, grows, |_| 1.0);
+            let Says::Kept { velocity, interval, share } = said(&leak) else { panic!("{:?}", said(&leak)) };
+            let expected = grows * MIB / (LENGTH + 1) as f64;
+            assert!((velocity / expected - 1.0).abs() < 0.01 && share > 0.99, "{velocity} {share}");
+            assert!(interval.0 <= velocity && velocity <= interval.1 && interval.0 > 0.0);
+        }
+        assert_eq!(references(1, 2.0, |_| 1.0).testimony(), None);
+        let told = references(2, 2.0, |_| 1.0).testimony().expect("two windows");
+        assert!(matches!(told.says, Says::Kept { .. }));
+        assert_eq!((told.at.as_secs(), told.watched.as_secs()), (141, 41));
+    }
+
+    /// Guarantees: what is referenced again is in use, a tenth of it left cold or not; in between nothing is said, nor where one step
+    /// says something else than the next, nor where memory beside it warms up or cools down.
+    #[test]
+    fn cache_is_warm() {
+        for cold in [-0.2, 0.0, 0.1, 0.25] {
+            assert_eq!(said(&references(3, 2.0, |_| cold)), Says::Spare(Spare::InUse), "{cold}");
+        }
+        for cold in [0.4, 0.6, -2.0, 3.0] {
+            let says = said(&references(3, 2.0, |_| cold));
+            assert!(matches!(says, Says::Unclear(_)), "{cold} {says:?}");
+        }
+        let walked_once = references(4, 2.0, |index| if index == 3 { 0.0 } else { 1.0 });
+        assert!(matches!(said(&walked_once), Says::Unclear(_)));
+    }
+
+    /// Guarantees: the newest steps speak: who begins to use what it keeps, or to leak, is told by what it does now.
+    #[test]
+    fn newest_speak() {
+        assert_eq!(said(&references(12, 2.0, |index| f64::from(index < 9))), Says::Spare(Spare::InUse));
+        assert!(matches!(said(&references(12, 2.0, |index| f64::from(index >= 9))), Says::Kept { .. }));
+    }
+
+    /// Guarantees: slow growth is summed up over several windows until there is enough of it, and else nothing is said.
+    #[test]
+    fn slow_growth_takes_longer() {
+        assert!(matches!(said(&references(2, 0.1, |_| 1.0)), Says::Unclear(_)));
+        assert!(matches!(said(&references(6, 0.1, |_| 1.0)), Says::Kept { .. }));
+        assert_eq!(said(&references(6, 0.1, |_| 0.0)), Says::Spare(Spare::InUse));
+        assert!(matches!(said(&references(6, 0.0, |_| 0.0)), Says::Unclear(_)));
+    }
+
+    /// Guarantees: of memory that is not marked nothing is said; huge pages that are cold are kept, and those that are warm say nothing.
+    #[test]
+    fn beside_the_point() {
+        let with = |cold: f64, change: fn(&mut Held, u64)| {
+            let mut references = references(3, 4.0, |_| cold);
+            for (index, window) in references.windows.iter_mut().enumerate() {
+                change(&mut window.held, index as u64 * 4 * MIB as u64);
+            }
+            said(&references)
+        };
+        let shared = with(0.0, |held, grown| held.charged += 2 * grown);
+        assert_eq!(shared, Says::Unclear("what grows is not its own memory"));
+        let huge = |held: &mut Held, grown| held.huge = grown;
+        assert!(matches!(with(1.0, huge), Says::Kept { .. }));
+        assert_eq!(with(0.0, huge), Says::Unclear("it grows by huge pages, which are referenced as a whole"));
+    }
+}
