@@ -104,6 +104,15 @@ mod tests {
             says(Rung::FullProbes, kept(0.9)),
             says(Rung::GrowthStacks, kept(0.9)),
         ];
+        let mut brief = cache;
+        brief[0].watched = Duration::from_secs(41);
+        let brief = brief.into_iter().collect();
+        assert_eq!(bearing(&brief, now), Bearing::Spare);
+        assert_eq!(
+            bearing(&brief, now + FRESH_IN_USE / 2),
+            Bearing::Open,
+            "two windows may have seen an ebb"
+        );
         let cache = cache.into_iter().collect();
         assert_eq!(bearing(&cache, now), Bearing::Spare);
         assert_eq!(bearing(&cache, now + FRESH_IN_USE / 2), Bearing::Spare, "it goes on filling unseen");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::rules::{FRESH, FRESH_IN_USE};
+use crate::rules::{FRESH, FRESH_IN_USE, IN_USE_CONFIRMED};
 
 /// The rungs, by what they cost whoever is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,7 +89,8 @@ pub struct Testimony {
 impl Testimony {
     /// Whether it still speaks of the present.
     pub(crate) fn is_fresh(&self, at: Duration) -> bool {
-        let lasts = if self.says == Says::Spare(Spare::InUse) { FRESH_IN_USE } else { FRESH };
+        let confirmed = self.says == Says::Spare(Spare::InUse) && self.watched >= IN_USE_CONFIRMED;
+        let lasts = if confirmed { FRESH_IN_USE } else { FRESH };
         at.saturating_sub(self.at) < lasts
     }
 }

@@ -230,6 +230,8 @@ pub(crate) const FRESH: Duration = Duration::from_secs(300);
 /// One that the memory is in use for so long: a cache goes on filling when nobody looks any more, and the same one is not looked at
 /// again before.
 pub(crate) const FRESH_IN_USE: Duration = Duration::from_secs(1800);
+/// Where it was watched for less than this it is believed no longer than anything else: two windows may show a load that ebbs.
+pub(crate) const IN_USE_CONFIRMED: Duration = Duration::from_secs(60);
 /// What is kept explains the growth from this share of it on.
 pub(crate) const EXPLAINS: f64 = 0.5;
 /// Where nothing is kept, growth that has slowed to this share of its velocity clears a case.
