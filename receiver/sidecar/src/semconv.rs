@@ -87,7 +87,7 @@ pub const OVERHEAD: &str = "memory_leak_hunter.overhead";
 pub const WATCHED_SHARE: &str = "memory_leak_hunter.watched_share";
 /// In which way the memory grows, text: `steady`, `steps`, `accelerating` or `periodic`.
 pub const PATTERN: &str = "memory_leak_hunter.pattern";
-/// What the verdict rests on, list of texts, the cheapest way of looking first: `source:says` each, such as `trend:kept`,
+/// What the verdict rests on, or what a look that followed from a suspicion has come to, list of texts, the cheapest way of looking first: `source:says` each, such as `trend:kept`,
 /// `growth_pages:kept`; says: `kept`, `garbage`, `retained`, `copies`, `in_use` or `unclear`.
 pub const EVIDENCE: &str = "memory_leak_hunter.evidence";
 /// Who is to blame, list of texts, three at most, the most first: `93 % remember (session.cc:88)`, the share being of what was seen

@@ -9,6 +9,7 @@ mod wanted;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mlh_detect::Testimonies;
 use mlh_pipeline::component::{Loss, Telemetry};
 use mlh_pipeline::data::Signal;
 use mlh_targets::host::HostClock;
@@ -301,6 +302,7 @@ impl Pursuer {
             over: None,
             budget: None,
             found: None,
+            evidence: Testimonies::default(),
         };
         self.board.order(investigation.pids());
         self.record(|encoder, clock| encoder.mode_changed(&change, clock));
@@ -367,6 +369,7 @@ impl Pursuer {
             over,
             budget: over.and(plan.filters.overhead_budget),
             found: None,
+            evidence: Testimonies::default(),
         };
         self.record(|encoder, clock| encoder.mode_changed(&change, clock));
         self.enter();

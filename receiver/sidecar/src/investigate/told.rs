@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mlh_detect::Testimonies;
 use mlh_stacks::trace::Trace;
 
 use super::plan::{End, Mode, Origin};
@@ -100,4 +101,6 @@ pub struct ModeChange {
     pub budget: Option<f64>,
     /// Who was found to be to blame; absent where it begins.
     pub found: Option<Arc<Knowledge>>,
+    /// What the rungs have said in the end; none where it begins, and of a look that somebody ordered.
+    pub evidence: Testimonies,
 }

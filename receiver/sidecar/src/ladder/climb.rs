@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlh_detect::{About, Rung, Says, Testimony};
+use mlh_detect::{About, Rung, Says, Testimonies, Testimony};
 use mlh_targets::container::ContainerId;
 use mlh_targets::groups::Group;
 
@@ -299,6 +299,12 @@ impl Climb {
                 docket.testify(case.about, testimony);
             }
         }
+    }
+
+    /// What all of them say of its first case.
+    pub(super) fn evidence(&self) -> Testimonies {
+        let part = self.part(&self.case);
+        self.looks.iter().flat_map(|look| look.says(part)).collect()
     }
 
     /// Which part of what is looked at a case is about: `None` for all of it.

@@ -314,6 +314,7 @@ impl Climber {
             over,
             budget: over.and(self.ladder.wanted.budget),
             found: ended.as_ref().and(climb.knowledge.clone()),
+            evidence: ended.as_ref().map(|_| climb.evidence()).unwrap_or_default(),
             ended,
         };
         let Ok(clock) = HostClock::read() else { return self.lost(1) };

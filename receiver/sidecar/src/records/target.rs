@@ -95,6 +95,7 @@ impl Encoder {
         if let Some(found) = &change.found {
             blamed::tell(&mut attributes, found);
         }
+        blamed::evidence(&mut attributes, &change.evidence);
         let sentence = mode_sentence(change);
         self.wrap(finish(kind, change.at, clock, attributes, sentence), &change.subject)
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mlh_detect::Testimonies;
 use mlh_stacks::trace::{Frame, Trace};
 
 use super::*;
@@ -85,6 +86,7 @@ fn change(to: Mode) -> ModeChange {
         ended,
         duration: Some(Duration::from_secs(300)),
         found: None,
+        evidence: Testimonies::default(),
     }
 }
 

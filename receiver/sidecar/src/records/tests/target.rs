@@ -1,6 +1,6 @@
 //! Records of a look at a target.
 
-use mlh_detect::{Says, Testimony};
+use mlh_detect::{Says, Testimonies, Testimony};
 use mlh_stacks::trace::{Frame, Trace};
 
 use super::*;
@@ -211,6 +211,7 @@ fn change() -> ModeChange {
         over: None,
         budget: None,
         found: None,
+        evidence: Testimonies::default(),
     }
 }
 
@@ -304,19 +305,24 @@ fn known(count: Option<u64>, share: f64) -> Knowledge {
     }
 }
 
+fn testimonies() -> Testimonies {
+    let testimony = |rung, source, says| Testimony { rung, source, at: at(1), watched: at(60), says };
+    let kept = Says::Kept { velocity: 1.0, interval: (0.5, 1.5), share: 0.9 };
+    let unclear = Says::Unclear("too few collections so far");
+    let told = [
+        testimony(mlh_detect::Rung::GrowthStacks, "growth_pages", kept),
+        testimony(mlh_detect::Rung::Outside, "jvm_counters", unclear),
+    ];
+    told.into_iter().collect()
+}
+
 /// Guarantees: a verdict tells what it rests on, who is to blame by the pages that stay with each one's share, which kinds of memory
 /// grow, and what was not seen; its sentence names the first one, or the kind where nobody is known.
 #[test]
 fn verdicts_with_culprits() {
-    let testimony = |rung, source, says| Testimony { rung, source, at: at(1), watched: at(60), says };
-    let kept = Says::Kept { velocity: 1.0, interval: (0.5, 1.5), share: 0.9 };
-    let evidence = [
-        testimony(mlh_detect::Rung::GrowthStacks, "growth_pages", kept),
-        testimony(mlh_detect::Rung::Outside, "jvm_counters", Says::Unclear("too few collections so far")),
-    ];
     let mut finding = detected(None);
     if let FindingKind::Detected(verdict) = &mut finding.kind {
-        verdict.evidence = evidence.into_iter().collect();
+        verdict.evidence = testimonies();
     }
     let told =
         |known: &Knowledge| parts(encoder().encode(&finding, &super::subject(), Some(known), &clock()));
@@ -351,7 +357,7 @@ fn verdicts_with_culprits() {
     assert!(!tail(&unknown).iter().any(|(key, _)| key.starts_with("code.") || *key == "culprits"));
 }
 
-/// Guarantees: what follows from a suspicion is told with why it began and ended, and with whom it found.
+/// Guarantees: what follows from a suspicion is told with why it began and ended, with whom it found, and what it came to.
 #[test]
 fn escalations() {
     let asked_by = Origin::Escalation { of: Stage::Suspected };
@@ -369,9 +375,15 @@ fn escalations() {
     assert!(tail(&record).contains(&("reason", "\"detected\"".to_owned())));
     let (from, to) = (begun.to, Mode::GrowthDetection);
     let found = Some(Arc::new(known(None, 0.93)));
-    let back = ModeChange { from, to, ended: Some(End::Verdict), found, ..begun };
+    let evidence = testimonies();
+    let back = ModeChange { from, to, ended: Some(End::Verdict), found, evidence, ..begun };
     let record = parts(encoder().mode_changed(&back, &clock()));
-    for (key, value) in [("reason", "\"verdict\""), ("code.line.number", "88"), ("culprit_share", "0.93")] {
+    for (key, value) in [
+        ("reason", "\"verdict\""),
+        ("code.line.number", "88"),
+        ("culprit_share", "0.93"),
+        ("evidence", "[\"jvm_counters:unclear\", \"growth_pages:kept\"]"),
+    ] {
         assert!(tail(&record).contains(&(key, value.to_owned())), "{key}: {:?}", tail(&record));
     }
     let expected =
