@@ -294,8 +294,10 @@ impl Climb {
 
     /// Has the judge told what was seen of every case.
     fn testify(&self, docket: &Docket) {
+        let awaits = self.looks.iter().any(|look| look.is_awaited());
         for case in self.cases() {
-            for testimony in self.looks.iter().flat_map(|look| look.says(self.part(case))) {
+            let said = self.looks.iter().flat_map(|look| look.says(self.part(case)));
+            for testimony in said.filter(|said| !awaits || !is_kept(said)) {
                 docket.testify(case.about, testimony);
             }
         }

@@ -224,6 +224,11 @@ impl Look for Coldness {
         &[]
     }
 
+    fn is_awaited(&self) -> bool {
+        let is_long = matches!(self.state, State::Window(open) if open.length > SHORTEST);
+        self.windows < 2 && !is_long && !matches!(self.state, State::Over)
+    }
+
     fn wants_quiet(&self) -> bool {
         matches!(self.state, State::Window(_))
     }

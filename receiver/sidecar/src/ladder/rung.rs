@@ -83,6 +83,11 @@ pub(super) trait Look: Send {
         Duration::ZERO
     }
 
+    /// It will soon say whether what is kept is in use. Until then it is no news that others see it being kept.
+    fn is_awaited(&self) -> bool {
+        false
+    }
+
     /// Nobody else is to read the target's memory now: the kernel takes that for references of its own.
     fn wants_quiet(&self) -> bool {
         false

@@ -26,6 +26,8 @@ struct Fake {
     rests: bool,
     /// It cannot go on.
     refuses: bool,
+    /// It will say whether what is kept is in use.
+    awaited: bool,
     /// It wants nobody else to read.
     quiet: bool,
     /// What it was told of that.
@@ -86,6 +88,10 @@ impl Look for Fake {
 
     fn watched_share(&self) -> f64 {
         1.0 - self.away
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.awaited
     }
 
     fn wants_quiet(&self) -> bool {
@@ -214,6 +220,16 @@ fn what_is_seen_is_told() {
     assert_eq!(scene.step(106), Some(End::Verdict));
     let shown = scene.climb.shown(at(110));
     assert_eq!((shown.lasted, shown.rungs, shown.culprits.len()), (at(10), vec![Rung::GrowthStacks], 1));
+}
+
+/// Guarantees: that memory is kept is told to the judge once it is known whether somebody will say that it is in use, and not before.
+#[test]
+fn what_is_kept_waits_for_what_is_in_use() {
+    let mut scene = Scene::new(Fake { keeps: true, ..Fake::default() });
+    scene.climb.looks.push(Box::new(Fake { awaited: true, ..Fake::default() }));
+    assert_eq!((scene.step(105), scene.docket.testimonies().len()), (None, 0));
+    scene.climb.looks.pop();
+    assert_eq!((scene.step(110), scene.docket.testimonies().len()), (None, 1));
 }
 
 /// Guarantees: a rung that costs the process more than the budget is left, and with the last one the climb ends; within it stays.
