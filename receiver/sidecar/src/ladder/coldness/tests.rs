@@ -99,6 +99,7 @@ fn watched(arguments: &[&str]) -> (Says, Duration) {
         assert!(look.wants_quiet());
         look.step(began + SHORTEST, &[pid]);
         assert!(!look.wants_quiet() && look.not_seen().is_empty(), "{:?}", look.not_seen());
+        assert_eq!(look.is_awaited(), window == 0, "two windows tell something");
     }
     let [said] = look.says(None).try_into().unwrap();
     assert_eq!((said.rung, said.source, said.watched.as_secs()), (Rung::Coldness, "references", 62));
@@ -152,6 +153,8 @@ fn refusals() {
     assert!(dear.is_err_and(|reason| reason.contains("overhead_budget")));
     let mut look = Coldness::begin(pid, Runtime::Native, None, Duration::ZERO, false).unwrap();
     drop(program);
+    assert!(look.is_awaited());
     look.step(SHORTEST, &[pid]);
+    assert!(!look.is_awaited(), "nothing will come of it");
     assert!(!look.wants_quiet() && look.not_seen().len() == 1, "{:?}", look.not_seen());
 }
