@@ -3,11 +3,12 @@
 //!
 //! It needs the right to write to the target's `clear_refs`. It marks what the process has of anonymous memory as not referenced, and
 //! sums up what has been by the end of a window, over and over. Each page that is referenced in a window costs the target once what
-//! the processor needs to note it; the window is as long as the budget asks for, and where none is long enough nothing is marked.
+//! the processor needs to note it, and its page faults wait while it is marked, which is counted as well; the window is as long as
+//! the budget asks for, and where none is long enough nothing is marked.
 //! Memory of a collected heap is walked by its collector, so that nothing can be told of it, nor of more of a container than the
 //! process that grew most. A leak that the program itself walks again and again is taken for a cache, as long as that is believed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mlh_detect::coldness::{Held, References, SOURCE, Window};
 use mlh_detect::{Rung, Testimony};
@@ -51,7 +52,10 @@ pub(super) struct Coldness {
     /// So many are over.
     windows: u32,
     references: References,
+    /// What the target has paid: for pages that it referenced again,
     spent: Duration,
+    /// and while it was marked.
+    waited: Duration,
     not_seen: Vec<String>,
 }
 
@@ -111,6 +115,7 @@ impl Coldness {
             windows: 0,
             references: References::default(),
             spent: Duration::ZERO,
+            waited: Duration::ZERO,
             not_seen: Vec::new(),
         };
         let anonymous = new.marks.read().map_err(|error| error.to_string())?;
@@ -147,7 +152,11 @@ impl Coldness {
     fn open(&mut self, now: Duration) -> Result<State, String> {
         let (anonymous, held) = self.look()?;
         let length = self.length(&anonymous)?;
-        self.marks.mark().map_err(|error| error.to_string())?;
+        let marking = Instant::now();
+        let marked = self.marks.mark();
+        // what it asks of memory meanwhile has to wait, from Linux 5.11 on
+        self.waited = self.waited.saturating_add(marking.elapsed());
+        marked.map_err(|error| error.to_string())?;
         let due = now + length / LOOKS;
         Ok(State::Window(Open { began: now, length, marked: anonymous.resident, held, due }))
     }
@@ -217,7 +226,7 @@ impl Look for Coldness {
     }
 
     fn paid(&self) -> Paid {
-        Paid { target: self.spent, kernel_bytes: 0 }
+        Paid { target: self.spent.saturating_add(self.waited), kernel_bytes: 0 }
     }
 
     fn growth(&self) -> &[GrowthStack] {

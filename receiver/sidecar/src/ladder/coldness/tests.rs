@@ -106,7 +106,8 @@ fn watched(arguments: &[&str]) -> (Says, Duration) {
     assert!(look.says(Some(pid + 1)).is_empty(), "of another nothing is known");
     look.step(Duration::from_secs(500), &[pid, 1]);
     assert!(look.says(None).is_empty() && look.says(Some(pid)).len() == 1, "nor of a whole group");
-    (said.says, look.paid().target)
+    assert!(!look.waited.is_zero() && look.paid().target == look.spent + look.waited);
+    (said.says, look.spent)
 }
 
 /// Guarantees: a program that keeps what it takes and never looks at it again is told to keep it, as fast as it grows; one that reads
