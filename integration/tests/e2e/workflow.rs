@@ -18,8 +18,10 @@ use serde_json::Value;
 const RATE: &str = "50000";
 /// For the verdict, on a machine that does other things as well.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Nobody else on this host is judged: a suspect of somebody else's would be followed up first. Nothing is kept.
-const SCOPE: &str = "include: {executables: [remember]}";
+/// Nobody else on this host is judged, nor what other tests run meanwhile: a suspect of somebody else's would be followed up as well.
+fn scope(program: &str) -> String {
+    format!("include: {{executables: [{program}]}}")
+}
 
 /// Kinds of events.
 const GROWTH_KIND: u32 = 4;
@@ -31,8 +33,8 @@ const SUSPECTED: &str = "memory_leak_hunter.leak.suspected";
 const DETECTED: &str = "memory_leak_hunter.leak.detected";
 const MODE: &str = "memory_leak_hunter.mode.changed";
 
-fn remember(world: &World, name: &str, calm: bool) -> anyhow::Result<Process> {
-    let program = compile::c(world, "remember", "c/remember.c", &[])?;
+fn remember(world: &World, program: &str, name: &str, calm: bool) -> anyhow::Result<Process> {
+    let program = compile::c(world, program, "c/remember.c", &[])?;
     let mut command = Command::new(program);
     command.arg(RATE);
     if calm {
@@ -64,9 +66,10 @@ fn a_suspicion_is_followed_up_to_its_culprit() {
         need::ebpf()?;
         let (port, socket) = (free_port()?, world.path("run").join("control.sock"));
         let mut collector = Collector::start(world, free_port()?)?;
-        let (leak, calm) = (remember(world, "leak", false)?, remember(world, "calm", true)?);
+        let (leak, calm) =
+            (remember(world, "followed", "leak", false)?, remember(world, "followed", "calm", true)?);
         let config = sidecar::taking_orders(
-            &format!("collection_interval: 1s, {SCOPE}"),
+            &format!("collection_interval: 1s, {}", scope("followed")),
             &sidecar::otlp(&collector.otlp),
             port,
             &socket,
@@ -158,10 +161,11 @@ fn blames(verdict: &Record) -> anyhow::Result<()> {
 fn nothing_follows_where_it_is_switched_off() {
     scenario(|world| {
         need::ebpf()?;
-        let leak = remember(world, "leak", false)?;
+        let leak = remember(world, "unfollowed", "leak", false)?;
+        let scope = scope("unfollowed");
         let hunters = [
-            Hunter::start(world, "off", &format!("{SCOPE}, escalation: {{enabled: false}}"))?,
-            Hunter::start(world, "trend", &format!("{SCOPE}, escalation: {{max_rung: trend}}"))?,
+            Hunter::start(world, "off", &format!("{scope}, escalation: {{enabled: false}}"))?,
+            Hunter::start(world, "trend", &format!("{scope}, escalation: {{max_rung: trend}}"))?,
         ];
         for mut hunter in hunters {
             let suspected = until("the suspicion", PATIENCE, || {

@@ -29,13 +29,13 @@ fn told<'a>(event: &'a Value, key: &str) -> &'a str {
 fn containers_are_followed_up() {
     scenario(|world| {
         need::ebpf()?;
-        let programs =
-            ["remember", "workers"].map(|name| compile::c(world, name, &format!("c/{name}.c"), &[]));
-        let [remember, workers] = programs;
+        // no other test runs programs of these names
+        let programs = [("contained", "c/remember.c"), ("workers", "c/workers.c")];
+        let [remember, workers] = programs.map(|(name, source)| compile::c(world, name, source, &[]));
         let rootfs = Rootfs::new(world, &[remember?, workers?])?;
-        let leak = rootfs.start(world, "leak", "1g", &["/bin/remember", "50000"])?;
+        let leak = rootfs.start(world, "leak", "1g", &["/bin/contained", "50000"])?;
         let copies = rootfs.start(world, "copies", "2g", &["/bin/workers", "64", "8", "20000"])?;
-        let settings = "include: {executables: [remember, workers]}, escalation: {max_concurrent_targets: 2, cooldown: 0s}";
+        let settings = "include: {executables: [contained, workers]}, escalation: {max_concurrent_targets: 2, cooldown: 0s}";
         let mut hunter = Hunter::start(world, "hunter", settings)?;
         let of_container = |events: Vec<Value>, id: &str| -> Vec<Value> {
             let of_it = |event: &Value| {
@@ -75,10 +75,10 @@ fn containers_are_followed_up() {
 fn probes_are_climbed_to() {
     scenario(|world| {
         need::ebpf()?;
-        let program = compile::c(world, "remember", "c/remember.c", &[])?;
+        let program = compile::c(world, "probed", "c/remember.c", &[])?;
         let mut command = std::process::Command::new(program);
         let leak = world.spawn("leak", command.args(["100000", "locked", "20000"]))?;
-        let settings = "include: {executables: [remember]}, escalation: {max_rung: full_probes}";
+        let settings = "include: {executables: [probed]}, escalation: {max_rung: full_probes}";
         let mut hunter = Hunter::start(world, "hunter", settings)?;
         let changes = until("the end of the look", PATIENCE, || {
             hunter.process.lives()?;
