@@ -27,8 +27,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Between the first two windows, and between all where nobody waits; others read the target's memory then, which the kernel takes for
 /// references.
 const BETWEEN: Duration = Duration::from_secs(1);
-/// After the second, which is the first one that tells something, they have so long: theirs is told by its end.
-const BREAK: Duration = Duration::from_secs(11);
+/// After the second, which is the first one that tells something, they have so long: a census takes several readings, and who gives back
+/// what was touched is seen by several walks over the heap.
+const BREAK: Duration = Duration::from_secs(30);
 /// Where windows are longer the others come first: they are done by then.
 const OTHERS: Duration = Duration::from_secs(22);
 /// What a page costs that is referenced again: 0.9 to 1.6 microseconds were measured in a virtual machine, which is dearer than none.
