@@ -20,7 +20,7 @@ const RATE: &str = "50000";
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Nobody else on this host is judged, nor what other tests run meanwhile: a suspect of somebody else's would be followed up as well.
 fn scope(program: &str) -> String {
-    format!("include: {{executables: [{program}]}}")
+    format!("include: {{executables: ['^{program}$']}}")
 }
 
 /// Kinds of events.
@@ -161,8 +161,8 @@ fn blames(verdict: &Record) -> anyhow::Result<()> {
 fn nothing_follows_where_it_is_switched_off() {
     scenario(|world| {
         need::ebpf()?;
-        let leak = remember(world, "unfollowed", "leak", false)?;
-        let scope = scope("unfollowed");
+        let leak = remember(world, "let-alone", "leak", false)?;
+        let scope = scope("let-alone");
         let hunters = [
             Hunter::start(world, "off", &format!("{scope}, escalation: {{enabled: false}}"))?,
             Hunter::start(world, "trend", &format!("{scope}, escalation: {{max_rung: trend}}"))?,
