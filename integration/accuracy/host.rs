@@ -6,12 +6,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use mlh_integration::accuracy::outcome::Kind;
 use mlh_integration::accuracy::said::{number, said};
 use mlh_integration::accuracy::suite::{Done, Patience, Plan, run};
-use mlh_integration::accuracy::tally::Tally;
+use mlh_integration::accuracy::tally::{Share, Tally};
 use mlh_integration::accuracy::{corpus, programs, report};
 use mlh_integration::need;
 use mlh_integration::scenario::World;
@@ -71,12 +71,8 @@ fn main() -> anyhow::Result<()> {
         traced: false,
     };
     let done = run(&world, &plan)?;
-    let out = said("OUT")
-        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("accuracy-host"), PathBuf::from);
-    std::fs::create_dir_all(&out)?;
-    report::keep_faults(&out.join("faults"), world.folder(), &done)?;
-    std::fs::write(out.join("report.md"), report::markdown(&done.outcomes, &without))?;
-    std::fs::write(out.join("report.json"), format!("{:#}\n", report::json(&done.outcomes, &without)))?;
+    let otherwise = Path::new(env!("CARGO_TARGET_TMPDIR")).join("accuracy-host");
+    let (_, out) = report::write(&otherwise, world.folder(), &done, &without)?;
     print!("{}", judged(&done, wanted.len()));
     println!("Who was found when, and the faults, lie in {}.", out.display());
     Ok(())
@@ -88,7 +84,7 @@ fn judged(done: &Done, wanted: usize) -> Table {
     let mut table = Table::default();
     let run = outcomes.iter().filter(|outcome| outcome.kind() != Kind::Short).count();
     table.goal("services that ran to the end", &format!("{wanted}"), run.to_string(), run == wanted);
-    let all = |share: mlh_integration::accuracy::tally::Share| share.hits == share.of;
+    let all = |share: Share| share.hits == share.of;
     table.goal("leaks found", "all", tally.recall.to_string(), all(tally.recall));
     let false_alarms = tally.false_positives;
     table.goal("others called leaks", "none", false_alarms.to_string(), false_alarms.hits == 0);

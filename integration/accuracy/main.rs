@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use mlh_integration::accuracy::said::{number, said, words};
 use mlh_integration::accuracy::suite::{Patience, Plan, SIDE_BY_SIDE, run};
@@ -47,13 +47,8 @@ fn main() -> anyhow::Result<()> {
         traced: true,
     };
     let done = run(&world, &plan)?;
-    let out = said("OUT")
-        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("accuracy"), PathBuf::from);
-    std::fs::create_dir_all(&out)?;
-    report::keep_faults(&out.join("faults"), world.folder(), &done)?;
-    let page = report::markdown(&done.outcomes, &without);
-    std::fs::write(out.join("report.md"), &page)?;
-    std::fs::write(out.join("report.json"), format!("{:#}\n", report::json(&done.outcomes, &without)))?;
+    let otherwise = Path::new(env!("CARGO_TARGET_TMPDIR")).join("accuracy");
+    let (page, out) = report::write(&otherwise, world.folder(), &done, &without)?;
     println!("{page}\nThis page, the figures and the faults lie in {}.", out.display());
     Ok(())
 }

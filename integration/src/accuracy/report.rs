@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::case::Set;
 use super::outcome::{Kind, Outcome};
 use super::run::Split;
+use super::said::said;
 use super::suite::Done;
 use super::tally::Tally;
 
@@ -124,8 +125,7 @@ fn wrong(outcome: &Outcome) -> String {
 }
 
 /// The same for those who reckon on.
-#[must_use]
-pub fn json(outcomes: &[Outcome], without: &[String]) -> Value {
+fn json(outcomes: &[Outcome], without: &[String]) -> Value {
     let tallies = parts(outcomes).into_iter().map(|((set, split), outcomes)| {
         json!({"set": set.name(), "split": split.name(), "tally": Tally::of(&outcomes).json()})
     });
@@ -133,12 +133,32 @@ pub fn json(outcomes: &[Outcome], without: &[String]) -> Value {
     json!({"tallies": tallies.collect::<Vec<_>>(), "runs": runs.collect::<Vec<_>>(), "not_run": without})
 }
 
+/// Writes all of it into the folder that `OUT` says, else into `otherwise`: `report.md`, `report.json` and `faults`. Returns the
+/// page, and the folder.
+///
+/// # Errors
+/// Files cannot be read or written.
+pub fn write(
+    otherwise: &Path,
+    outputs: &Path,
+    done: &Done,
+    without: &[String],
+) -> anyhow::Result<(String, PathBuf)> {
+    let out = said("OUT").map_or_else(|| otherwise.to_owned(), PathBuf::from);
+    std::fs::create_dir_all(&out)?;
+    keep_faults(&out.join("faults"), outputs, done)?;
+    let page = markdown(&done.outcomes, without);
+    std::fs::write(out.join("report.md"), &page)?;
+    std::fs::write(out.join("report.json"), format!("{:#}\n", json(&done.outcomes, without)))?;
+    Ok((page, out))
+}
+
 /// For each run that went wrong a folder below `folder`: what the program said (taken from `outputs`), the records about it, and the
 /// part of the trace that is about it, to be replayed.
 ///
 /// # Errors
 /// Files cannot be read or written.
-pub fn keep_faults(folder: &Path, outputs: &Path, done: &Done) -> anyhow::Result<()> {
+fn keep_faults(folder: &Path, outputs: &Path, done: &Done) -> anyhow::Result<()> {
     let mut traces = BTreeMap::new();
     for outcome in done.outcomes.iter().filter(|outcome| outcome.fault().is_some()) {
         let name = format!("{}.{}", outcome.id, outcome.seed);

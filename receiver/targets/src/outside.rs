@@ -76,7 +76,7 @@ pub struct Reading {
 /// A kind of memory in use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Class {
-    /// A type, a size class, a space: `shop::Order`, `1,040 bytes`, `metaspace`.
+    /// A type, a size class, a space: `shop::Order`, `blocks of 1,040 bytes`, `metaspace`.
     pub name: String,
     /// Bytes in use.
     pub bytes: u64,

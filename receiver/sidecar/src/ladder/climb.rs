@@ -62,7 +62,7 @@ pub(super) struct Climb {
     /// Rungs that cannot be climbed here, or were left, and why.
     refused: BTreeSet<String>,
     stocked: Duration,
-    /// Since when it has its turn, where it has: rungs above `outside` rest meanwhile.
+    /// Since when it has its turn, where it has: else what takes turns rests.
     turn: Option<Duration>,
     /// When its last turn was over.
     rested: Option<Duration>,
@@ -72,9 +72,11 @@ pub(super) struct Climb {
     risen: Duration,
     /// Why the last rung was left.
     left: Option<End>,
-    /// What rungs had cost that were left.
-    paid: Paid,
-    /// Its time is over, but for reading from outside.
+    /// What rungs had cost the target that were left: of those that take turns,
+    paid_in_turns: Duration,
+    /// and of the others.
+    paid_beside: Duration,
+    /// Its turns are over for good.
     spent: bool,
     /// What is known by now.
     pub(super) knowledge: Option<Arc<Knowledge>>,
@@ -138,7 +140,8 @@ impl Climb {
             turned: Duration::ZERO,
             risen: Duration::ZERO,
             left: None,
-            paid: Paid::default(),
+            paid_in_turns: Duration::ZERO,
+            paid_beside: Duration::ZERO,
             spent: false,
             knowledge: None,
             kept: false,
@@ -186,12 +189,13 @@ impl Climb {
         if board.is_ordered(&pids) {
             return Some(End::Replaced);
         }
-        let quiet = self.looks.iter().any(|look| look.wants_quiet());
         for look in &mut self.looks {
             look.share(beside);
-            look.hush(quiet);
             look.step(now, &pids);
         }
+        // from the very moment on at which one of them begins to note references
+        let quiet = self.looks.iter().any(|look| look.wants_quiet());
+        self.looks.iter_mut().for_each(|look| look.hush(quiet));
         self.leave_over();
         self.leave_dear(now, wanted.budget);
         if self.looks.is_empty() && !self.wants_turn(wanted) {
@@ -246,13 +250,25 @@ impl Climb {
 
     /// Leaves the rungs that have ended by themselves.
     fn leave_over(&mut self) {
-        let (over, looks): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.looks).into_iter().partition(|look| look.over().is_some());
-        self.looks = looks;
-        for look in over {
-            self.paid.target += look.paid().target;
+        for look in self.leave(|look| look.over().is_some()) {
             self.left = look.over().cloned();
         }
+    }
+
+    /// Leaves some of the rungs; what they have cost is kept.
+    fn leave(&mut self, is_left: impl Fn(&dyn Look) -> bool) -> Vec<Box<dyn Look>> {
+        let (left, stay): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.looks).into_iter().partition(|look| is_left(look.as_ref()));
+        self.looks = stay;
+        for look in &left {
+            self.pay(look.rung(), look.paid().target);
+        }
+        left
+    }
+
+    fn pay(&mut self, rung: Rung, target: Duration) {
+        let sum = if takes_turns(rung) { &mut self.paid_in_turns } else { &mut self.paid_beside };
+        *sum = sum.saturating_add(target);
     }
 
     /// When a step is due before the second is over.
@@ -263,14 +279,12 @@ impl Climb {
     /// Leaves the rungs that cost more than the budget.
     fn leave_dear(&mut self, now: Duration, budget: Option<f64>) {
         let Some(budget) = budget else { return };
-        let looks = std::mem::take(&mut self.looks);
-        let (dear, looks): (Vec<_>, Vec<_>) = looks.into_iter().partition(|look| {
-            let time = self.time_of(look.rung(), now);
+        let time_of = self.times(now);
+        let dear = self.leave(|look| {
+            let time = time_of(look.rung());
             time >= SETTLED && look.paid().target > time.mul_f64(budget)
         });
-        self.looks = looks;
         for look in dear {
-            self.paid.target += look.paid().target;
             self.refuse(look.rung(), "it cost the target more than overhead_budget allows");
             self.left = Some(End::OverBudget);
         }
@@ -329,7 +343,8 @@ impl Climb {
         is_known.then(|| Arc::new(Knowledge { leads, kinds, source, not_seen: self.not_seen() }))
     }
 
-    /// What the sidecar does for it beyond growth detection: reading from outside, and having the kernel note references, is none of its modes.
+    /// What the sidecar does for it beyond growth detection: reading from outside, and having the kernel note references, is none of
+    /// its modes.
     pub(super) fn mode(&self) -> Option<Mode> {
         let mode = |rung| match rung {
             Rung::Trend | Rung::Outside | Rung::Coldness => None,
@@ -340,8 +355,9 @@ impl Climb {
     }
 
     /// The time that a rung is charged for: what takes turns works in these alone.
-    fn time_of(&self, rung: Rung, now: Duration) -> Duration {
-        if takes_turns(rung) { self.at_work(now) } else { now.saturating_sub(self.began) }
+    fn times(&self, now: Duration) -> impl Fn(Rung) -> Duration + use<> {
+        let (at_work, lasted) = (self.at_work(now), now.saturating_sub(self.began));
+        move |rung| if takes_turns(rung) { at_work } else { lasted }
     }
 
     fn works_on(&self, rung: Rung) -> bool {
@@ -357,7 +373,8 @@ impl Climb {
 
     /// What it has cost by now.
     pub(super) fn paid(&self) -> Paid {
-        self.looks.iter().map(|look| look.paid()).fold(self.paid, |sum, paid| Paid {
+        let left = Paid { target: self.paid_in_turns.saturating_add(self.paid_beside), kernel_bytes: 0 };
+        self.looks.iter().map(|look| look.paid()).fold(left, |sum, paid| Paid {
             target: sum.target.saturating_add(paid.target),
             kernel_bytes: sum.kernel_bytes.saturating_add(paid.kernel_bytes),
         })
@@ -368,9 +385,9 @@ impl Climb {
         let share = |part: Duration, all: Duration| {
             if all.is_zero() { 0.0 } else { part.as_secs_f64() / all.as_secs_f64() }
         };
-        let (at_work, lasted) = (self.at_work(now), now.saturating_sub(self.began));
-        let paid = self.looks.iter().map(|look| share(look.paid().target, self.time_of(look.rung(), now)));
-        let paid = share(self.paid.target, at_work) + paid.sum::<f64>();
+        let (at_work, lasted, time_of) = (self.at_work(now), now.saturating_sub(self.began), self.times(now));
+        let looks = self.looks.iter().map(|look| share(look.paid().target, time_of(look.rung())));
+        let paid = looks.sum::<f64>() + share(self.paid_in_turns, at_work) + share(self.paid_beside, lasted);
         let watched = self.looks.iter().map(|look| look.watched_share()).fold(1.0, f64::min);
         Cost {
             target_cpu_share: paid,

@@ -1,5 +1,5 @@
-//! Whose turn it is. Reading from outside costs a target nothing and is done for all at once; the rungs above it take turns, so that
-//! nobody holds the others up.
+//! Whose turn it is. What is read from outside, and whether memory is referenced, is asked of all at once; the rungs above take turns, so
+//! that nobody holds the others up.
 
 use std::cmp::Reverse;
 use std::time::Duration;

@@ -101,7 +101,7 @@ fn truth() {
             assert!(reading.held.unwrap() >= in_use);
             assert_eq!(reading.not_seen, Vec::<String>::new());
             assert!(!reading.cost.is_zero());
-            assert_eq!(class(&reading, "1,048,576 to 1,179,647 bytes").count, 5);
+            assert_eq!(class(&reading, "blocks of 1,048,576 to 1,179,647 bytes").count, 5);
             assert!(
                 reading.classes.len() <= 64 && reading.classes.iter().all(|class| class.stack.is_empty())
             );
@@ -128,7 +128,7 @@ fn leak_among_churn() {
         };
         let most =
             after.classes.iter().max_by_key(|class| grown(class) * (class.bytes / class.count)).unwrap();
-        assert_eq!(most.name, "1,040 bytes", "{before:#?} {after:#?}");
+        assert_eq!(most.name, "blocks of 1,040 bytes", "{before:#?} {after:#?}");
         assert!(near(grown(most), 1000, 150), "{}", grown(most));
         before = after;
     }
@@ -149,7 +149,7 @@ fn types() {
             assert!(near(orders.count, leaked, 10), "{}, in truth {leaked}", orders.count);
             assert_eq!(orders.bytes, orders.count * 112);
             assert!(near(class(&reading, "shop::(anonymous namespace)::Quote").count, 2000, 100));
-            let of_size = reading.classes.iter().position(|class| class.name == "112 bytes");
+            let of_size = reading.classes.iter().position(|class| class.name == "blocks of 112 bytes");
             assert!(
                 of_size.is_none_or(|place| place >= 2 && reading.classes[place].count < 100),
                 "{reading:#?}"

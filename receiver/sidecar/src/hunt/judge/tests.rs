@@ -6,9 +6,8 @@ use crate::semconv;
 
 mod leaks;
 
-/// Two processes, one of which leaks and both of which grow by 2 MiB a sweep, for a quarter of an hour.
-fn judged(limit: Option<u32>, threshold: u64) -> (Vec<Vec<String>>, u64) {
-    let bench = Bench {
+fn bench(limit: Option<u32>, threshold: u64) -> Bench {
+    Bench {
         host: Arc::default(),
         page_size: 4096,
         growth_threshold: threshold,
@@ -16,7 +15,12 @@ fn judged(limit: Option<u32>, threshold: u64) -> (Vec<Vec<String>>, u64) {
         max_events_per_second: limit,
         detail: Detail::Recorded,
         scope: Scope::default(),
-    };
+    }
+}
+
+/// Two processes, one of which leaks and both of which grow by 2 MiB a sweep, for a quarter of an hour.
+fn judged(limit: Option<u32>, threshold: u64) -> (Vec<Vec<String>>, u64) {
+    let bench = bench(limit, threshold);
     let (mut judge, mut names, mut dropped) = (Judge::new(&bench), Vec::new(), 0);
     for sweep in 0..64_u64 {
         let reading = |pid| ProcessReading { pid, anon: sweep << 21, ..ProcessReading::default() };
@@ -112,15 +116,7 @@ impl Observer for Asked {
 /// not taken for growth of their own, also where one is a unit by itself.
 #[test]
 fn limits_around_the_watched_are_read_as_often() {
-    let bench = Bench {
-        host: Arc::default(),
-        page_size: 4096,
-        growth_threshold: 256,
-        oom_horizon: Duration::from_secs(3600),
-        max_events_per_second: None,
-        detail: Detail::Recorded,
-        scope: Scope::default(),
-    };
+    let bench = bench(None, 256);
     let clock = HostClock::starting_at(SystemTime::UNIX_EPOCH);
     let mut judge = Judge::new(&bench);
     let cgroups = |sweep| {
@@ -175,15 +171,7 @@ fn limits_around_the_watched_are_read_as_often() {
 /// is left until its limit becomes a risk and a metric, and the kill of a worker is told with the container's trend.
 #[test]
 fn a_container_from_cgroup_to_record() {
-    let bench = Bench {
-        host: Arc::default(),
-        page_size: 4096,
-        growth_threshold: 256,
-        oom_horizon: Duration::from_secs(3600),
-        max_events_per_second: None,
-        detail: Detail::Recorded,
-        scope: Scope::default(),
-    };
+    let bench = bench(None, 256);
     let clock = HostClock::starting_at(SystemTime::UNIX_EPOCH);
     let mut judge = Judge::new(&bench);
     let mut records = Vec::new();

@@ -28,7 +28,8 @@ struct Fake {
     refuses: bool,
     /// It will say whether what is kept is in use.
     awaited: bool,
-    /// It wants nobody else to read.
+    /// It wants nobody else to read, from its next step on, and from now on.
+    begins: bool,
     quiet: bool,
     /// What it was told of that.
     hushed: Arc<Mutex<Vec<bool>>>,
@@ -47,7 +48,9 @@ impl Look for Fake {
         self.blocks
     }
 
-    fn step(&mut self, _: Duration, _: &[u32]) {}
+    fn step(&mut self, _: Duration, _: &[u32]) {
+        self.quiet |= std::mem::take(&mut self.begins);
+    }
 
     fn see(&mut self, now: Duration) {
         self.at = now;
@@ -191,13 +194,13 @@ fn blocks_come_first() {
     assert_eq!(scene.climb.knowledge.as_ref().map(|known| known.source), Some("blocks"));
 }
 
-/// Guarantees: while one rung wants the target's memory left alone every other is told so, and afterwards that it may be read again.
+/// Guarantees: while one rung wants the target's memory left alone every other is told so at once, and afterwards that it may be read again.
 #[test]
 fn nobody_reads_meanwhile() {
     let hushed: Arc<Mutex<Vec<bool>>> = Arc::default();
     let mut scene = Scene::new(Fake { hushed: Arc::clone(&hushed), ..Fake::default() });
     assert_eq!(scene.step(101), None);
-    scene.climb.looks.push(Box::new(Fake { quiet: true, ..Fake::default() }));
+    scene.climb.looks.push(Box::new(Fake { begins: true, ..Fake::default() }));
     assert_eq!(scene.step(102), None);
     scene.climb.looks.pop();
     assert_eq!(scene.step(103), None);

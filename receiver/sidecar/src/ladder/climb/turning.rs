@@ -26,10 +26,7 @@ impl Climb {
     pub(super) fn leave_what_takes_turns(&mut self, now: Duration) {
         self.end_turn(now);
         self.spent = true;
-        let left = self.looks.iter().filter(|look| takes_turns(look.rung()));
-        let paid = left.map(|look| look.paid().target).sum::<Duration>();
-        self.looks.retain(|look| !takes_turns(look.rung()));
-        self.paid.target += paid;
+        self.leave(|look| takes_turns(look.rung()));
     }
 
     /// Why it has no turn any more.
@@ -59,7 +56,7 @@ impl Climb {
             }
         });
         for (rung, reason, paid) in failed {
-            self.paid.target += paid;
+            self.pay(rung, paid);
             self.refuse(rung, &reason);
         }
         while self.mode().is_none() && self.highest < wanted.escalation.max_rung {
@@ -106,10 +103,7 @@ impl Climb {
         (self.risen, self.highest) = (self.at_work(now), next);
         match self.look(next, now, wanted, bell) {
             Ok(look) => {
-                let (left, stay): (Vec<_>, Vec<_>) =
-                    std::mem::take(&mut self.looks).into_iter().partition(|look| takes_turns(look.rung()));
-                self.paid.target += left.iter().map(|look| look.paid().target).sum::<Duration>();
-                self.looks = stay;
+                self.leave(|look| takes_turns(look.rung()));
                 self.looks.push(look);
             }
             Err(reason) => self.refuse(next, &reason),

@@ -193,9 +193,9 @@ fn weighted(count: u64, weight: f64) -> u64 {
 
 fn name((from, to): (u64, u64)) -> String {
     if from == to {
-        format!("{} bytes", grouped(from))
+        format!("blocks of {} bytes", grouped(from))
     } else {
-        format!("{} to {} bytes", grouped(from), grouped(to))
+        format!("blocks of {} to {} bytes", grouped(from), grouped(to))
     }
 }
 
