@@ -279,9 +279,9 @@ pub struct TraceMessage {
 }
 
 impl TraceMessage {
-    /// The frame to blame, else the innermost one. What an index points to may not be there: a peer has written it.
+    /// The frame to blame, if there is one. What an index points to may not be there: a peer has written it.
     pub(crate) fn blamed(&self) -> Option<&FrameMessage> {
-        self.culprit.and_then(|index| self.stack.get(index)).or_else(|| self.stack.first())
+        self.culprit.and_then(|index| self.stack.get(index))
     }
 }
 

@@ -141,8 +141,11 @@ fn operation_sentence(operation: &Operation) -> String {
 
 fn unfreed_sentence(unfreed: &Unfreed) -> String {
     let (who, held) = (who(&unfreed.subject, false), &unfreed.stack);
-    let caller = held.trace.culprit_frame().or(held.trace.frames.first()).map(stack::named);
-    let caller = caller.unwrap_or_else(|| "unknown code".to_owned());
+    let caller = match held.trace.culprit_frame() {
+        Some(frame) => stack::named(frame),
+        None if held.trace.frames.is_empty() => "unknown code".to_owned(),
+        None => "a runtime, with no frame of the program".to_owned(),
+    };
     let (least, sampled) = (if held.at_least { "at least " } else { "" }, held.error_bytes > 0);
     let about = if sampled { "about " } else { "" };
     let blocks = match (unfreed.occurrences, held.mapped) {

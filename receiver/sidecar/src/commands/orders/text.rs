@@ -5,7 +5,9 @@ use std::time::Duration;
 
 pub(super) use crate::records::words::printable;
 
-use crate::control::{ClimbMessage, FrameMessage, GrowthMessage, MemberMessage, StackMessage, StatusMessage};
+use crate::control::{
+    ClimbMessage, FrameMessage, GrowthMessage, MemberMessage, StackMessage, StatusMessage, TraceMessage,
+};
 use crate::leaks::{LeakMemberMessage, LeakMessage};
 use crate::records::words::{percent, size, span};
 
@@ -84,10 +86,8 @@ fn followed(climb: &ClimbMessage) -> String {
 }
 
 fn grown(growth: &GrowthMessage) -> String {
-    let frame = growth.trace.blamed();
     let sampled = format!("{} ± {}", size(growth.bytes), size(growth.error_bytes));
-    let place = frame.map_or_else(|| "no stack".to_owned(), place);
-    format!("{sampled:>20}  {}: {place}", printable(&growth.pattern))
+    format!("{sampled:>20}  {}: {}", printable(&growth.pattern), whose(&growth.trace))
 }
 
 /// Those that somebody has now, a line each, and how many are known from before.
@@ -167,14 +167,22 @@ fn held(stack: &StackMessage) -> String {
     let sampled =
         if stack.error_bytes > 0 { format!(" ± {}", size(stack.error_bytes)) } else { String::new() };
     let at_least = if stack.at_least { "at least " } else { "" };
-    let frame = stack.trace.blamed();
     format!(
         "{:>12}  {} {what}, the oldest {}: {}",
         format!("{at_least}{}{sampled}", size(stack.live_bytes)),
         stack.live_count,
         length(stack.oldest_s),
-        frame.map_or_else(|| "no stack".to_owned(), place)
+        whose(&stack.trace)
     )
+}
+
+/// Who is to blame, or that nobody is known.
+fn whose(trace: &TraceMessage) -> String {
+    match trace.blamed() {
+        Some(frame) => place(frame),
+        None if trace.stack.is_empty() => "no stack".to_owned(),
+        None => "no frame of the program".to_owned(),
+    }
 }
 
 fn place(frame: &FrameMessage) -> String {
@@ -223,7 +231,7 @@ mod tests {
         let text = status(&message(
             r#"{"version":"1","mode":"growth_stacks","target":"pid 7","growth":[{"pid":7,"share":1,"bytes":4000000,
             "error_bytes":100000,"steady_bytes":3900000,"pattern":"steady","velocity_bytes_per_second":1,"stack_hash":"0",
-            "stack":[{"function":"remember","module":"/bin/api","offset":"0x2","inlined":false}]}]}"#,
+            "culprit":0,"stack":[{"function":"remember","module":"/bin/api","offset":"0x2","inlined":false}]}]}"#,
         ));
         assert!(text.contains("4.0 MB ± 100.0 kB  steady: remember in api"), "{text}");
     }
@@ -263,12 +271,11 @@ mod tests {
         }
     }
 
-    /// Guarantees: a look is told with who, how long, what is held and where, what it costs and what was not seen; what a
+    /// Guarantees: a look is told with who, how long, what is held and where, or that nobody is to blame, what it costs and what was not seen; what a
     /// process calls itself cannot move the cursor; what was lost makes the sums say "at least".
     #[test]
     fn a_look() {
-        let text = status(&message(
-            r#"{"version":"1","mode":"targeted","target":"pid 7","asked_by":"uid 0","remaining_s":240,"lasted_s":60,
+        let told = r#"{"version":"1","mode":"targeted","target":"pid 7","asked_by":"uid 0","remaining_s":240,"lasted_s":60,
             "members":[{"pid":7,"command":"a\u001b[2Jpi","runtime":"native","cgroup_id":1,"probes":12,
                 "allocators":["glibc"],"placements":["entry"],"blind_spots":[],"gone":false,"braked":true}],
             "stacks":[{"pid":7,"operation":"malloc","mapped":false,"live_bytes":4000000,"live_count":40,
@@ -281,8 +288,8 @@ mod tests {
                 "live_count":40,"live_bytes":4000000,"mapped_bytes":0,"mapped_count":0,"largest_bytes":1,
                 "evicted":3,"not_fitted":0,"lost":2,"rate_limited":0,"unknown_frees":0,"failed":0},
             "cost":{"target_cpu_share":0.0004,"agent_cpu_s":0.1,"kernel_bytes":20000000,"hits":99,"watched_share":0.5},
-            "not_seen":["the Go heap"]}"#,
-        ));
+            "not_seen":["the Go heap"]}"#;
+        let text = status(&message(told));
         for part in [
             "pid 7 (a?[2Jpi), native, 12 probes in glibc; over budget",
             "60 s, 4 min left",
@@ -295,5 +302,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
+        let nobody = status(&message(&told.replace("\"culprit\":1,", "")));
+        assert!(nobody.contains(": no frame of the program\n"), "{nobody}");
     }
 }
