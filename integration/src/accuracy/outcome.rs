@@ -141,14 +141,31 @@ impl Outcome {
     }
 }
 
-/// Whether a culprit's text names a function: as a whole word, since `keep` is not `keep_longer`.
+/// Whether a culprit's text names a function: as a whole word, since `keep` is not `keep_longer`; generic or not.
 fn names(culprit: &str, function: &str) -> bool {
+    let culprit = without_parameters(culprit);
     let part = |character: char| character.is_alphanumeric() || character == '_';
     culprit.match_indices(function).any(|(at, _)| {
         let before = culprit[..at].chars().next_back();
         let after = culprit[at + function.len()..].chars().next();
         !before.is_some_and(part) && !after.is_some_and(part)
     })
+}
+
+/// What stands in angle brackets left out: `Cache<K,V>::insert` is `Cache::insert`. Names that begin with one are not so written.
+fn without_parameters(text: &str) -> String {
+    let (mut told, mut depth) = (String::with_capacity(text.len()), 0_usize);
+    for character in text.chars() {
+        match character {
+            '<' if told.ends_with(|before: char| before.is_alphanumeric() || before == '_') || depth > 0 => {
+                depth += 1
+            }
+            '>' if depth > 0 => depth -= 1,
+            _ if depth > 0 => {}
+            _ => told.push(character),
+        }
+    }
+    told
 }
 
 #[cfg(test)]
@@ -224,6 +241,8 @@ pub(super) mod tests {
         let rank = |culprits: &[&str]| outcome(true, 1, &[("leak_detected", 190.0, culprits)]).rank();
         assert_eq!(rank(&["other (a.c:1)", "svc::keep (a.c:9) 80 %"]), Some(2));
         assert_eq!(rank(&["keep_longer (a.c:1)", "upkeep"]), None);
+        assert_eq!(rank(&["<svc::Cache<K,V> as svc::Store>::keep<T> (a.rs:1)"]), Some(1));
+        assert_eq!(rank(&["Cache<keep>::add (a.rs:1)"]), None);
         assert_eq!(rank(&[]), None);
         let later = [("leak_detected", 190.0, &["keep"][..]), ("leak_detected", 260.0, &[][..])];
         assert_eq!(outcome(true, 1, &later).rank(), Some(1));

@@ -27,12 +27,25 @@ pub fn culprit(frames: &[Frame]) -> Option<usize> {
         !PLUMBING.is_library(&frame.module) && !PLUMBING.is_entry(frame) && !PLUMBING.hosts(frame)
     };
     let is_hosted = frames.iter().any(|frame| PLUMBING.hosts(frame));
-    frames
-        .iter()
+    let (pooled, rest) = frames.split_at(pooled(frames, serves));
+    rest.iter()
         .position(|frame| !serves(frame))
+        .map(|at| pooled.len() + at)
         .or_else(|| frames.iter().position(is_python))
         .or_else(|| frames.iter().rposition(is_program))
         .or_else(|| (!frames.is_empty() && !is_hosted).then_some(0))
+}
+
+/// So many of the innermost frames are of a pool: what it calls has often no name, and nobody else calls it.
+fn pooled(frames: &[Frame], serves: impl Fn(&Frame) -> bool) -> usize {
+    let (within, pool) = match frames.iter().position(|frame| PLUMBING.is_pool(frame)) {
+        Some(at) => frames.split_at(at),
+        None => return 0,
+    };
+    let own = |frame: &Frame| {
+        frame.function.is_none() && pool.first().is_some_and(|pool| pool.module == frame.module)
+    };
+    if within.iter().all(|frame| own(frame) || serves(frame)) { within.len() } else { 0 }
 }
 
 /// The frame is of an allocator: it makes, moves or frees memory for others.

@@ -23,6 +23,7 @@ const PARTS: [&str; 7] = [".cold", ".part.", ".constprop.", ".isra.", ".lto_priv
 pub(super) struct Plumbing {
     libraries: Names,
     functions: Functions,
+    pools: HashSet<&'static str>,
     prefixes: Patterns,
     crates: HashSet<&'static str>,
     sources: Patterns,
@@ -123,6 +124,7 @@ impl Plumbing {
                 self.functions.allocators.extend(is_allocator.then_some(line));
                 self.functions.all.insert(line) && !line.starts_with('_')
             }
+            "pools" if !is_allocator => self.pools.insert(line) && self.functions.all.insert(line),
             "prefixes" => self.prefixes.add(line, is_allocator),
             "sources" if !is_allocator => self.sources.add(line, false),
             "made" if !is_allocator => self.made.add(line, false),
@@ -154,6 +156,11 @@ impl Plumbing {
     /// The frame is of code that was made at run time, and nothing has a name for it.
     pub(super) fn is_nameless(&self, frame: &Frame) -> bool {
         frame.module == MADE && frame.function.is_none()
+    }
+
+    /// The frame is of a function that hands out parts of larger pieces.
+    pub(super) fn is_pool(&self, frame: &Frame) -> bool {
+        frame.function.as_deref().is_some_and(|name| self.pools.contains(plain(bare(name))))
     }
 
     /// The frame is of a runtime that makes code. What a program brings along for it is not: addons of Node, libraries for JNI.
