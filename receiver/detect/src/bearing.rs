@@ -37,6 +37,18 @@ pub(crate) fn bearing(testimonies: &Testimonies, at: Duration) -> Bearing {
     told.next().unwrap_or(Bearing::Open)
 }
 
+/// Whether what it grows by is never referenced again, which tells a leak from a cache that fills; and how many bytes were seen to be
+/// so. `None`: nobody knows, or it is not so.
+pub(crate) fn cold(testimonies: &Testimonies, at: Duration) -> Option<f64> {
+    let held = testimonies.of(Rung::Coldness).filter(|held| held.is_fresh(at))?;
+    match held.says {
+        Says::Kept { velocity, interval, share } if share >= EXPLAINS && interval.0 > 0.0 => {
+            Some(velocity * held.watched.as_secs_f64())
+        }
+        _ => None,
+    }
+}
+
 /// How much of the doubt that a trend leaves is left beside those testimonies, 0..=1: each that explains the growth takes
 /// its part of it, by how much it sees and explains. Most of it stays: a cache that fills keeps memory as well.
 pub(crate) fn doubt_left(testimonies: &Testimonies, at: Duration) -> f64 {

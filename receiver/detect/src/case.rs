@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bearing::{Bearing, bearing, doubt_left};
+use crate::bearing::{Bearing, bearing, cold, doubt_left};
 use crate::evidence::{Rung, Says, Testimonies, Testimony};
 use crate::finding::{Exhaustion, Stage, Trend, Verdict};
 use crate::history::Point;
@@ -20,6 +20,8 @@ pub(crate) struct Case {
     pub(crate) onset: Point,
     pub(crate) peak: u64,
     pub(crate) trend: Trend,
+    /// The newest growth that a verdict could rest on.
+    pub(crate) ripe: Option<Evidence>,
     /// The newest risk that was told, and when.
     pub(crate) told: Option<(Duration, Exhaustion)>,
     /// What the rungs have said.
@@ -27,6 +29,7 @@ pub(crate) struct Case {
 }
 
 /// A stretch that showed sustained growth.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Evidence {
     pub(crate) trend: Trend,
     pub(crate) shape: Shape,
@@ -35,15 +38,16 @@ pub(crate) struct Evidence {
 
 impl Case {
     /// Opens one.
-    pub(crate) fn suspected(at: Duration, evidence: &Evidence, charged: u64) -> Self {
+    pub(crate) fn suspected(at: Duration, evidence: &Evidence, charged: u64, heard: Testimonies) -> Self {
         Self {
             stage: Stage::Suspected,
             since: at,
             onset: evidence.onset,
             peak: charged,
             trend: evidence.trend,
+            ripe: None,
             told: None,
-            heard: Testimonies::default(),
+            heard,
         }
     }
 
@@ -53,6 +57,22 @@ impl Case {
             Bearing::Spare if at.saturating_sub(self.since) >= SPARED_FOR => Bearing::Open,
             bearing => bearing,
         }
+    }
+
+    /// Takes in growth that a verdict can rest on. None can where nothing is kept, whatever was seen before.
+    pub(crate) fn ripen(&mut self, bearing: Bearing, ripe: Option<Evidence>) {
+        if let Some(ripe) = ripe {
+            self.trend = ripe.trend;
+            if ripe.onset.at_s < self.onset.at_s {
+                self.onset = ripe.onset;
+            }
+        }
+        self.ripe = ripe.or(self.ripe).filter(|_| bearing != Bearing::Spare);
+    }
+
+    /// How many bytes of what it grows by were seen never to be referenced again, see [`cold`].
+    pub(crate) fn cold(&self, at: Duration) -> Option<f64> {
+        cold(&self.heard, at)
     }
 
     /// The verdict that this evidence and what was heard come to.

@@ -175,6 +175,7 @@ impl Detector {
                 .is_none_or(|track| track.stage() == Stage::Calm)
                 .then_some(self.rules.oom_horizon),
             alone: self.rules.trend_alone,
+            patience: self.rules.patience,
             siblings: self.siblings.level(sample.container, sample.image),
             grown_around: &grown_around,
         };
@@ -213,6 +214,7 @@ impl Detector {
             rooms: &self.rooms,
             horizon: Some(self.rules.oom_horizon),
             alone: self.rules.trend_alone,
+            patience: self.rules.patience,
             siblings: 0,
             grown_around: &|_| None,
         };

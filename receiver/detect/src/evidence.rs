@@ -129,6 +129,13 @@ impl Testimonies {
     }
 }
 
+impl Testimonies {
+    /// Those that outlive a case: what is in use stays in use when it has stopped growing for a while.
+    pub(crate) fn outlive(&self) -> Self {
+        self.iter().filter(|held| held.says == Says::Spare(Spare::InUse)).copied().collect()
+    }
+}
+
 impl FromIterator<Testimony> for Testimonies {
     fn from_iter<I: IntoIterator<Item = Testimony>>(testimonies: I) -> Self {
         let mut all = Self::default();

@@ -5,15 +5,15 @@ use std::time::Duration;
 use crate::bearing::Bearing;
 use crate::case::Evidence;
 use crate::finding::Trend;
-use crate::history::{History, Stretch};
+use crate::history::{History, Point, Stretch};
 use crate::rules::{
-    CONVICT, CONVICT_FLOOR, CONVICT_SETTLED, CONVICT_WINDOW, Criteria, MIN_CERTAINTY, MIN_HOLD_BEFORE,
-    PATIENT, POOL_GROWS, POOL_GROWS_SEEN, SETTLED, STAIRS, SUSPECT, SUSPECT_QUICK, SUSPECT_STAIRS,
-    SUSPECT_WINDOW,
+    COLD_GROWN, CONVICT, CONVICT_FLOOR, CONVICT_SETTLED, CONVICT_WINDOW, Criteria, GOES_ON_RISES,
+    GOES_ON_SEGMENTS, GOES_ON_SHARE, HELD_SLOTS, MIN_CERTAINTY, MIN_HOLD_BEFORE, PATIENT, POOL_ENDS,
+    POOL_GROWS, POOL_GROWS_SEEN, SETTLED, STAIRS, SUSPECT, SUSPECT_QUICK, SUSPECT_STAIRS, SUSPECT_WINDOW,
 };
 use crate::teeth::Teeth;
 use crate::trend::{Shape, slowing, trend};
-use crate::work::{adds_threads, follows_load};
+use crate::work::{adds_threads, follows_load, threads_added};
 
 /// See the module.
 pub(crate) struct Grounds<'a> {
@@ -25,6 +25,8 @@ pub(crate) struct Grounds<'a> {
     pub(crate) at: Duration,
     /// The levels that have something new.
     pub(crate) advanced: usize,
+    /// Where the growth of the open case began.
+    pub(crate) onset: Option<Point>,
 }
 
 impl Grounds<'_> {
@@ -59,6 +61,44 @@ impl Grounds<'_> {
         (!self.may_be_load(&evidence, pool_grows)).then_some(evidence)
     }
 
+    /// Growth that a verdict could once rest on, as it is by now, where it still goes on.
+    pub(crate) fn goes_on(&self, ripe: Evidence) -> Option<Evidence> {
+        let points = self.recent()?;
+        let [first, .., last] = points.as_slice() else { return None };
+        let due = GOES_ON_SHARE * ripe.trend.velocity * (last.at_s - first.at_s);
+        let rises = points.windows(2).filter(|pair| pair[1].bytes > pair[0].bytes).count();
+        let goes_on = last.bytes - first.bytes >= due && rises >= GOES_ON_RISES;
+        goes_on.then(|| self.since_onset().unwrap_or(ripe))
+    }
+
+    /// The newest minute.
+    fn recent(&self) -> Option<Vec<Point>> {
+        self.history.floors(History::RECENT, GOES_ON_SEGMENTS, 0)
+    }
+
+    /// The longest stretch since the onset: it may have grown unevenly. `None`: there is none yet, or it has not grown.
+    fn since_onset(&self) -> Option<Evidence> {
+        let onset = self.onset?;
+        let within = Duration::from_secs_f64((self.at.as_secs_f64() - onset.at_s).max(0.0));
+        let covered = History::stretches(CONVICT.segments, History::levels())
+            .filter(|stretch| stretch.length() <= within)
+            .filter_map(|stretch| Some((stretch, self.history.floors(stretch, CONVICT.segments, 0)?)));
+        let (stretch, points) = covered.max_by_key(|(stretch, _)| stretch.length())?;
+        let (shape, trend) = (Shape::of(&points)?, trend(&points, stretch.length()));
+        (trend.velocity > 0.0).then_some(Evidence { trend, shape, onset })
+    }
+
+    /// Growth of which so many bytes were seen never to be referenced again: that is the leak itself, whatever else comes and goes
+    /// beside it, and whether it is even or not.
+    pub(crate) fn cold(&self, bytes: f64) -> Option<Evidence> {
+        let evidence = self.since_onset()?;
+        let onset = evidence.onset;
+        let held = self.history.held(HELD_SLOTS)? as f64;
+        let enough = bytes >= COLD_GROWN && held - onset.bytes >= (CONVICT.min_grown + 2 * self.slack) as f64;
+        let enough = enough && evidence.trend.window >= CONVICT_WINDOW;
+        (enough && !self.may_be_load(&evidence, POOL_GROWS_SEEN)).then_some(evidence)
+    }
+
     /// Whether the process grew much faster before this stretch, at any scale.
     fn is_tail(&self, stretch: Stretch) -> bool {
         std::iter::successors(stretch.doubled(), |longer| longer.doubled()).any(|longer| {
@@ -70,11 +110,17 @@ impl Grounds<'_> {
     /// Whether a load that rises, or threads that are being added, may be what the memory follows.
     fn may_be_load(&self, evidence: &Evidence, pool_grows: Duration) -> bool {
         let grows_for = Duration::from_secs_f64((self.at.as_secs_f64() - evidence.onset.at_s).max(0.0));
-        let pool_grows = grows_for < pool_grows;
+        let pool_grows = grows_for < pool_grows && !self.outgrows_pools();
         History::stretches(CONVICT.segments, History::levels())
             .filter(|stretch| stretch.length() >= CONVICT_WINDOW && stretch.length() <= 2 * grows_for)
             .filter_map(|stretch| self.history.floors(stretch, CONVICT.segments, 0))
             .any(|points| follows_load(&points) || (pool_grows && adds_threads(&points)))
+    }
+
+    /// Whether it has added more threads since the onset than any pool holds.
+    fn outgrows_pools(&self) -> bool {
+        let newest = self.recent().and_then(|points| points.last().copied());
+        self.onset.zip(newest).is_some_and(|(onset, newest)| threads_added(&onset, &newest) > POOL_ENDS)
     }
 
     /// A sawtooth whose troughs have risen for so long.

@@ -128,6 +128,9 @@ impl History {
             .flat_map(move |level| lengths.into_iter().map(move |slots| Stretch { level, slots }))
     }
 
+    /// The newest 64 s, in slots that hold two sweeps of a suspect.
+    pub(crate) const RECENT: Stretch = Stretch { level: 1, slots: 8 };
+
     /// The levels there are.
     pub(crate) fn levels() -> usize {
         LEVELS
@@ -171,6 +174,14 @@ impl History {
             .collect();
         points.reverse();
         points
+    }
+
+    /// The least of so many of the newest slots of the finest level in which anything was seen, bytes.
+    pub(crate) fn held(&self, slots: usize) -> Option<u64> {
+        let level = &self.levels[0];
+        let back = (0..SLOTS).filter_map(|back| level.newest.checked_sub(back));
+        let seen = back.map(|slot| level.floors[(slot % SLOTS) as usize]).filter(|kib| *kib != EMPTY);
+        seen.take(slots).min().map(|kib| u64::from(kib) * 1024)
     }
 
     /// The lowest value seen around the time `ago` before the newest sample, from the finest level that reaches

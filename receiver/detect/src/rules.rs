@@ -23,6 +23,9 @@ pub struct Rules {
     /// No verdict that the trend gives alone rests on less: a cache that fills does the same for minutes. What a rung of the
     /// ladder sees being kept need not wait for it. At least [`Rules::CONVICT_WINDOW`] counts.
     pub trend_alone: Duration,
+    /// No verdict falls sooner after the growth began, whoever sees memory being kept, for a cache that fills keeps all of it as
+    /// well. Only growth that nobody references again need not wait for it.
+    pub patience: Duration,
 }
 
 impl Rules {
@@ -44,6 +47,8 @@ impl Default for Rules {
             max_watched_containers: 64,
             oom_horizon: Duration::from_secs(3600),
             trend_alone: Duration::from_secs(768),
+            // of what fills and is done, most is done by then, and a verdict on it comes within five minutes
+            patience: Duration::from_secs(240),
         }
     }
 }
@@ -147,6 +152,17 @@ pub(crate) const CONVICT_FLOOR: Criteria = Criteria {
     min_grown: MIB,
 };
 
+/// Growth that once met a verdict's criteria still goes on when its newest minute holds this share of its velocity: a load may ebb ...
+pub(crate) const GOES_ON_SHARE: f64 = 0.25;
+/// ... in so many of three steps: a heap that finds its size makes one.
+pub(crate) const GOES_ON_RISES: usize = 2;
+/// The minute is cut into so many segments.
+pub(crate) const GOES_ON_SEGMENTS: usize = 4;
+
+/// So much of what is never referenced again, as measured, is enough for a verdict whose growth since the onset is a mebibyte, bytes:
+/// less may be what a program sets up and needs no more.
+pub(crate) const COLD_GROWN: f64 = (512 * KIB) as f64;
+
 /// The lower end of the velocity's interval over the velocity: what may well be standing still is no leak yet.
 pub(crate) const MIN_CERTAINTY: f64 = 0.4;
 /// Speed over a verdict's stretch against the speed over the stretch of the same length before it: the tail of a
@@ -181,6 +197,11 @@ pub(crate) const TEETH_REMEMBERED: u32 = 3;
 pub(crate) const NOTICED: u64 = 64 * KIB;
 /// How long a closer look lasts, when nothing comes of it.
 pub(crate) const LOOK: Duration = Duration::from_secs(110);
+/// A look whose lowest value has risen by so much in its second half goes on for as long again, bytes: a slow leak needs minutes to
+/// show ...
+pub(crate) const CREEPS: u64 = 128 * KIB;
+/// ... at most so many times.
+pub(crate) const LOOKS_ON: u8 = 3;
 /// How long a new process is looked at before it has shown any growth.
 pub(crate) const GLANCE: Duration = Duration::from_secs(12);
 /// Younger processes are looked at at once: they may have begun to leak since the last sweep.
@@ -203,6 +224,8 @@ pub(crate) const SUSPECT_STOPPED: Duration = Duration::from_secs(60);
 pub(crate) const LEAK_STOPPED: Duration = Duration::from_secs(300);
 /// No stop is waited for longer than this.
 pub(crate) const MAX_STOPPED: Duration = Duration::from_secs(3600);
+/// What was not seen in so many slots of a history one after the other is no peak of a case: what a request needs comes and goes.
+pub(crate) const HELD_SLOTS: usize = 8;
 /// A suspicion or verdict is dropped when less than this share of the growth is still held.
 pub(crate) const HELD_SHARE: f64 = 0.2;
 
@@ -245,6 +268,8 @@ pub(crate) const LOAD_RISES: f64 = 0.1;
 pub(crate) const LOAD_EXPLAINS: f64 = 2.0;
 /// So many more threads are a pool that grows.
 pub(crate) const THREADS_ADDED: f64 = 2.0;
+/// No pool of threads has more than so many added evenly: the usual limit is 200.
+pub(crate) const POOL_ENDS: f64 = 200.0;
 /// A pool of threads has found its size by then: who still adds threads leaks them.
 pub(crate) const POOL_GROWS: Duration = Duration::from_secs(1500);
 /// Or by then, where a rung has seen that memory is kept.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::bearing::Bearing;
+use crate::bearing::{Bearing, bearing};
 use crate::case::{Case, Evidence};
-use crate::evidence::Testimony;
+use crate::evidence::{Testimonies, Testimony};
 use crate::finding::{Cleared, Exhaustion, FindingKind, Risk, Stage, Trend};
 use crate::grounds::Grounds;
 use crate::history::{History, Point};
@@ -12,9 +12,9 @@ use crate::outlook::is_news;
 use crate::pattern::Pattern;
 use crate::rooms::{Around, Rooms};
 use crate::rules::{
-    self, CONVICT, CONVICT_WINDOW, GROWN_AROUND, GROWN_UP, HELD_SHARE, LEAK_STOPPED, MAX_DOUBT, MAX_STOPPED,
-    MIN_FALL, NOTICED, PATIENT, SHARED_SHARE, SPARE_STOPPED_SHARE, STANDS_STILL, STOPPED_SHARE, SUSPECT_AGE,
-    SUSPECT_STOPPED, URGENT,
+    self, CONVICT, CONVICT_WINDOW, GROWN_AROUND, GROWN_UP, HELD_SHARE, HELD_SLOTS, LEAK_STOPPED, MAX_DOUBT,
+    MAX_STOPPED, MIN_FALL, NOTICED, PATIENT, SHARED_SHARE, SPARE_STOPPED_SHARE, STANDS_STILL, STOPPED_SHARE,
+    SUSPECT_AGE, SUSPECT_STOPPED, URGENT,
 };
 use crate::sample::Memory;
 use crate::teeth::Teeth;
@@ -42,6 +42,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) horizon: Option<Duration>,
     /// See [`crate::Rules::trend_alone`].
     pub(crate) alone: Duration,
+    /// See [`crate::Rules::patience`].
+    pub(crate) patience: Duration,
     /// Up to here others of the same program have grown, and no further, bytes; 0 where there are none.
     pub(crate) siblings: u64,
     /// By how many bytes the container around has grown over the time up to now; `None` where that is unknown.
@@ -69,6 +71,8 @@ pub(crate) struct Track {
     /// Made when the process has grown at all: most never do.
     history: Option<Box<History>>,
     case: Option<Box<Case>>,
+    /// What was heard in earlier cases and still holds.
+    heard: Testimonies,
     doubt: u8,
 }
 
@@ -89,6 +93,7 @@ impl Track {
             teeth: Teeth::new(at, charged),
             history: None,
             case: None,
+            heard: Testimonies::default(),
             doubt: 0,
         }
     }
@@ -242,6 +247,7 @@ impl Track {
     /// Ends an open case.
     pub(crate) fn close(&mut self, reason: Cleared) -> Option<FindingKind> {
         let case = self.case.take()?;
+        self.heard = case.heard.outlive();
         self.doubt = (self.doubt + 1).min(MAX_DOUBT);
         Some(FindingKind::Cleared {
             reason,
@@ -258,8 +264,9 @@ impl Track {
         around: &Surroundings<'_>,
     ) -> Vec<FindingKind> {
         let mut findings = Vec::new();
+        let held = self.history.as_ref().and_then(|history| history.held(HELD_SLOTS)).unwrap_or(charged);
         if let Some(case) = &mut self.case {
-            case.peak = case.peak.max(charged);
+            case.peak = case.peak.max(held);
         }
         if let Some(reason) = self.ended(at, charged) {
             findings.extend(self.close(reason));
@@ -267,11 +274,19 @@ impl Track {
         }
         let Some(grounds) = self.grounds(at, advanced) else { return findings };
         let own = |evidence: &Evidence| self.is_own(evidence, around);
-        let bearing = self.case.as_deref().map_or(Bearing::Open, |case| case.bearing(at));
+        let case = self.case.as_deref();
+        let bearing = case.map_or_else(|| bearing(&self.heard, at), |case| case.bearing(at));
         // what was seen being kept is kept, however large the siblings are
         let grows_up = bearing != Bearing::Kept && charged <= around.siblings;
-        let conviction = grounds.conviction(bearing, around.alone, self.doubt);
-        let conviction = conviction.filter(|evidence| !grows_up && own(evidence));
+        let ripe = grounds.conviction(bearing, around.alone, self.doubt);
+        let ripe = ripe.filter(|evidence| !grows_up && own(evidence));
+        let cold = case.filter(|_| bearing == Bearing::Kept).and_then(|case| case.cold(at));
+        let growth = match cold {
+            Some(bytes) => ripe.or_else(|| grounds.cold(bytes).filter(own)),
+            None if bearing == Bearing::Spare || grows_up => None,
+            None => ripe.or_else(|| grounds.goes_on(case?.ripe?)),
+        };
+        let patience = if cold.is_some() { Duration::ZERO } else { around.patience };
         if self.case.is_none() {
             let old = at.saturating_sub(self.born) >= SUSPECT_AGE;
             let suspicion = grounds.suspicion(self.doubt).filter(|evidence| old && own(evidence));
@@ -279,21 +294,18 @@ impl Track {
             let Some(evidence) = suspicion else {
                 return findings;
             };
-            self.case = Some(Box::new(Case::suspected(at, &evidence, charged)));
+            self.case = Some(Box::new(Case::suspected(at, &evidence, held, self.heard)));
             findings.push(FindingKind::Suspected(evidence.trend));
         }
-        if let Some(evidence) = conviction
-            && let Some(case) = &mut self.case
-        {
-            case.trend = evidence.trend;
-            if evidence.onset.at_s < case.onset.at_s {
-                case.onset = evidence.onset;
-            }
-            if case.stage == Stage::Suspected
+        if let Some(case) = &mut self.case {
+            case.ripen(bearing, ripe);
+            if let Some(evidence) = growth
+                && case.stage == Stage::Suspected
+                && at.as_secs_f64() - case.onset.at_s >= patience.as_secs_f64()
                 && let Some(history) = self.history.as_deref()
             {
                 case.stage = Stage::Leaking;
-                case.since = at;
+                (case.since, case.trend) = (at, evidence.trend);
                 let pattern = Pattern::of(history, at, case.onset);
                 let end = around.rooms.exhaustion(at, &around.limits, &case.onset, &evidence.trend);
                 findings.push(FindingKind::Detected(case.verdict(at, &evidence, pattern, charged, end)));
@@ -322,7 +334,8 @@ impl Track {
     fn risk(&mut self, at: Duration, around: &Surroundings<'_>) -> Option<FindingKind> {
         let (horizon, case) = (around.horizon?, self.case.as_deref()?);
         let stage = case.stage;
-        let horizon = if stage == Stage::Leaking { horizon } else { horizon.min(around.alone + URGENT) };
+        let soonest = around.alone.max(around.patience) + URGENT;
+        let horizon = if stage == Stage::Leaking { horizon } else { horizon.min(soonest) };
         let (trend, exhaustion) = self.exhaustion(around.rooms)?;
         if exhaustion.expected_s > horizon.as_secs_f64()
             || !is_news(&exhaustion, case.told.as_ref().map(|(_, told)| told))
@@ -380,7 +393,8 @@ impl Track {
     /// What the history gives to judge by.
     fn grounds(&self, at: Duration, advanced: usize) -> Option<Grounds<'_>> {
         let history = self.history.as_deref()?;
-        Some(Grounds { history, teeth: &self.teeth, slack: self.slack, at, advanced })
+        let onset = self.case.as_ref().map(|case| case.onset);
+        Some(Grounds { history, teeth: &self.teeth, slack: self.slack, at, advanced, onset })
     }
 
     /// When the process was last seen.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::rules::{GLANCE, LOOK, MAX_DOUBT, NOTICED, REST, YOUNG};
+use crate::rules::{CREEPS, GLANCE, LOOK, LOOKS_ON, MAX_DOUBT, NOTICED, REST, YOUNG};
 
 /// One process's place in the watch list.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +13,10 @@ pub(crate) struct Watch {
     reference: u64,
     /// How far the reference may be from the truth, bytes.
     slack: u64,
+    /// The lowest in the second half of the look, bytes.
+    lowest: u64,
+    /// How many times the look has gone on.
+    gone_on: u8,
     /// Not looked at again before.
     rest_until: Duration,
     rests: u8,
@@ -27,6 +31,8 @@ impl Watch {
             until: young.then_some(at + GLANCE),
             reference: charged,
             slack,
+            lowest: u64::MAX,
+            gone_on: 0,
             rest_until: Duration::ZERO,
             rests: 0,
             glance: young,
@@ -41,9 +47,13 @@ impl Watch {
         }
         self.slack = slack;
         let grown = charged.saturating_sub(self.reference);
+        if self.until.is_some_and(|until| at + LOOK / 2 >= until) {
+            self.lowest = self.lowest.min(charged);
+        }
         match self.until {
             // growth turns the glance at a newcomer into a look
             Some(_) if self.glance && grown >= NOTICED / 4 => self.begin(at, charged),
+            Some(until) if at >= until && self.creeps() => self.go_on(at),
             Some(until) if at >= until => self.rest(at, charged),
             None if full => {
                 if grown >= NOTICED && at >= self.rest_until {
@@ -65,8 +75,20 @@ impl Watch {
 
     fn begin(&mut self, at: Duration, charged: u64) {
         self.until = Some(at + LOOK);
-        self.reference = charged;
-        self.glance = false;
+        (self.reference, self.lowest) = (charged, u64::MAX);
+        (self.glance, self.gone_on) = (false, 0);
+    }
+
+    /// Whether the look has seen growth that was not given back, and may go on.
+    fn creeps(&self) -> bool {
+        let crept = self.lowest != u64::MAX && self.lowest.saturating_sub(self.reference) >= CREEPS;
+        !self.glance && crept && self.gone_on < LOOKS_ON
+    }
+
+    fn go_on(&mut self, at: Duration) {
+        self.until = Some(at + LOOK);
+        (self.reference, self.lowest) = (self.lowest, u64::MAX);
+        self.gone_on += 1;
     }
 
     fn rest(&mut self, at: Duration, charged: u64) {

@@ -59,6 +59,11 @@ pub(crate) fn follows_load(points: &[Point]) -> bool {
     rise >= LOAD_RISES && kendall(&loads) > 0.0 && grown <= LOAD_EXPLAINS * rise
 }
 
+/// So many threads were added from one point to a later one; 0 where it is not known.
+pub(crate) fn threads_added(from: &Point, to: &Point) -> f64 {
+    if from.work.threads == 0 { 0.0 } else { f64::from(to.work.threads) - f64::from(from.work.threads) }
+}
+
 /// Whether threads have been added all along: each takes memory, and a pool of them has an end.
 pub(crate) fn adds_threads(points: &[Point]) -> bool {
     let threads: Vec<f64> = points.iter().map(|point| f64::from(point.work.threads)).collect();

@@ -31,7 +31,7 @@ struct World<'a> {
 /// Sweeps a container as a live host would, each 30 s and whenever the detector asks for it.
 /// Verdicts that rest on the shortest stretch there may be: what the trend must show by itself, it must show there as well.
 fn soon() -> Rules {
-    Rules { trend_alone: Rules::CONVICT_WINDOW, ..Rules::default() }
+    Rules { trend_alone: Rules::CONVICT_WINDOW, patience: Duration::ZERO, ..Rules::default() }
 }
 
 fn run_with(detector: &mut Detector, world: &World<'_>, seconds: f64) -> Vec<Finding> {

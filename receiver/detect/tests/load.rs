@@ -53,7 +53,7 @@ fn leak(age: f64) -> f64 {
 }
 
 fn soon() -> Rules {
-    Rules { trend_alone: Rules::CONVICT_WINDOW, ..Rules::default() }
+    Rules { trend_alone: Rules::CONVICT_WINDOW, patience: Duration::ZERO, ..Rules::default() }
 }
 
 /// Guarantees: the rule for how long the trend must last decides when the verdict falls, and no verdict rests on less.
@@ -61,7 +61,8 @@ fn soon() -> Rules {
 fn alone_it_must_last() {
     let steady = |age| Now { bytes: leak(age), load: Some(0.1), threads: 4 };
     let verdict_by = |seconds| {
-        let rules = Rules { trend_alone: Duration::from_secs(seconds), ..Rules::default() };
+        let trend_alone = Duration::from_secs(seconds);
+        let rules = Rules { trend_alone, patience: Duration::ZERO, ..Rules::default() };
         run(rules, 3000, steady).1.expect("a verdict")
     };
     let usual = run(Rules::default(), 3000, steady).1.expect("a verdict");
@@ -136,4 +137,23 @@ fn days_come_and_go() {
         accusations(Rules::default(), 4 * 21_600, |age| Now { bytes: bytes(age), load: None, threads: 0 });
     assert!(told.iter().any(|(at, _)| *at < 21_600), "the first rise is like any other");
     assert!(told.iter().all(|(at, _)| *at < 21_600), "{told:?}");
+}
+
+/// Guarantees: on a live host a pool that fills up to the usual limit is given its time; more threads than that, added one after the
+/// other, are leaked.
+#[test]
+fn more_threads_than_pools_hold() {
+    let live = Rules { trend_alone: Rules::CONVICT_WINDOW, ..Rules::default() };
+    let adds = |most: f64| {
+        move |age: f64| {
+            let added = age.min(most);
+            Now { bytes: 20.0 * MIB + added * 0.06 * MIB, load: None, threads: 20 + added as u32 }
+        }
+    };
+    let accused = run(live, 900, adds(900.0)).1.expect("a verdict");
+    assert!((230..300).contains(&accused), "{accused}");
+    assert_eq!(run(live, 900, adds(190.0)).1, None);
+    let slowly =
+        |age: f64| Now { bytes: 20.0 * MIB + age * 0.06 * MIB, load: None, threads: 20 + (age / 5.0) as u32 };
+    assert_eq!(run(live, 900, slowly).1, None, "180 threads");
 }

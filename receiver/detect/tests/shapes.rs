@@ -36,7 +36,7 @@ fn sample(program: &Program, at: f64) -> Option<Sample> {
 
 /// Verdicts that rest on the shortest stretch there may be: what the trend must show by itself, it must show there as well.
 fn soon() -> Rules {
-    Rules { trend_alone: Rules::CONVICT_WINDOW, ..Rules::default() }
+    Rules { trend_alone: Rules::CONVICT_WINDOW, patience: Duration::ZERO, ..Rules::default() }
 }
 
 /// Runs the programs for `seconds` under `detector`, the first sweep at `phase` seconds.

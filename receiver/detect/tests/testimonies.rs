@@ -20,7 +20,21 @@ struct Told {
 
 /// A program swept each second; `says` gives what a rung testifies every half minute.
 fn run(seconds: u64, memory: impl Fn(f64) -> f64, says: impl Fn(f64) -> Option<(Rung, Says)>) -> Told {
-    let mut detector = Detector::new(Rules::default());
+    run_by(Rules::default(), seconds, memory, says)
+}
+
+/// The rules of a live host.
+fn live() -> Rules {
+    Rules { trend_alone: Rules::CONVICT_WINDOW, ..Rules::default() }
+}
+
+fn run_by(
+    rules: Rules,
+    seconds: u64,
+    memory: impl Fn(f64) -> f64,
+    says: impl Fn(f64) -> Option<(Rung, Says)>,
+) -> Told {
+    let mut detector = Detector::new(rules);
     let mut told = Told::default();
     for second in 1..seconds {
         let (at, age) = (Duration::from_secs(second), second as f64);
@@ -53,24 +67,25 @@ fn kept(share: f64) -> Says {
 }
 
 /// Guarantees: what a rung sees kept brings the verdict earlier, makes it the surer the more that rung sees, and stands in it beside the trend; what
-/// explains little of the growth, or cannot tell, changes nothing; growth must have gone on for two minutes all the same.
+/// explains little of the growth, or cannot tell, changes nothing; growth must have gone on for four minutes all the same, and for two
+/// where it is never referenced again.
 #[test]
 fn kept_speaks_earlier() {
     let verdict = |says: Option<(Rung, Says)>| run(1200, leak, |_| says).detected.expect("detected");
     let (alone_at, alone) = verdict(None);
     let mut surer = Vec::new();
-    for rung in [Rung::GrowthStacks, Rung::Outside, Rung::GateProbes, Rung::FullProbes] {
+    for rung in [Rung::GrowthStacks, Rung::Outside, Rung::Coldness, Rung::GateProbes, Rung::FullProbes] {
         let (at, with) = verdict(Some((rung, kept(0.9))));
-        assert!(
-            (120.0..=160.0).contains(&at) && at + 300.0 < alone_at,
-            "{rung:?}: {at} s, alone {alone_at} s"
-        );
+        let due = if rung == Rung::Coldness { 120.0..=160.0 } else { 230.0..=270.0 };
+        assert!(due.contains(&at) && at + 300.0 < alone_at, "{rung:?}: {at} s, alone {alone_at} s");
         assert!(with.trend.window >= Rules::CONVICT_WINDOW, "{:?}", with.trend);
         assert!(with.trend.grown >= 1 << 20, "{:?}", with.trend);
         let rungs: Vec<_> = with.evidence.iter().map(|held| held.rung).collect();
         assert_eq!(rungs, [Rung::Trend, rung]);
         assert!(with.confidence < alone.confidence, "what lasts longer is surer: {}", with.confidence);
-        surer.push(with.confidence);
+        if rung != Rung::Coldness {
+            surer.push(with.confidence);
+        }
     }
     assert!(surer.is_sorted() && surer[0] < surer[3], "who sees more is surer: {surer:?}");
     for says in [kept(0.2), Says::Unclear("no allocator known")] {
@@ -113,4 +128,58 @@ fn nobody_to_speak_of() {
     let (at, _) = run(1200, leak, early).detected.expect("detected");
     let (alone, _) = run(1200, leak, |_| None).detected.expect("detected");
     assert_eq!(at, alone);
+}
+
+/// Guarantees: what fills for three minutes and stops is no leak, though a rung sees all of it being kept; without patience it would be
+/// called one, and what fills on is, whether a rung has spoken or not.
+#[test]
+fn what_fills_has_time() {
+    let fills = |age: f64| 5.0 * MIB + age.min(190.0) * 6.0 * MIB / 60.0;
+    let census = |_| Some((Rung::Outside, kept(1.0)));
+    let hasty = Rules { patience: Duration::ZERO, ..live() };
+    assert!(run_by(hasty, 900, fills, census).detected.is_some());
+    assert!(run_by(live(), 900, fills, census).detected.is_none());
+    for says in [None, Some((Rung::Outside, kept(1.0)))] {
+        let (at, _) = run_by(live(), 900, leak, |_| says).detected.expect("never stops");
+        assert!((230.0..=270.0).contains(&at), "{says:?} {at}");
+    }
+}
+
+/// Guarantees: a load that ebbs when four minutes are over does not put the verdict off, as growth was even before and still goes on;
+/// where it has come to rest there is none.
+#[test]
+fn ebb_is_no_end() {
+    // the load of four minutes of which two are above the mean
+    let tide = |age: f64| age + 0.8 * 38.2 * (1.0 - (age / 38.2).cos());
+    let (at, _) = run_by(live(), 400, |age| leak(2.0 * tide(age)), |_| None).detected.expect("goes on");
+    assert!(at < 300.0, "{at}");
+    let rests = |age: f64| leak(2.0 * tide(age.min(190.0)));
+    assert!(run_by(live(), 900, rests, |_| None).detected.is_none());
+}
+
+/// Guarantees: what is never referenced again is a leak below whatever comes and goes beside it, and is cleared by no peak of that;
+/// threads that are added beside it are a pool for some time, and memory that others know to be free is none.
+#[test]
+fn cold_growth_convicts_by_itself() {
+    // a churn of eight times what leaks in a minute, and a load that ebbs
+    let churn = |age: f64| if (age * 7.0) as u64 % 10 < 3 { 16.0 * MIB } else { 0.0 };
+    let memory = |age: f64| {
+        leak(age.min(70.0) + (age - 70.0).max(0.0) * 0.4) + if age > 60.0 { churn(age) } else { 0.0 }
+    };
+    let (at, _) = run_by(live(), 330, memory, |_| Some((Rung::Coldness, kept(0.9)))).detected.expect("cold");
+    assert!((120.0..=200.0).contains(&at), "{at}");
+    let without = run_by(live(), 330, memory, |_| None);
+    assert!(without.detected.is_none() && without.cleared.is_none(), "{without:?}");
+    for says in [kept(0.4), Says::Unclear("some of it is")] {
+        assert!(run_by(live(), 330, memory, |_| Some((Rung::Coldness, says))).detected.is_none(), "{says:?}");
+    }
+}
+
+/// Guarantees: what was seen to be in use still is when it has stopped growing and a new case begins.
+#[test]
+fn use_outlives_a_case() {
+    let fills = |age: f64| leak(4.0 * age.min(270.0)) + (age - 270.0).max(0.0) * 2000.0;
+    let used = |age: f64| (age < 290.0).then_some((Rung::Coldness, Says::Spare(Spare::InUse)));
+    let told = run_by(live(), 600, fills, used);
+    assert!(told.cleared.is_some() && told.detected.is_none(), "{told:?}");
 }

@@ -282,8 +282,8 @@ impl Judge {
         for (about, testimony) in testimonies {
             let Some(case) = self.detector.ongoing().find(|case| case.about == about) else { continue };
             let says = match testimony.says {
-                // what is read from outside knows what the process had grown by meanwhile
-                Says::Kept { velocity, interval, share } if testimony.rung > Rung::Outside => {
+                // what is read from outside, and coldness, know what the process had grown by meanwhile
+                Says::Kept { velocity, interval, share } if testimony.rung > Rung::Coldness => {
                     let explained = (velocity / case.trend.velocity).clamp(0.0, 1.0);
                     Says::Kept { velocity, interval, share: share.min(explained) }
                 }

@@ -163,7 +163,8 @@ struct Judge {
 impl Judge {
     fn new() -> Self {
         // whoever inspects waits for an answer, and sees beside it what is kept
-        let rules = Rules { trend_alone: Rules::CONVICT_WINDOW, ..Rules::default() };
+        let rules =
+            Rules { trend_alone: Rules::CONVICT_WINDOW, patience: Duration::ZERO, ..Rules::default() };
         Self {
             detector: Detector::new(rules),
             said: HashMap::new(),
