@@ -16,6 +16,8 @@ from collections import OrderedDict
 
 BEATS = 20
 MIB = 1 << 20
+# Who asks a cache for something: what is in it has been asked for, or it would not be there, and will be again.
+READS_A_WRITE = 20
 BEGIN = time.monotonic()
 
 
@@ -143,10 +145,14 @@ def leak_in_worker(rate):
 
 
 def lru(size):
-    """Full after three minutes."""
+    """Full after three minutes, and asked for what was put in, mostly of late."""
     entries, room = OrderedDict(), size // 1200
     for n in range(1 << 60):
         entries[n] = "v" * 1000
+        for _ in range(READS_A_WRITE):
+            back = len(entries) if random.random() < 0.4 else len(entries) // 5
+            asked_for = entries.get(n - random.randrange(back + 1))
+            assert asked_for is None or asked_for[0] == "v"
         if len(entries) > room:
             entries.popitem(last=False)
         if n % (room // 180 // BEATS + 1) == 0:

@@ -5,13 +5,14 @@
 //! sums up what has been by the end of a window, over and over. Each page that is referenced in a window costs the target once what
 //! the processor needs to note it, and its page faults wait while it is marked, which is counted as well; the window is as long as
 //! the budget asks for, and where none is long enough nothing is marked.
-//! Memory of a collected heap is walked by its collector, so that nothing can be told of it, nor of more of a container than the
-//! process that grew most. A leak that the program itself walks again and again is taken for a cache, as long as that is believed.
+//! Memory of a collected heap is walked by its collector, so that nothing can be told of it. CPython's walks what has grown old seldom, and
+//! only what holds other objects: what is cold there is kept, and what is not may be in use or not. Nor can anything be told of more of a
+//! container than the process that grew most. A leak that the program itself walks again and again is taken for a cache, as long as that is believed.
 
 use std::time::{Duration, Instant};
 
 use mlh_detect::coldness::{Held, References, SOURCE, Window};
-use mlh_detect::{Rung, Testimony};
+use mlh_detect::{Rung, Says, Spare, Testimony};
 use mlh_targets::outside::coldness::{Anonymous, Coldness as Marks};
 use mlh_targets::points::Runtime;
 use mlh_targets::sweep::ProcSweep;
@@ -37,6 +38,8 @@ const PAGE_COST: Duration = Duration::from_nanos(1_600);
 const PAGE: u64 = 4096;
 /// In a window it is looked so many times at what is held: requests come and go.
 const LOOKS: u32 = 10;
+/// What is said of memory that is referenced again where that proves nothing.
+const WALKED: &str = "what it grows by is referenced again, by the program or by its collector";
 /// Marking more would have the target wait for it for too long when it asks for memory, bytes.
 const MOST: u64 = 4 << 30;
 
@@ -44,6 +47,8 @@ pub(super) struct Coldness {
     pid: u32,
     /// It is all that the case is about.
     alone: bool,
+    /// A collector walks it now and then: that something is referenced does not say that it is in use.
+    walked: bool,
     marks: Marks,
     sweep: ProcSweep,
     budget: Option<f64>,
@@ -100,14 +105,17 @@ impl Coldness {
         now: Duration,
         others: bool,
     ) -> Result<Self, String> {
-        if runtime != Runtime::Native {
-            return Err("a collector references what it walks, in use or not".to_owned());
-        }
+        let walked = match runtime {
+            Runtime::Native => false,
+            Runtime::Cpython => true,
+            _ => return Err("a collector references what it walks, in use or not".to_owned()),
+        };
         let marks = Marks::of(pid);
         let sweep = ProcSweep::open().map_err(|error| error.to_string())?;
         let mut new = Self {
             pid,
             alone: false,
+            walked,
             marks,
             sweep,
             budget,
@@ -215,7 +223,11 @@ impl Look for Coldness {
         if pid.map_or(!self.alone, |pid| pid != self.pid) {
             return Vec::new();
         }
-        self.references.testimony().into_iter().collect()
+        let testimony = self.references.testimony().map(|said| match said.says {
+            Says::Spare(Spare::InUse) if self.walked => Testimony { says: Says::Unclear(WALKED), ..said },
+            _ => said,
+        });
+        testimony.into_iter().collect()
     }
 
     fn leads(&self, _: Option<u32>) -> Vec<Lead> {
@@ -282,10 +294,12 @@ mod rules {
         assert_eq!((window(MOST, None), window(MOST + 1, None)), (Some(SHORTEST), None));
     }
 
-    /// Guarantees: of a collected heap nothing is marked, and why is said.
+    /// Guarantees: of a heap whose collector walks all of it nothing is marked, and why is said.
     #[test]
     fn collected_heaps_are_let_be() {
-        for runtime in [Runtime::Go, Runtime::Jvm, Runtime::Node, Runtime::Cpython] {
+        for runtime in
+            [Runtime::Go, Runtime::Jvm, Runtime::Node, Runtime::Dotnet, Runtime::Ruby, Runtime::Php]
+        {
             let begun = Coldness::begin(std::process::id(), runtime, None, Duration::ZERO, false);
             assert!(begun.is_err_and(|reason| reason.contains("collector")), "{runtime:?}");
         }

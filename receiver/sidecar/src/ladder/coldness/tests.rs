@@ -3,8 +3,6 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use mlh_detect::{Says, Spare};
-
 use super::*;
 
 const MIB: u64 = 1 << 20;
@@ -86,10 +84,10 @@ impl Drop for Program {
 }
 
 /// What three windows of a program say, and what they cost it.
-fn watched(arguments: &[&str]) -> (Says, Duration) {
+fn watched(arguments: &[&str], runtime: Runtime) -> (Says, Duration) {
     let mut program = Program::start(arguments);
     let pid = program.child.id();
-    let mut look = Coldness::begin(pid, Runtime::Native, None, Duration::ZERO, false).unwrap();
+    let mut look = Coldness::begin(pid, runtime, None, Duration::ZERO, false).unwrap();
     for window in 0..3_u64 {
         let began = Duration::from_secs(100) + (SHORTEST + BETWEEN) * u32::try_from(window).unwrap();
         look.step(began, &[pid]);
@@ -115,13 +113,24 @@ fn watched(arguments: &[&str]) -> (Says, Duration) {
 /// Needs: cc.
 #[test]
 fn leaks_and_caches() {
-    let (leak, for_nothing) = watched(&[]);
+    let (leak, for_nothing) = watched(&[], Runtime::Native);
     let Says::Kept { velocity, share, .. } = leak else { panic!("{leak:?}") };
     let expected = (4 * MIB) as f64 / (SHORTEST + BETWEEN).as_secs_f64();
     assert!((velocity / expected - 1.0).abs() < 0.2 && share > 0.8, "{velocity} of {expected}, {share}");
-    let (cache, paid) = watched(&["reads"]);
+    let (cache, paid) = watched(&["reads"], Runtime::Native);
     assert_eq!(cache, Says::Spare(Spare::InUse));
     assert!(paid > cost(3 * 32 * MIB) && for_nothing < cost(3 * 8 * MIB), "{paid:?} {for_nothing:?}");
+}
+
+/// Guarantees: where a collector walks memory now and then, what it never came to is kept all the same; that something is referenced says
+/// nothing there.
+/// Needs: cc.
+#[test]
+fn a_collector_may_have_been_there() {
+    let (leak, _) = watched(&[], Runtime::Cpython);
+    assert!(matches!(leak, Says::Kept { .. }), "{leak:?}");
+    let (cache, _) = watched(&["reads"], Runtime::Cpython);
+    assert_eq!(cache, Says::Unclear(WALKED));
 }
 
 /// Guarantees: who else reads the memory gets a break once two windows have told something and half of the time from then on, and comes first where they take longer.
