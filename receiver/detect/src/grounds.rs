@@ -61,13 +61,14 @@ impl Grounds<'_> {
         (!self.may_be_load(&evidence, pool_grows)).then_some(evidence)
     }
 
-    /// Growth that a verdict could once rest on, as it is by now, where it still goes on.
+    /// Growth that a verdict could once rest on, as it is by now, where it still goes on beyond what was reached before the
+    /// newest minute: a heap that is full makes teeth.
     pub(crate) fn goes_on(&self, ripe: Evidence) -> Option<Evidence> {
-        let points = self.recent()?;
+        let (points, before) = (self.recent()?, self.history.peak_before(History::RECENT)? as f64);
         let [first, .., last] = points.as_slice() else { return None };
         let due = GOES_ON_SHARE * ripe.trend.velocity * (last.at_s - first.at_s);
         let rises = points.windows(2).filter(|pair| pair[1].bytes > pair[0].bytes).count();
-        let goes_on = last.bytes - first.bytes >= due && rises >= GOES_ON_RISES;
+        let goes_on = last.bytes - first.bytes.max(before) >= due && rises >= GOES_ON_RISES;
         goes_on.then(|| self.since_onset().unwrap_or(ripe))
     }
 

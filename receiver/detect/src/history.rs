@@ -176,6 +176,16 @@ impl History {
         points
     }
 
+    /// The most that was held for two seconds in a time as long as the newest `stretch`, and before it, bytes; `None` where nothing was
+    /// seen then.
+    pub(crate) fn peak_before(&self, stretch: Stretch) -> Option<u64> {
+        let level = &self.levels[0];
+        let slots = (stretch.length().as_secs() / width(0)).min(SLOTS / 2);
+        let before = (slots..2 * slots).filter_map(|back| level.newest.checked_sub(back));
+        let seen = before.map(|slot| level.floors[(slot % SLOTS) as usize]).filter(|kib| *kib != EMPTY);
+        seen.max().map(|kib| u64::from(kib) * 1024)
+    }
+
     /// The least of so many of the newest slots of the finest level in which anything was seen, bytes.
     pub(crate) fn held(&self, slots: usize) -> Option<u64> {
         let level = &self.levels[0];

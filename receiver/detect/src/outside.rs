@@ -131,10 +131,11 @@ impl Series {
         let says = if self.noted.len() >= MIN_READINGS {
             self.says()
         } else {
-            Says::Unclear(match self.collections {
+            let few = match self.collections {
                 Some(_) => "too few collections so far",
                 None => "too few readings so far",
-            })
+            };
+            if self.was_collected() { Says::Spare(self.spare) } else { Says::Unclear(few) }
         };
         let watched = at.saturating_sub(began).min(HORIZON);
         Some(Testimony { rung: Rung::Outside, source: self.source, at, watched, says })
@@ -164,6 +165,21 @@ impl Series {
             Some(held) if held.velocity >= MAKES_UP * grows.velocity => Says::Spare(self.spare),
             _ => Says::Unclear("what grows lies outside of what this source sees"),
         }
+    }
+
+    /// Whether the last collection but one and the last have left the same, while memory grew: one of them tells little of what is kept,
+    /// but two tell that nothing is.
+    fn was_collected(&self) -> bool {
+        let [.., before, last] = self.noted.as_slice() else { return false };
+        let grown = |of: fn(&Noted) -> Option<u64>| Some(of(last)? as f64 - of(before)? as f64);
+        let charged = grown(|noted| Some(noted.charged)).filter(|charged| *charged >= MIN_GROWN);
+        let (Some(charged), Some(in_use), Some(held)) =
+            (charged, grown(|noted| noted.in_use), grown(|noted| noted.held))
+        else {
+            return false;
+        };
+        let apart = last.at.saturating_sub(before.at) >= MIN_WATCHED;
+        self.collections.is_some() && apart && in_use < EXPLAINS * charged && held >= MAKES_UP * charged
     }
 
     /// From the first reading to the last.

@@ -155,6 +155,9 @@ fn ebb_is_no_end() {
     assert!(at < 300.0, "{at}");
     let rests = |age: f64| leak(2.0 * tide(age.min(190.0)));
     assert!(run_by(live(), 900, rests, |_| None).detected.is_none());
+    // a collected heap that is full makes teeth: what they rise to was there before
+    let full = |age: f64| leak(5.0 * age.min(160.0)) + ((age - 160.0).max(0.0) % 60.0) * 0.12 * MIB;
+    assert!(run_by(live(), 900, full, |_| None).detected.is_none());
 }
 
 /// Guarantees: what is never referenced again is a leak below whatever comes and goes beside it, and is cleared by no peak of that;

@@ -188,3 +188,18 @@ fn bounded() {
     assert_eq!(series.classes.each().count(), 128);
     assert!(series.classes.each().all(|(name, points)| name.len() <= 256 && points.len() <= 32));
 }
+
+/// Guarantees: of a heap that is collected rarely, two collections that have left the same tell that nothing is kept, and of one that
+/// leaks they do not; where the rest of the process grows nothing is said.
+#[test]
+fn two_collections_may_do() {
+    let sparse = |in_use: fn(f64) -> f64, held: fn(f64) -> f64| {
+        let mut series = Series::new("go_heap", Spare::Garbage);
+        watch(&mut series, 25, |s| (in_use(s), held(s), 10.0 + s * 0.1), Some(9));
+        says(&series, 25)
+    };
+    assert_eq!(sparse(|_| 18.0, |s| 20.0 + s * 0.1), Some(Says::Spare(Spare::Garbage)));
+    let few = Some(Says::Unclear("too few collections so far"));
+    assert_eq!(sparse(|s| 18.0 + s * 0.05, |s| 20.0 + s * 0.1), few);
+    assert_eq!(sparse(|_| 18.0, |_| 20.0), few);
+}
