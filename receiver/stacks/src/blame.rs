@@ -8,19 +8,19 @@ mod plumbing;
 
 /// The frame to blame, innermost first: an index. Where none stands out, the outermost that is in no library of the
 /// language, else the first. `None`: there are no frames, or a runtime is at work and nothing of the program it runs is in sight.
+/// A runtime's own frames are never to blame, nor is code that was made at run time and has no name: what they are called says
+/// nothing of the program.
 #[must_use]
 pub fn culprit(frames: &[Frame]) -> Option<usize> {
     let is_python = |frame: &Frame| frame.module == python::MODULE;
     let has_python = frames.iter().any(is_python);
-    let has_made = frames.iter().any(|frame| PLUMBING.is_made(frame));
     let serves = |frame: &Frame| {
         if is_python(frame) {
             return python::serves(frame);
         }
         (has_python && python::serves(frame))
-            // where the program's own code is named, what lies between it and the runtime is not to blame
-            || (has_made && (PLUMBING.is_runtime(frame) || PLUMBING.is_nameless(frame)))
-            || PLUMBING.is_main_of_runtime(frame)
+            || PLUMBING.is_runtime(frame)
+            || PLUMBING.is_nameless(frame)
             || PLUMBING.serves(frame)
     };
     let is_program = |frame: &Frame| {

@@ -151,17 +151,12 @@ impl Plumbing {
                 .is_some_and(|file| self.sources.all.iter().any(|known| known.is_in(file)))
     }
 
-    /// The frame is of code that was made at run time, and of the program.
-    pub(super) fn is_made(&self, frame: &Frame) -> bool {
-        frame.module == MADE && frame.function.is_some() && !self.serves(frame)
-    }
-
     /// The frame is of code that was made at run time, and nothing has a name for it.
     pub(super) fn is_nameless(&self, frame: &Frame) -> bool {
         frame.module == MADE && frame.function.is_none()
     }
 
-    /// The frame is of a runtime that makes code.
+    /// The frame is of a runtime that makes code. What a program brings along for it is not: addons of Node, libraries for JNI.
     pub(super) fn is_runtime(&self, frame: &Frame) -> bool {
         let name = base_name(&frame.module);
         let stem = name.split(['.', '-']).next().unwrap_or(name);
@@ -172,13 +167,9 @@ impl Plumbing {
     pub(super) fn hosts(&self, frame: &Frame) -> bool {
         let function = frame.function.as_deref().unwrap_or_default();
         self.is_runtime(frame)
+            || self.is_nameless(frame)
             || (frame.module == MADE && self.serves(frame))
             || self.hosts.all.iter().any(|known| known.begins(function))
-    }
-
-    /// The frame is the `main` of a runtime: the program's own has another name.
-    pub(super) fn is_main_of_runtime(&self, frame: &Frame) -> bool {
-        frame.function.as_deref() == Some("main") && self.is_runtime(frame)
     }
 
     pub(super) fn is_library(&self, module: &str) -> bool {
