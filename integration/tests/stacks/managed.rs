@@ -1,10 +1,10 @@
-//! Programs that another program runs: CPython in the versions that are here, Node and the JVM with and without perf maps.
+//! Programs that another program runs: CPython in the versions that are here, Node with and without a perf map, the JVM in the ways
+//! that it can run a method.
 
 use crate::row::{Goal, Row, rows};
 
 const NO_NAMES: &str = "without a perf map, code made at run time has no names";
 const NO_NODE_MAP: Goal = Goal::Nameless("--perf-basic-prof --interpreted-frames-native-stack", NO_NAMES);
-const NO_JAVA_MAP: Goal = Goal::Nameless("jcmd PID Compiler.perfmap", NO_NAMES);
 const GARBAGE: Goal =
     Goal::Least(0.65, "garbage is there until it is collected, and so are the collector's own tables");
 const V8_HEAP: Goal = Goal::Unseen("V8 allocates within memory of its own");
@@ -20,10 +20,10 @@ const MAP: [&str; 2] = ["--perf-basic-prof", "--interpreted-frames-native-stack"
 const SHARED: Goal =
     Goal::Least(0.97, "small objects that are kept lie in pages that others have touched first");
 
-const COMPILED: [&str; 3] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+PreserveFramePointer"];
-
-/// Large arrays lie in regions of their own, and are never moved.
-const HUGE: [&str; 3] = ["-XX:+UseG1GC", "-XX:TieredStopAtLevel=1", "-XX:+PreserveFramePointer"];
+/// Neither compiler, the quick one alone, and what else helps to name methods.
+const INTERPRETED_ONLY: [&str; 2] = ["-XX:+UseSerialGC", "-Xint"];
+const QUICKLY: [&str; 2] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+const POINTERS: [&str; 2] = ["-XX:+UseSerialGC", "-XX:+PreserveFramePointer"];
 
 rows! {
     python_3_8 => Row::python("CPython 3.8", "3.8").growth(SHARED),
@@ -40,7 +40,10 @@ rows! {
     node_half_a_map => Row::node(&MAP[..1], &[]).named(", buffers").allocations(INTERPRETED).growth(INTERPRETED),
     node_without_a_map => Row::node(&[], &[]).named(", buffers").allocations(NO_NODE_MAP).growth(NO_NODE_MAP),
 
-    java_buffers => Row::java(&COMPILED, &[], true).named(", perf map, buffers").growth(GARBAGE),
-    java_objects => Row::java(&HUGE, &["objects"], true).named(", perf map, objects").allocations(JVM_HEAP).growth(GARBAGE),
-    java_without_a_map => Row::java(&COMPILED, &[], false).named(", buffers").allocations(NO_JAVA_MAP).growth(NO_JAVA_MAP),
+    java_buffers => Row::java(&["-XX:+UseSerialGC"], &[], false).named(", buffers").growth(GARBAGE),
+    java_interpreted => Row::java(&INTERPRETED_ONLY, &[], false).named(", buffers").growth(GARBAGE),
+    java_quickly_compiled => Row::java(&QUICKLY, &[], false).named(", buffers").growth(GARBAGE),
+    java_with_a_map => Row::java(&POINTERS, &[], true).named(", perf map, buffers").growth(GARBAGE),
+    // large arrays lie in regions of their own, and are never moved
+    java_objects => Row::java(&["-XX:+UseG1GC"], &["objects"], false).named(", objects").allocations(JVM_HEAP).growth(GARBAGE),
 }

@@ -127,7 +127,7 @@ impl Row {
     /// By the JVM: its flags, the program's arguments, and whether a perf map is made.
     pub(crate) fn java(flags: &[&'static str], arguments: &[&'static str], map: bool) -> Self {
         let words: Vec<&str> = ["java"].into_iter().chain(flags.iter().copied()).collect();
-        Self::new(words.join(" "), Made::Java(flags.to_vec(), arguments.to_vec(), map), "leakSite", false)
+        Self::new(words.join(" "), Made::Java(flags.to_vec(), arguments.to_vec(), map), "leakSite", true)
     }
 
     pub(crate) fn named(mut self, addition: &str) -> Self {

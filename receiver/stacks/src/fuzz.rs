@@ -17,6 +17,12 @@ pub fn pclntab(table: &[u8], address: u64) {
     here::pclntab(table, address);
 }
 
+/// The memory of a JVM, from address 0 on, whose variables are behind each other from address 8 on, with code at an address, and a
+/// frame pointer.
+pub fn hotspot(memory: &[u8], code: u64, frame: u64) {
+    here::hotspot(memory, code, frame);
+}
+
 /// The memory of a Python interpreter, from address 0 on, with frames whose code objects are at these addresses.
 pub fn python(memory: &[u8], code: [u64; 2], instruction: u64) {
     here::python(memory, code, instruction);

@@ -11,6 +11,8 @@ pub mod names;
 
 pub mod python;
 
+pub mod java;
+
 pub mod debuginfod;
 
 pub mod unwind;

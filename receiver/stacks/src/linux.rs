@@ -52,6 +52,10 @@ mod jit;
 
 mod perf_map;
 
+mod variables;
+
+mod hotspot;
+
 mod image;
 
 mod shelf;
@@ -72,6 +76,7 @@ mod stacks;
 pub(crate) mod fuzz;
 
 pub(crate) use demangle::cpp_type;
+pub(crate) use hotspot::names_methods;
 pub(crate) use maps::{modules, reachable_path};
 pub(crate) use memory::read_memory;
 pub(crate) use shelf::Shelf;

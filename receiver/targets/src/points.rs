@@ -259,6 +259,8 @@ impl Found<'_> {
             self.files.iter().filter_map(|file| file.analysis.runtime).collect();
         let depends = runtimes.iter().any(naming::depends);
         let started = if depends { os::started(pid) } else { Started::default() };
+        let names_java = runtimes.contains(&Runtime::Jvm) && mlh_stacks::java::names_methods(pid, modules);
+        let started = started.naming_java(names_java);
         points.stack_blind_spots = naming::blind_spots(runtimes.into_iter(), &started);
         if !allocates && runtime != Runtime::Go {
             self.blind_spots.insert(self.no_allocator());

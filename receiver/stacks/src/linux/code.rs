@@ -1,8 +1,10 @@
 //! A mapping of code: how to get on from there, and how it is called.
 
 use std::fmt;
+use std::slice;
 use std::sync::{Arc, Mutex};
 
+use super::dwarf::Named;
 use super::hash::Hash;
 use super::keeps::Keeps;
 use super::perf_map::PerfMap;
@@ -16,6 +18,8 @@ use crate::unwind::Unwind;
 
 /// The kernel's own code in every process: another with each kernel.
 pub(crate) const VDSO: &str = "[vdso]";
+/// Code that was made at run time, in every process.
+pub(crate) const MADE: &str = "[anon]";
 
 /// A mapping of code.
 #[derive(Clone)]
@@ -107,53 +111,61 @@ impl Code {
         self.inside(address).and_then(|(image, inside)| image.bytes(inside, most)).unwrap_or_default()
     }
 
-    /// Appends the frames of one step, and what it adds to the identity of the stack. True if names had to be read. `perf_map` is
-    /// taken only where there is no file: names of a file may take seconds, and whoever looks at the mappings waits for it.
+    /// Appends the frames of one step, and what it adds to the identity of the stack. True if names had to be read. `names`: what a
+    /// runtime has said itself of code that it has made. `perf_map` is taken only where there is no file: names of a file may take
+    /// seconds, and whoever looks at the mappings waits for it.
     pub(crate) fn name(
         &self,
         step: Step,
+        names: Option<&[Named]>,
         perf_map: &Mutex<PerfMap>,
         frames: &mut Vec<Frame>,
         hash: &mut Hash,
     ) -> bool {
         let within = step.inside.saturating_sub(self.start);
         let frame = Frame { address: step.address, module: self.module.to_string(), ..Frame::default() };
-        let Some((image, offset)) = self.inside(step.inside) else {
-            let named = lock(perf_map).at(step.inside).unwrap_or_default();
-            hash.add(base_name(&self.module));
-            match &named.function {
-                Some(function) => {
-                    hash.add(function.as_bytes());
-                    hash.add(named.file.as_deref().map_or(b"", base_name));
-                }
-                // Code that is made anew by each process has no place to know it by, nor has the kernel's.
-                None if self.file == FileId::default() => {}
-                None => hash.add(&self.offset.saturating_add(within).to_le_bytes()),
+        let place = self.inside(step.inside);
+        let is_unnamed = names.is_none() && place.is_none();
+        let mapped = is_unnamed.then(|| lock(perf_map).at(step.inside)).flatten();
+        let mapped = mapped.as_ref().filter(|named| named.function.is_some());
+        if let Some(names) = names.or(mapped.map(slice::from_ref)) {
+            for named in names {
+                hash.add(MADE.as_bytes());
+                hash.add(named.function.as_deref().unwrap_or_default().as_bytes());
+                hash.add(named.file.as_deref().map_or(b"", base_name));
             }
-            frames.push(Frame {
-                function: named.function,
-                file: named.file,
-                line: named.line,
-                offset: within,
-                ..frame
-            });
+            let made = Frame { module: MADE.to_owned(), offset: within, ..frame };
+            frames.extend(with_names(&made, names));
+            return false;
+        }
+        let Some((image, offset)) = place else {
+            hash.add(base_name(&self.module));
+            // Code that is made anew by each process has no place to know it by, nor has the kernel's.
+            if self.file != FileId::default() {
+                hash.add(&self.offset.saturating_add(within).to_le_bytes());
+            }
+            frames.push(Frame { offset: within, ..frame });
             return false;
         };
         hash.add(image.build_id().unwrap_or(base_name(&self.module)));
         hash.add(&offset.to_le_bytes());
         let (names, grown) = image.names(offset);
-        let outermost = names.len().saturating_sub(1);
-        frames.extend(names.iter().enumerate().map(|(depth, named)| Frame {
-            function: named.function.clone(),
-            file: named.file.clone(),
-            line: named.line,
-            inlined: depth < outermost,
-            offset,
-            build_id: image.build_id().map(hex),
-            ..frame.clone()
-        }));
+        let frame = Frame { offset, build_id: image.build_id().map(hex), ..frame };
+        frames.extend(with_names(&frame, &names));
         grown
     }
+}
+
+/// One frame for each name: the last one is of the code itself, the others were inlined.
+fn with_names<'a>(frame: &'a Frame, names: &'a [Named]) -> impl Iterator<Item = Frame> + 'a {
+    let outermost = names.len().saturating_sub(1);
+    names.iter().enumerate().map(move |(depth, named)| Frame {
+        function: named.function.clone(),
+        file: named.file.clone(),
+        line: named.line,
+        inlined: depth < outermost,
+        ..frame.clone()
+    })
 }
 
 /// Of a file, wherever it lies.

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use super::hotspot::{Hotspot, Place, Target};
 use super::perf_map::PerfMap;
 use super::{maps, pclntab, python};
 use crate::python::{CodeLayout, LineTable, PythonFrame};
@@ -24,6 +25,21 @@ pub(crate) fn pclntab(table: &[u8], address: u64) {
     let Some(function) = read.function(table, address) else { return };
     let _ = read.frame(table, &function, address);
     drop(read.lines(table, &function, address, Some(table)));
+}
+
+pub(crate) fn hotspot(memory: &[u8], code: u64, frame: u64) {
+    let read = |address: u64, to: &mut [u8]| {
+        let from = usize::try_from(address).ok().and_then(|at| memory.get(at..)?.get(..to.len()));
+        from.map(|from| to.copy_from_slice(from)).is_some()
+    };
+    let target = Target(&read);
+    let variables = std::array::from_fn(|nth| (nth as u64 + 1) * 8);
+    let Some(mut hotspot) = Hotspot::read(&variables, target) else { return };
+    for is_innermost in [false, true] {
+        let place = Place { inside: code, is_innermost, frame: Some(frame) };
+        drop(hotspot.row(place, target));
+        drop(hotspot.names(place, &|at| target.word(at, 0), target));
+    }
 }
 
 pub(crate) fn python(memory: &[u8], code: [u64; 2], instruction: u64) {

@@ -19,6 +19,7 @@ use super::scan::Begin;
 use super::shelf::lock;
 use super::symbols::Symbols;
 use super::undo::{Undo, Undoing};
+use super::variables::variables;
 
 /// Bytes of names that are kept by address, and an address counts for this much by itself.
 const MAX_NAMED: usize = 4 * 1024 * 1024;
@@ -188,6 +189,11 @@ impl Image {
     /// Bytes held of what can be read again.
     pub(crate) fn held(&self) -> u64 {
         self.names_held.load(Ordering::Relaxed) + self.undo.size() as u64
+    }
+
+    /// See [`variables`].
+    pub(crate) fn variables<const N: usize>(&self, names: [&str; N]) -> Option<[u64; N]> {
+        variables(self.object.as_ref()?, names)
     }
 
     /// Files that it holds open: with what belongs to it.

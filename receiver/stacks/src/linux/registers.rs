@@ -48,6 +48,11 @@ impl Registers {
         self.0[STACK_AT]
     }
 
+    /// The frame pointer register, if it is known.
+    pub(super) fn frame(&self) -> Option<u64> {
+        self.0[FRAME_AT]
+    }
+
     fn get(&self, register: Register) -> Result<u64, Fault> {
         self.0.get(usize::from(register.0)).copied().flatten().ok_or(Fault::Unknown)
     }
@@ -69,6 +74,7 @@ impl Registers {
         for register in PRESERVED {
             above.0[register] = self.0[register];
         }
+        above.0[STACK_AT] = Some(cfa);
         let mut return_address = Err(Fault::Unknown);
         for (register, rule) in &row.registers {
             let value = self.find(rule, *register, cfa, row, captured);
@@ -78,11 +84,13 @@ impl Registers {
                 }
                 return_address = value;
             }
-            if let Some(place) = above.0.get_mut(usize::from(register.0)) {
+            if *register == STACK {
+                // it has been moved on behalf of the function
+                above.0[STACK_AT] = value.ok().filter(|sp| *sp >= cfa).or(Some(cfa));
+            } else if let Some(place) = above.0.get_mut(usize::from(register.0)) {
                 *place = value.ok();
             }
         }
-        above.0[STACK_AT] = Some(cfa);
         *self = above;
         return_address.map(|address| (address != 0).then_some(address))
     }

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use super::code::Code;
+use super::code::{Code, MADE};
 use super::demangle::clean;
+use super::hotspot::{self, Jvm};
 use super::memory::read_memory;
 use super::perf_map::PerfMap;
 use super::python::Interpreter;
+use super::registers;
 use super::scan::{self, Begin};
 use super::shelf::{Shelf, lock};
 use super::unwound::{Place, Unwound};
-use super::walk::{Ground, Step, walk};
+use super::walk::{Ground, Step, Way, walk};
 use crate::modules::{FileId, Modules};
 use crate::python::CodeLayout;
 use crate::unwind::{Captured, Unwind};
@@ -35,6 +37,8 @@ pub(crate) struct Stacks {
     perf_map: Arc<Mutex<PerfMap>>,
     /// What can name the Python code that it runs.
     python: Option<Interpreter>,
+    /// What can name the Java code that it runs, and undo its frames.
+    jvm: Jvm,
     /// A walk has led to where nothing is.
     stale: bool,
 }
@@ -50,6 +54,7 @@ impl Stacks {
             caught_at: None,
             perf_map: Arc::default(),
             python: None,
+            jvm: Jvm::new(pid),
             stale: false,
         }
     }
@@ -76,7 +81,7 @@ impl Stacks {
                 image: image.clone(),
             }));
         }
-        let made: Arc<str> = "[anon]".into();
+        let made: Arc<str> = MADE.into();
         code.extend(
             modules
                 .anonymous
@@ -105,6 +110,9 @@ impl Stacks {
         code.extend(gone);
         code.sort_unstable_by_key(|it| it.start);
         self.code = code;
+        let variables =
+            |code: &Code| hotspot::variables(&code.module, code.image.as_ref()?, code.start, code.offset);
+        self.jvm.refresh(self.code.iter().find_map(variables));
     }
 
     pub(crate) fn set_python(&mut self, layout: Option<CodeLayout>) {
@@ -129,18 +137,31 @@ impl Stacks {
         let code_end = code.last().map_or(u64::MAX, |it| it.end);
         let (caught_at, mut stale, mut caught) = (self.caught_at, false, false);
         let by_kernel = !captured.chain.is_empty();
+        let jvm = &mut self.jvm;
+        let has_rows = !by_kernel && unwind != Unwind::FramePointers;
         let ground = |address: u64| {
             let found = at(code, address);
             // a return address lies behind what is looked up
             caught |= caught_at.is_some_and(|start| start == address.saturating_add(1));
             stale |= found.is_none() && !caught;
-            found.map_or(Ground::Nothing, |it| Ground::Code(it.way(address, unwind, by_kernel)))
+            let Some(found) = found else { return Ground::Nothing };
+            let is_innermost = captured.interrupted && address == captured.ip;
+            let place = hotspot::Place { inside: address, is_innermost, frame: None };
+            let row = (has_rows && found.is_made()).then(|| jvm.row(place)).flatten();
+            Ground::Code(row.map_or_else(|| found.way(address, unwind, by_kernel), Way::by_row))
         };
         let space = Space { code, pid: self.pid, caught_at };
         let seek = |inside, registers: &_| scan::seek(inside, registers, captured, &space);
         let walk = walk(captured, self.max_frames, code_end, caught_at, ground, seek);
         self.stale = stale;
-        let place = |step: Step| Place { step, code: at(&self.code, step.inside).cloned() };
+        let word = |address| registers::read(captured, address).ok();
+        let place = |step: Step| {
+            let code = at(&self.code, step.inside).cloned();
+            let is_innermost = step.inside == step.address;
+            let frame = hotspot::Place { inside: step.inside, is_innermost, frame: step.fp };
+            let made = code.as_ref().filter(|code| code.is_made());
+            Place { step, names: made.and_then(|_| self.jvm.names(frame, &word)), code }
+        };
         let python = self.python.as_mut().map(|python| python.lines(captured.python)).unwrap_or_default();
         Unwound {
             python,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::code::Code;
+use super::dwarf::Named;
 use super::hash::Hash;
 use super::perf_map::PerfMap;
 use super::python::{Line, merge};
@@ -57,12 +58,21 @@ pub(crate) struct Unwound {
 pub(crate) struct Place {
     pub(crate) step: Step,
     pub(crate) code: Option<Code>,
+    /// What a runtime has said of code that it has made: innermost first, what was inlined before what it was inlined into.
+    pub(crate) names: Option<Arc<[Named]>>,
 }
 
 impl Unwound {
     pub(crate) fn identity(&self) -> u64 {
         let mut hash = Hash::new();
-        self.places.iter().for_each(|place| hash.add(&place.step.address.to_le_bytes()));
+        for Place { step, names, .. } in &self.places {
+            hash.add(&step.address.to_le_bytes());
+            // the same code runs whatever is interpreted
+            for named in names.iter().flat_map(|names| names.iter()) {
+                hash.add(named.function.as_deref().unwrap_or_default().as_bytes());
+                hash.add(&named.line.unwrap_or_default().to_le_bytes());
+            }
+        }
         self.python.iter().for_each(|line| line.identify(|part| hash.add(part)));
         hash.finish()
     }
@@ -77,9 +87,9 @@ impl Unwound {
         // Where the frames of each step end, inlined functions are frames, too, and the hash so far.
         let mut ends = Vec::with_capacity(self.places.len());
         let mut grown = false;
-        for Place { step, code } in &self.places {
+        for Place { step, code, names } in &self.places {
             if let Some(code) = code {
-                grown |= code.name(*step, &self.perf_map, &mut frames, &mut hash);
+                grown |= code.name(*step, names.as_deref(), &self.perf_map, &mut frames, &mut hash);
             } else {
                 let module = "[unknown]".to_owned();
                 hash.add(module.as_bytes());
@@ -220,8 +230,8 @@ mod tests {
             image: None,
         };
         let trace = |addresses: &[u64]| {
-            let step = |address| Step { address, inside: address - 1, sp: None };
-            let place = |address: &u64| Place { step: step(*address), code: Some(code.clone()) };
+            let step = |address| Step { address, inside: address - 1, sp: None, fp: None };
+            let place = |address: &u64| Place { step: step(*address), code: Some(code.clone()), names: None };
             let unwound = Unwound {
                 places: addresses.iter().map(place).collect(),
                 python: Vec::new(),

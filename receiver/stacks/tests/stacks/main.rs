@@ -8,6 +8,7 @@ mod chains;
 mod golang;
 mod hostile;
 mod identity;
+mod java;
 mod lifetimes;
 mod separate;
 mod pointers;

@@ -14,6 +14,8 @@ pub(crate) struct Started {
     words: Vec<String>,
     /// `/tmp/perf-PID.map` is there.
     has_map: bool,
+    /// Its JVM says where it keeps methods.
+    names_java: bool,
 }
 
 impl Started {
@@ -27,7 +29,12 @@ impl Started {
                 words.push("PerfMapEnabled".to_owned());
             }
         }
-        Self { words, has_map }
+        Self { words, has_map, names_java: false }
+    }
+
+    /// Whether its JVM says where it keeps methods.
+    pub(super) fn naming_java(self, names_java: bool) -> Self {
+        Self { names_java, ..self }
     }
 
     /// V8 takes either dash for the other.
@@ -46,7 +53,7 @@ pub(super) fn blind_spots(found: impl Iterator<Item = Runtime>, started: &Starte
     let spots = found.filter_map(|runtime| match runtime {
         Runtime::Native | Runtime::Go | Runtime::Cpython => None,
         Runtime::Node => node(started),
-        Runtime::Jvm => Some(jvm(started)),
+        Runtime::Jvm => jvm(started),
         Runtime::Dotnet => dotnet(started),
         Runtime::Ruby => Some((
             "names of Ruby methods",
@@ -81,25 +88,17 @@ fn node(started: &Started) -> Option<(&'static str, &'static str)> {
     })
 }
 
-fn jvm(started: &Started) -> (&'static str, &'static str) {
-    const NAMES: &str = "names of Java methods";
-    match (started.has_map, started.says("-XX:+PreserveFramePointer")) {
-        (true, true) => (
-            "names of Java methods that are interpreted or were compiled since `jcmd PID Compiler.perfmap`",
-            "run it again, and those that have been compiled by then have names",
-        ),
-        (true, false) => (
-            "callers of Java methods",
-            "compiled code keeps no frame pointers: start it with -XX:+PreserveFramePointer",
-        ),
-        (false, true) => (
-            NAMES,
-            "run `jcmd PID Compiler.perfmap` once it is warm (JDK 17 and later), or load perf-map-agent, and stacks name methods that are compiled",
-        ),
-        (false, false) => (
-            NAMES,
-            "start it with -XX:+PreserveFramePointer and run `jcmd PID Compiler.perfmap` once it is warm (JDK 17 and later), or load perf-map-agent, and stacks name methods that are compiled",
-        ),
+fn jvm(started: &Started) -> Option<(&'static str, &'static str)> {
+    match (started.names_java, started.has_map) {
+        (true, _) => None,
+        (false, true) => Some((
+            "names of Java methods that are interpreted or were compiled since /tmp/perf-PID.map was written",
+            "have it written again, and those that have been compiled by then have names",
+        )),
+        (false, false) => Some((
+            "names of Java methods",
+            "this JVM does not say where it keeps them, as HotSpot does from version 8 on: load perf-map-agent, and stacks name methods that are compiled",
+        )),
     }
 }
 
@@ -132,7 +131,7 @@ mod tests {
         let started = Started::default();
         for (runtime, word) in [
             (Runtime::Node, "--perf-basic-prof"),
-            (Runtime::Jvm, "Compiler.perfmap"),
+            (Runtime::Jvm, "perf-map-agent"),
             (Runtime::Dotnet, "DOTNET_PerfMapEnabled=1"),
             (Runtime::Ruby, "not supported"),
             (Runtime::Php, "not supported"),
@@ -162,13 +161,12 @@ mod tests {
         assert!(half.as_ref().is_some_and(|half| !half.contains("basic")), "{half:?}");
         assert!(has(half, "--interpreted-frames-native-stack"));
 
-        let flag = "java\0-XX:+PreserveFramePointer\0";
-        let started = reason(Runtime::Jvm, flag, "", false);
-        assert!(started.as_ref().is_some_and(|said| !said.contains("Preserve")), "{started:?}");
-        assert!(has(started, "Compiler.perfmap"));
-        let tool = "JAVA_TOOL_OPTIONS=-Xmx1g -XX:+PreserveFramePointer\0";
-        assert!(has(reason(Runtime::Jvm, "java\0", tool, true), "run it again"));
-        assert!(has(reason(Runtime::Jvm, "java\0", "", true), "PreserveFramePointer"));
+        assert!(has(reason(Runtime::Jvm, "java\0", "", false), "perf-map-agent"));
+        assert!(has(reason(Runtime::Jvm, "java\0", "", true), "written again"));
+        for has_map in [false, true] {
+            let started = Started::new("java\0", "", has_map).naming_java(true);
+            assert_eq!(said(Runtime::Jvm, &started), None);
+        }
 
         assert_eq!(reason(Runtime::Dotnet, "dotnet\0", "", true), None);
         assert!(has(reason(Runtime::Dotnet, "", "DOTNET_PerfMapEnabled=1\0", false), "is not there"));
