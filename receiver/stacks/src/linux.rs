@@ -52,6 +52,8 @@ mod jit;
 
 mod perf_map;
 
+mod v8;
+
 mod image;
 
 mod shelf;

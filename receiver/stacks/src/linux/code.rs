@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use super::dwarf::Named;
 use super::hash::Hash;
 use super::keeps::Keeps;
 use super::perf_map::PerfMap;
@@ -16,6 +17,8 @@ use crate::unwind::Unwind;
 
 /// The kernel's own code in every process: another with each kernel.
 pub(crate) const VDSO: &str = "[vdso]";
+/// The module of code that was made at run time.
+pub(crate) const MADE: &str = "[anon]";
 
 /// A mapping of code.
 #[derive(Clone)]
@@ -59,6 +62,8 @@ impl Code {
             Unwind::Dwarf => Pointers::Never,
             Unwind::FramePointers => Pointers::Only,
             Unwind::Auto if is_go => Pointers::First,
+            // V8's own functions that it has compiled before are part of the file: nothing says that they keep frame pointers.
+            Unwind::Auto if row.is_none() && image.v8().is_some() => Pointers::Instead,
             // Calls are known by their bytes on this machine alone.
             Unwind::Auto if cfg!(target_arch = "x86_64") && row.is_none() && !has_frame => Pointers::Absent,
             Unwind::Auto if keeps == Some(false) => Pointers::Never,
@@ -74,6 +79,12 @@ impl Code {
             // It calls nobody.
             None => &*self.module == VDSO,
         }
+    }
+
+    /// The frame of the code at an address may be that of a function of JavaScript.
+    pub(crate) fn may_run_javascript(&self, address: u64) -> bool {
+        let Some((image, inside)) = self.inside(address) else { return self.is_made() };
+        image.undoing(inside).is_none_or(|undoing| undoing.row.is_none()) && image.v8().is_some()
     }
 
     /// No file is behind it.
@@ -105,6 +116,27 @@ impl Code {
     /// Its bytes from an address on, so many at most.
     pub(crate) fn bytes(&self, address: u64, most: usize) -> Vec<u8> {
         self.inside(address).and_then(|(image, inside)| image.bytes(inside, most)).unwrap_or_default()
+    }
+
+    /// As [`name`](Self::name), where a runtime's memory has told who it is: functions of code that was made at run time, whatever
+    /// runs them.
+    pub(crate) fn tell(&self, step: Step, names: &[Named], frames: &mut Vec<Frame>, hash: &mut Hash) {
+        let outermost = names.len().saturating_sub(1);
+        for (depth, named) in names.iter().enumerate() {
+            hash.add(MADE.as_bytes());
+            hash.add(named.function.as_deref().unwrap_or_default().as_bytes());
+            hash.add(named.file.as_deref().map_or(b"", base_name));
+            frames.push(Frame {
+                address: step.address,
+                module: MADE.to_owned(),
+                function: named.function.clone(),
+                file: named.file.clone(),
+                line: named.line,
+                inlined: depth < outermost,
+                offset: step.inside.saturating_sub(self.start),
+                build_id: None,
+            });
+        }
     }
 
     /// Appends the frames of one step, and what it adds to the identity of the stack. True if names had to be read. `perf_map` is

@@ -48,6 +48,11 @@ impl Registers {
         self.0[STACK_AT]
     }
 
+    /// The frame pointer, if it is known.
+    pub(super) fn frame(&self) -> Option<u64> {
+        self.0[FRAME_AT]
+    }
+
     fn get(&self, register: Register) -> Result<u64, Fault> {
         self.0.get(usize::from(register.0)).copied().flatten().ok_or(Fault::Unknown)
     }

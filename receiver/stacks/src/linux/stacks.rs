@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use super::code::Code;
+use super::code::{Code, MADE};
 use super::demangle::clean;
 use super::memory::read_memory;
 use super::perf_map::PerfMap;
 use super::python::Interpreter;
+use super::registers::read;
 use super::scan::{self, Begin};
 use super::shelf::{Shelf, lock};
 use super::unwound::{Place, Unwound};
+use super::v8;
 use super::walk::{Ground, Step, walk};
 use crate::modules::{FileId, Modules};
 use crate::python::CodeLayout;
@@ -35,6 +37,8 @@ pub(crate) struct Stacks {
     perf_map: Arc<Mutex<PerfMap>>,
     /// What can name the Python code that it runs.
     python: Option<Interpreter>,
+    /// What can name the JavaScript that it runs; sought when code is met that nothing else names.
+    v8: Option<v8::Names>,
     /// A walk has led to where nothing is.
     stale: bool,
 }
@@ -50,6 +54,7 @@ impl Stacks {
             caught_at: None,
             perf_map: Arc::default(),
             python: None,
+            v8: None,
             stale: false,
         }
     }
@@ -76,7 +81,7 @@ impl Stacks {
                 image: image.clone(),
             }));
         }
-        let made: Arc<str> = "[anon]".into();
+        let made: Arc<str> = MADE.into();
         code.extend(
             modules
                 .anonymous
@@ -120,7 +125,12 @@ impl Stacks {
             Unwind::FramePointers => true,
             Unwind::Dwarf => false,
             // What is loaded as a rule is libc, which keeps none on most systems: one look is enough there.
-            Unwind::Auto => !self.code.is_empty() && self.code.iter().rev().all(Code::keeps_chains),
+            // Whose a frame of JavaScript is stands in the frame.
+            Unwind::Auto => {
+                !self.code.is_empty()
+                    && self.code.iter().rev().all(Code::keeps_chains)
+                    && v8_of(&self.code).is_none()
+            }
         }
     }
 
@@ -140,7 +150,22 @@ impl Stacks {
         let seek = |inside, registers: &_| scan::seek(inside, registers, captured, &space);
         let walk = walk(captured, self.max_frames, code_end, caught_at, ground, seek);
         self.stale = stale;
-        let place = |step: Step| Place { step, code: at(&self.code, step.inside).cloned() };
+        let (pid, v8) = (self.pid, &mut self.v8);
+        let mut javascript = |step: Step, code: &Code| {
+            if !code.may_run_javascript(step.inside) {
+                return None;
+            }
+            if v8.is_none() {
+                *v8 = v8_of(&self.code).map(v8::Names::new);
+            }
+            let names = v8.as_mut()?;
+            let slot = |address| read(captured, address).ok();
+            names.at(step.inside, step.fp?, slot, &|address, to| read_memory(pid, address, to))
+        };
+        let place = |step: Step| {
+            let code = at(&self.code, step.inside);
+            Place { step, names: code.and_then(|code| javascript(step, code)), code: code.cloned() }
+        };
         let python = self.python.as_mut().map(|python| python.lines(captured.python)).unwrap_or_default();
         Unwound {
             python,
@@ -180,6 +205,11 @@ impl scan::Memory for Space<'_> {
     fn catches(&self, address: u64) -> bool {
         self.caught_at == Some(address)
     }
+}
+
+/// What V8 says of itself, if it is there.
+fn v8_of(code: &[Code]) -> Option<&v8::Metadata> {
+    code.iter().find_map(|code| code.image.as_ref()?.v8())
 }
 
 fn at(code: &[Code], address: u64) -> Option<&Code> {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::code::Code;
+use super::dwarf::Named;
 use super::hash::Hash;
 use super::perf_map::PerfMap;
 use super::python::{Line, merge};
@@ -52,17 +53,26 @@ pub(crate) struct Unwound {
     pub(crate) perf_map: Arc<Mutex<PerfMap>>,
 }
 
-/// A step, and the code it lies in.
+/// A step, the code it lies in, and who that is, innermost first, where a runtime's memory has told it.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) step: Step,
     pub(crate) code: Option<Code>,
+    pub(crate) names: Option<Arc<[Named]>>,
 }
 
 impl Unwound {
     pub(crate) fn identity(&self) -> u64 {
         let mut hash = Hash::new();
-        self.places.iter().for_each(|place| hash.add(&place.step.address.to_le_bytes()));
+        for Place { step, names, .. } in &self.places {
+            hash.add(&step.address.to_le_bytes());
+            // an interpreter runs all functions at one address
+            for Named { function, file, line } in names.iter().flat_map(|names| names.iter()) {
+                let texts = [function, file].map(|text| text.as_deref().unwrap_or_default());
+                texts.iter().for_each(|text| hash.add(text.as_bytes()));
+                hash.add(&line.unwrap_or_default().to_le_bytes());
+            }
+        }
         self.python.iter().for_each(|line| line.identify(|part| hash.add(part)));
         hash.finish()
     }
@@ -77,8 +87,10 @@ impl Unwound {
         // Where the frames of each step end, inlined functions are frames, too, and the hash so far.
         let mut ends = Vec::with_capacity(self.places.len());
         let mut grown = false;
-        for Place { step, code } in &self.places {
-            if let Some(code) = code {
+        for Place { step, code, names } in &self.places {
+            if let (Some(code), Some(names)) = (code, names) {
+                code.tell(*step, names, &mut frames, &mut hash);
+            } else if let Some(code) = code {
                 grown |= code.name(*step, &self.perf_map, &mut frames, &mut hash);
             } else {
                 let module = "[unknown]".to_owned();
@@ -220,8 +232,8 @@ mod tests {
             image: None,
         };
         let trace = |addresses: &[u64]| {
-            let step = |address| Step { address, inside: address - 1, sp: None };
-            let place = |address: &u64| Place { step: step(*address), code: Some(code.clone()) };
+            let step = |address| Step { address, inside: address - 1, sp: None, fp: None };
+            let place = |address: &u64| Place { step: step(*address), code: Some(code.clone()), names: None };
             let unwound = Unwound {
                 places: addresses.iter().map(place).collect(),
                 python: Vec::new(),

@@ -19,6 +19,8 @@ pub(crate) struct Step {
     pub(crate) inside: u64,
     /// The stack pointer there, where it is known.
     pub(crate) sp: Option<u64>,
+    /// The frame pointer there, where it is known.
+    pub(crate) fp: Option<u64>,
 }
 
 /// What lies at an address.
@@ -170,7 +172,7 @@ impl Walk {
     fn from(captured: &Captured<'_>, returns: &mut Returns<'_>) -> (Self, Step) {
         let address = if captured.interrupted { captured.ip } else { returns.truth(captured.ip) };
         let inside = if captured.interrupted { address } else { address.saturating_sub(1) };
-        let step = Step { address, inside, sp: Some(captured.sp) };
+        let step = Step { address, inside, sp: Some(captured.sp), fp: Some(captured.bp) };
         (Self { steps: vec![step], end: End::Root, doubt: None }, step)
     }
 
@@ -238,7 +240,7 @@ pub(crate) fn walk(
         };
         let is_signal = row.is_some_and(|row| row.signal);
         let inside = if is_signal { next } else { next.saturating_sub(1) };
-        let above = Step { address: next, inside, sp: registers.stack() };
+        let above = Step { address: next, inside, sp: registers.stack(), fp: registers.frame() };
         let found = ground(above.inside);
         if matches!(found, Ground::Nothing) {
             break if row.is_some() { End::Lost } else { way.astray(next) };
@@ -268,7 +270,7 @@ fn follow(
     for next in captured.chain {
         let Ground::Code(way) = &here else { break };
         let next = returns.truth(*next);
-        let above = Step { address: next, inside: next.saturating_sub(1), sp: None };
+        let above = Step { address: next, inside: next.saturating_sub(1), sp: None, fp: None };
         let found = ground(above.inside);
         if matches!(found, Ground::Nothing) {
             walk.end = if next == 0 { End::Chained } else { End::Astray(next) };
