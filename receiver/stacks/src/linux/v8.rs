@@ -62,6 +62,8 @@ pub(crate) struct Names {
     /// What has been told, by function and place.
     told: HashMap<(u64, Option<u32>), Arc<[Named]>>,
     optimised: HashMap<(u64, Code), Arc<[Named]>>,
+    /// Code objects by instructions of theirs.
+    code: HashMap<u64, u64>,
     /// Bytes.
     size: usize,
 }
@@ -89,6 +91,7 @@ impl Names {
             functions: HashMap::new(),
             told: HashMap::new(),
             optimised: HashMap::new(),
+            code: HashMap::new(),
             size: 0,
         }
     }
@@ -114,7 +117,7 @@ impl Names {
 
     fn forget(&mut self) {
         (self.scripts, self.functions, self.size) = (Scripts::default(), HashMap::new(), 0);
-        (self.told, self.optimised) = (HashMap::new(), HashMap::new());
+        (self.told, self.optimised, self.code) = (HashMap::new(), HashMap::new(), HashMap::new());
     }
 
     fn find(
@@ -133,8 +136,7 @@ impl Names {
         let shared = heap.of_kind(heap.field(function.at, layout.function_shared)?, kinds.shared)?;
         let bytecode = slot(layout.frame.bytecode).and_then(|it| heap.of_kind(it, kinds.bytecode));
         let Some(bytecode) = bytecode else {
-            let mut optimised = || self.optimised(heap, function.at, inside, shared);
-            return optimised().or_else(|| self.one(shared, None, heap));
+            return self.optimised(inside, shared, heap).or_else(|| self.one(shared, None, heap));
         };
         // what is compiled without being optimised has something else in the place of the number
         let instruction = slot(layout.frame.offset).and_then(Tagged::number);
@@ -159,15 +161,19 @@ impl Names {
         Some(named)
     }
 
-    fn optimised(
-        &mut self,
-        heap: &Heap<'_>,
-        function: u64,
-        inside: u64,
-        shared: u64,
-    ) -> Option<Arc<[Named]>> {
+    /// A function by what its closures share, behind those that were inlined into it.
+    fn optimised(&mut self, inside: u64, shared: u64, heap: &Heap<'_>) -> Option<Arc<[Named]>> {
         let layout = heap.layout.code?;
-        let code = Code::running(heap, layout, function, inside)?;
+        let known = self.code.get(&inside).and_then(|at| Code::of(heap, layout, *at, inside));
+        let code = match known {
+            Some(code) => code,
+            None => {
+                let code = Code::of(heap, layout, Code::around(heap, inside)?, inside)?;
+                self.size += size_of::<(u64, u64)>();
+                self.code.insert(inside, code.at);
+                code
+            }
+        };
         if let Some(told) = self.optimised.get(&(shared, code)) {
             return Some(Arc::clone(told));
         }

@@ -67,8 +67,9 @@ impl Function {
             }
             if let Some(name) = text(heap, *word, MAX_NAME) {
                 names.push(name);
-                // the number beside it
-                nth += usize::from(next.is_some_and(|next| next.number().is_some()));
+                // the number beside it: two are a place
+                let numbers = rest.iter().skip(nth).take_while(|word| word.number().is_some()).count();
+                nth += numbers % 2;
             }
         }
         Some(Self { name: called(&names), begin })

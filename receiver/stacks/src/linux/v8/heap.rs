@@ -11,6 +11,8 @@ use super::layout::Layout;
 const MAX_MAPS: usize = 4096;
 /// The first bytes of an address space are never mapped.
 const LEAST: u64 = 4096;
+/// Nor are those that are the kernel's, or nobody's.
+const MOST: u64 = 1 << 56;
 
 /// Reads the process's memory: from an address, into all of the bytes. False: it cannot be read.
 pub(crate) type Read<'a> = dyn Fn(u64, &mut [u8]) -> bool + 'a;
@@ -25,9 +27,14 @@ impl Tagged {
         (self.0 & u64::from(u32::MAX) == 0).then(|| (self.0 >> 32) as u32).map(u32::cast_signed)
     }
 
+    /// The first word of an object may be like this.
+    pub(super) fn may_be_map(self) -> bool {
+        self.0 & 3 == 1 && self.object().is_some()
+    }
+
     /// Where the object lies that it refers to, weakly or not.
     fn object(self) -> Option<u64> {
-        (self.0 & 1 == 1).then_some(self.0 & !3).filter(|at| *at >= LEAST && at % 8 == 0)
+        (self.0 & 1 == 1).then_some(self.0 & !3).filter(|at| (LEAST..MOST).contains(at) && at % 8 == 0)
     }
 }
 
@@ -85,25 +92,26 @@ impl Heap<'_> {
             at = map.0;
             map = self.field(at, 0)?;
         }
+        Some(Object { at, kind: self.kind(map)? })
+    }
+
+    /// What objects are whose first word is this one.
+    pub(super) fn kind(&self, map: Tagged) -> Option<u16> {
         let map = map.object()?;
-        let known = self.maps.borrow().get(&map).copied();
-        let kind = match known {
-            Some(kind) => kind,
-            None => {
-                let mut kind = [0; 2];
-                if !(self.read)(map.checked_add(self.layout.map_kind)?, &mut kind) {
-                    return None;
-                }
-                let kind = u16::from_le_bytes(kind);
-                let mut maps = self.maps.borrow_mut();
-                if maps.len() >= MAX_MAPS {
-                    maps.clear();
-                }
-                maps.insert(map, kind);
-                kind
-            }
-        };
-        Some(Object { at, kind })
+        if let Some(kind) = self.maps.borrow().get(&map) {
+            return Some(*kind);
+        }
+        let mut kind = [0; 2];
+        if !(self.read)(map.checked_add(self.layout.map_kind)?, &mut kind) {
+            return None;
+        }
+        let kind = u16::from_le_bytes(kind);
+        let mut maps = self.maps.borrow_mut();
+        if maps.len() >= MAX_MAPS {
+            maps.clear();
+        }
+        maps.insert(map, kind);
+        Some(kind)
     }
 
     /// Where the object lies, if it is of the kind.

@@ -18,20 +18,27 @@ const MAX_LITERALS: usize = 64 << 10;
 /// Bytes of one that was inlined: the place where it was called, who it is, and four that say nothing.
 const ENTRY: usize = 16;
 
-/// The code that a function runs.
+/// Bytes before an instruction in which it is looked for where its code begins.
+const MAX_BACK: u64 = 256 << 10;
+/// They are read by so many: what lies before may not be mapped.
+const PIECE: u64 = 4 << 10;
+/// Words among them that may be the first of an object, and are looked at.
+const MAX_CANDIDATES: usize = 512;
+
+/// Where an instruction is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Code {
-    at: u64,
-    /// The instruction, from where the code begins.
+    /// The code object.
+    pub(super) at: u64,
+    /// From where its instructions begin.
     instruction: u64,
     /// The table of positions: another one where other code has taken the place.
     positions: Tagged,
 }
 
 impl Code {
-    /// Of the function at an address, if an instruction is part of it.
-    pub(super) fn running(heap: &Heap<'_>, layout: CodeLayout, function: u64, inside: u64) -> Option<Self> {
-        let at = heap.of_kind(heap.field(function, layout.of_function)?, heap.layout.kinds.code?)?;
+    /// In the code object at an address, if that has the instruction in it.
+    pub(super) fn of(heap: &Heap<'_>, layout: CodeLayout, at: u64, inside: u64) -> Option<Self> {
         let begin = match layout.start {
             Start::Behind(behind) => at.checked_add(behind)?,
             Start::At(offset) => heap.word(at, offset)?,
@@ -39,6 +46,32 @@ impl Code {
         let size = heap.half(at, layout.size).filter(|size| *size <= MAX_CODE)?;
         let instruction = inside.checked_sub(begin).filter(|behind| *behind < u64::from(size))?;
         Some(Self { at, instruction, positions: heap.field(at, layout.positions)? })
+    }
+
+    /// Where the code object is of an instruction: what the collector must know of instructions stands before them.
+    pub(super) fn around(heap: &Heap<'_>, inside: u64) -> Option<u64> {
+        let kinds = &heap.layout.kinds;
+        let least = inside.saturating_sub(MAX_BACK);
+        let (mut end, mut left) = (inside & !7, MAX_CANDIDATES);
+        while end > least {
+            let begin = (end - 1) & !(PIECE - 1);
+            let words = heap.fields(begin, usize::try_from((end - begin) / 8).ok()?)?;
+            for (nth, word) in words.into_iter().enumerate().rev() {
+                if !word.may_be_map() {
+                    continue;
+                }
+                left = left.checked_sub(1)?;
+                let (place, kind) = (begin + nth as u64 * 8, heap.kind(word));
+                if kind.is_some() && kind == kinds.instructions {
+                    return heap.of_kind(heap.field(place, 8)?, kinds.code?);
+                }
+                if kind.is_some() && kind == kinds.code && kinds.instructions.is_none() {
+                    return Some(place);
+                }
+            }
+            end = begin;
+        }
+        None
     }
 
     /// What is shared by closures of the functions there, innermost first, and where in its script each is; `own` is the one that was

@@ -64,6 +64,8 @@ pub(super) struct Kinds {
     pub(super) bytes: Vec<u16>,
     pub(super) arrays: Vec<u16>,
     pub(super) code: Option<u16>,
+    /// Instructions, where they are no part of the code object.
+    pub(super) instructions: Option<u16>,
     /// What stands for something shared where references to it are restricted.
     pub(super) wrapper: Option<u16>,
 }
@@ -71,8 +73,6 @@ pub(super) struct Kinds {
 /// Offsets within code, and within what it keeps to be given up by ("deoptimisation data").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CodeLayout {
-    /// In a function.
-    pub(super) of_function: u64,
     pub(super) deoptimisation: u64,
     pub(super) positions: u64,
     pub(super) start: Start,
@@ -180,6 +180,7 @@ impl Kinds {
                 "type_ProtectedFixedArray__PROTECTED_FIXED_ARRAY_TYPE",
             ]),
             code: kind("type_Code__CODE_TYPE"),
+            instructions: kind("type_InstructionStream__INSTRUCTION_STREAM_TYPE"),
             wrapper: kind("type_SharedFunctionInfoWrapper__SHARED_FUNCTION_INFO_WRAPPER_TYPE"),
         })
     }
@@ -188,7 +189,6 @@ impl Kinds {
 impl CodeLayout {
     fn of(published: &Published) -> Option<Self> {
         let offset = |names: &[&str]| place(published.any(names)?);
-        let shared = offset(&["class_JSFunction__shared__SharedFunctionInfo"])?;
         let start =
             offset(&["class_Code__instruction_start__Address", "class_Code__instruction_start__uintptr_t"]);
         let size = offset(&["class_Code__instruction_size__int"]);
@@ -207,8 +207,6 @@ impl CodeLayout {
         };
         let literals = index("DeoptimizationDataLiteralArrayIndex", 2)?;
         Some(Self {
-            of_function: offset(&["class_JSFunction__code__Tagged_Code_", "class_JSFunction__code__CodeT"])
-                .unwrap_or(shared + 24),
             deoptimisation: positions.checked_sub(8)?,
             positions,
             start,
