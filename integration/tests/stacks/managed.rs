@@ -3,7 +3,6 @@
 use crate::row::{Goal, Row, rows};
 
 const NO_NAMES: &str = "without a perf map, code made at run time has no names";
-const NO_NODE_MAP: Goal = Goal::Nameless("--perf-basic-prof --interpreted-frames-native-stack", NO_NAMES);
 const NO_JAVA_MAP: Goal = Goal::Nameless("jcmd PID Compiler.perfmap", NO_NAMES);
 const GARBAGE: Goal =
     Goal::Least(0.65, "garbage is there until it is collected, and so are the collector's own tables");
@@ -38,7 +37,8 @@ rows! {
     node_buffers => Row::node(&MAP, &[]).named(", buffers").allocations(INLINED).growth(GARBAGE),
     node_objects => Row::node(&MAP, &["objects"]).named(", objects").allocations(V8_HEAP).growth(GARBAGE),
     node_half_a_map => Row::node(&MAP[..1], &[]).named(", buffers").allocations(INTERPRETED).growth(INTERPRETED),
-    node_without_a_map => Row::node(&[], &[]).named(", buffers").allocations(NO_NODE_MAP).growth(NO_NODE_MAP),
+    node_without_a_map => Row::node(&[], &[]).named(", buffers").growth(GARBAGE),
+    node_objects_without_a_map => Row::node(&[], &["objects"]).named(", objects").allocations(V8_HEAP).growth(GARBAGE),
 
     java_buffers => Row::java(&COMPILED, &[], true).named(", perf map, buffers").growth(GARBAGE),
     java_objects => Row::java(&HUGE, &["objects"], true).named(", perf map, objects").allocations(JVM_HEAP).growth(GARBAGE),

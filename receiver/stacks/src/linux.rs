@@ -79,3 +79,4 @@ pub(crate) use memory::read_memory;
 pub(crate) use shelf::Shelf;
 pub(crate) use stacks::Stacks;
 pub(crate) use unwound::Unwound;
+pub(crate) use v8::has_javascript;

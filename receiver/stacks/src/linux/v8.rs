@@ -21,6 +21,9 @@ mod function;
 
 mod inlined;
 
+#[cfg(any(test, fuzzing))]
+mod crafted;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +36,8 @@ use self::published::Published;
 use self::scripts::Scripts;
 use super::dwarf::Named;
 use super::object::Object;
+use super::open;
+use crate::modules::{Module, Modules};
 
 pub(crate) use self::heap::Read;
 
@@ -50,6 +55,15 @@ impl Metadata {
     pub(crate) fn read(object: &Object) -> Option<Self> {
         Layout::of(&Published::read(object)?).map(|layout| Self(Arc::new(layout)))
     }
+}
+
+/// See [`has_javascript`](crate::names::has_javascript).
+pub(crate) fn has_javascript(pid: u32, modules: &Modules) -> bool {
+    let has_code = |module: &&Module| module.has_code();
+    modules.modules.iter().filter(has_code).any(|module| {
+        let file = module.reachable_path(pid).and_then(|path| open::regular(&path));
+        file.and_then(Object::read).and_then(|object| Metadata::read(&object)).is_some()
+    })
 }
 
 /// The functions of one process that are known.
@@ -83,6 +97,12 @@ impl fmt::Debug for Names {
 }
 
 impl Names {
+    /// As Node 20 has it.
+    #[cfg(fuzzing)]
+    pub(crate) fn crafted() -> Option<Self> {
+        Layout::of(&Published::of(crafted::PUBLISHED)).map(|layout| Self::new(&Metadata(Arc::new(layout))))
+    }
+
     pub(crate) fn new(metadata: &Metadata) -> Self {
         Self {
             layout: Arc::clone(&metadata.0),
@@ -212,3 +232,6 @@ impl Names {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests;
