@@ -81,10 +81,9 @@ impl Code {
         }
     }
 
-    /// The frame of the code at an address may be that of a function of JavaScript.
-    pub(crate) fn may_run_javascript(&self, address: u64) -> bool {
-        let Some((image, inside)) = self.inside(address) else { return self.is_made() };
-        image.undoing(inside).is_none_or(|undoing| undoing.row.is_none()) && image.v8().is_some()
+    /// Where nothing says how its frames are undone, they may be those of functions of JavaScript.
+    pub(crate) fn may_run_javascript(&self) -> bool {
+        self.image.as_ref().map_or_else(|| self.is_made(), |image| image.v8().is_some())
     }
 
     /// No file is behind it.

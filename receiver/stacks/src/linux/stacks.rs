@@ -139,12 +139,19 @@ impl Stacks {
         let code_end = code.last().map_or(u64::MAX, |it| it.end);
         let (caught_at, mut stale, mut caught) = (self.caught_at, false, false);
         let by_kernel = !captured.chain.is_empty();
+        // addresses of which nothing says how their frames are undone
+        let mut bare = Vec::new();
         let ground = |address: u64| {
             let found = at(code, address);
             // a return address lies behind what is looked up
             caught |= caught_at.is_some_and(|start| start == address.saturating_add(1));
             stale |= found.is_none() && !caught;
-            found.map_or(Ground::Nothing, |it| Ground::Code(it.way(address, unwind, by_kernel)))
+            let Some(found) = found else { return Ground::Nothing };
+            let way = found.way(address, unwind, by_kernel);
+            if way.row.is_none() {
+                bare.push(address);
+            }
+            Ground::Code(way)
         };
         let space = Space { code, pid: self.pid, caught_at };
         let seek = |inside, registers: &_| scan::seek(inside, registers, captured, &space);
@@ -152,7 +159,7 @@ impl Stacks {
         self.stale = stale;
         let (pid, v8) = (self.pid, &mut self.v8);
         let mut javascript = |step: Step, code: &Code| {
-            if !code.may_run_javascript(step.inside) {
+            if !bare.contains(&step.inside) || !code.may_run_javascript() {
                 return None;
             }
             if v8.is_none() {

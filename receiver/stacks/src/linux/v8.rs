@@ -43,6 +43,8 @@ pub(crate) use self::heap::Read;
 
 /// Bytes of what is kept; then everything is forgotten.
 const MAX_KEPT: usize = 16 << 20;
+/// Bytes of a table of positions.
+const MAX_TABLE: usize = 1 << 20;
 /// Beside its name, a function takes so much; as much takes each place that has been told.
 const PER_FUNCTION: usize = 256;
 
@@ -76,8 +78,8 @@ pub(crate) struct Names {
     /// What has been told, by function and place.
     told: HashMap<(u64, Option<u32>), Arc<[Named]>>,
     optimised: HashMap<(u64, Code), Arc<[Named]>>,
-    /// Code objects by instructions of theirs.
-    code: HashMap<u64, u64>,
+    /// Code objects by instructions of theirs; `None`: it was not found.
+    code: HashMap<u64, Option<u64>>,
     /// Bytes.
     size: usize,
 }
@@ -163,7 +165,7 @@ impl Names {
         let place = instruction.and_then(|instruction| {
             let behind = layout.bytecode_data.checked_sub(1)?;
             let instruction = u64::try_from(instruction).ok()?.checked_sub(behind)?;
-            let table = heap.byte_array(heap.field(bytecode, layout.bytecode_positions)?, 1 << 20)?;
+            let table = heap.byte_array(heap.field(bytecode, layout.bytecode_positions)?, MAX_TABLE)?;
             positions::position_at(&table, instruction)?.at
         });
         self.one(shared, place, heap)
@@ -184,15 +186,19 @@ impl Names {
     /// A function by what its closures share, behind those that were inlined into it.
     fn optimised(&mut self, inside: u64, shared: u64, heap: &Heap<'_>) -> Option<Arc<[Named]>> {
         let layout = heap.layout.code?;
-        let known = self.code.get(&inside).and_then(|at| Code::of(heap, layout, *at, inside));
-        let code = match known {
-            Some(code) => code,
-            None => {
-                let code = Code::of(heap, layout, Code::around(heap, inside)?, inside)?;
-                self.size += size_of::<(u64, u64)>();
-                self.code.insert(inside, code.at);
-                code
-            }
+        let read = |at: u64| Code::of(heap, layout, at, inside);
+        let code = match self.code.get(&inside).copied() {
+            Some(None) => return None,
+            Some(Some(at)) => read(at),
+            None => None,
+        };
+        let code = if let Some(code) = code {
+            code
+        } else {
+            let found = Code::around(heap, inside).and_then(read);
+            self.size += size_of::<(u64, Option<u64>)>();
+            self.code.insert(inside, found.map(|code| code.at));
+            found?
         };
         if let Some(told) = self.optimised.get(&(shared, code)) {
             return Some(Arc::clone(told));
@@ -224,11 +230,12 @@ impl Names {
         }
         let script = heap.of_kind(head[1], layout.kinds.script)?;
         let function = Function::read(heap, head[0])?;
-        self.told.retain(|(of, _), _| *of != shared);
-        self.optimised.retain(|(of, _), _| *of != shared);
         // what it takes the place of stays counted until everything is forgotten
         self.size += PER_FUNCTION + function.name.len();
-        self.functions.insert(shared, Known { head, function, script });
+        if self.functions.insert(shared, Known { head, function, script }).is_some() {
+            self.told.retain(|(of, _), _| *of != shared);
+            self.optimised.retain(|(of, _), _| *of != shared);
+        }
         Some(())
     }
 }

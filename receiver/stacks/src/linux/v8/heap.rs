@@ -24,7 +24,7 @@ pub(super) struct Tagged(pub(super) u64);
 impl Tagged {
     /// A number.
     pub(super) fn number(self) -> Option<i32> {
-        (self.0 & u64::from(u32::MAX) == 0).then(|| (self.0 >> 32) as u32).map(u32::cast_signed)
+        (self.0 & u64::from(u32::MAX) == 0).then_some((self.0 >> 32) as u32).map(u32::cast_signed)
     }
 
     /// The first word of an object may be like this.

@@ -3,12 +3,11 @@
 //! Each place that V8 notes may be one within a function that was inlined. Those are listed beside the code, each with the place
 //! where it was called.
 
+use super::MAX_TABLE;
 use super::heap::{Heap, Tagged};
 use super::layout::{CodeLayout, Start};
 use super::positions::{Position, position_at};
 
-/// Bytes of a table of positions, and of the list of who was inlined.
-const MAX_TABLE: usize = 1 << 20;
 /// Bytes of the code of one function.
 const MAX_CODE: u32 = 16 << 20;
 /// Functions inlined into each other.

@@ -10,7 +10,9 @@ use crate::linux::demangle::clean;
 /// Characters of a file's name; a longer one is none.
 const MAX_NAME: usize = 4096;
 /// Characters of a script that are gone through for its lines: bundles have a few million.
-const MAX_SOURCE: usize = 16 << 20;
+const MAX_SOURCE: usize = 8 << 20;
+/// Lines of a script; of one that has more none is told.
+const MAX_LINES: usize = 1 << 20;
 /// Beside its name and its lines, a script takes so much, bytes.
 const PER_SCRIPT: usize = 256;
 
@@ -56,7 +58,7 @@ impl Scripts {
             let script = Script {
                 head,
                 file: text(heap, head[0], MAX_NAME).map(|name| clean(&name).into()),
-                ends: whole(heap, head[1], MAX_SOURCE).map(|source| ends(&source)),
+                ends: whole(heap, head[1], MAX_SOURCE).and_then(|source| ends(&source)),
             };
             // what it takes the place of stays counted until everything is forgotten
             self.size += script.size();
@@ -67,14 +69,14 @@ impl Scripts {
 }
 
 /// As JavaScript counts lines.
-fn ends(source: &Characters) -> Box<[u32]> {
+fn ends(source: &Characters) -> Option<Box<[u32]>> {
     match source {
         Characters::Narrow(bytes) => line_ends(bytes.iter().map(|byte| u16::from(*byte))),
         Characters::Wide(units) => line_ends(units.iter().copied()),
     }
 }
 
-fn line_ends(units: impl Iterator<Item = u16>) -> Box<[u32]> {
+fn line_ends(units: impl Iterator<Item = u16>) -> Option<Box<[u32]>> {
     let (mut ends, mut after_return) = (Vec::new(), false);
     for (at, unit) in (0..u32::MAX).zip(units) {
         match unit {
@@ -87,8 +89,11 @@ fn line_ends(units: impl Iterator<Item = u16>) -> Box<[u32]> {
             _ => {}
         }
         after_return = unit == 0x0d;
+        if ends.len() > MAX_LINES {
+            return None;
+        }
     }
-    ends.into()
+    Some(ends.into())
 }
 
 #[cfg(test)]
@@ -101,7 +106,7 @@ mod tests {
         let script = |source: &str| Script {
             head: [Tagged(0); 2],
             file: None,
-            ends: Some(ends(&Characters::Wide(source.encode_utf16().collect()))),
+            ends: ends(&Characters::Wide(source.encode_utf16().collect())),
         };
         let of = |source: &str| {
             let script = script(source);
@@ -110,6 +115,7 @@ mod tests {
         assert_eq!(of("a\nb\n\nc"), [1, 1, 2, 2, 3, 4]);
         assert_eq!(of("a\r\nb\rc"), [1, 1, 1, 2, 2, 3]);
         assert_eq!(of("a\u{2028}b\u{2029}c"), [1, 1, 2, 2, 3]);
-        assert_eq!(ends(&Characters::Narrow(b"a\nb".to_vec()))[..], [1]);
+        assert_eq!(ends(&Characters::Narrow(b"a\nb".to_vec())).as_deref(), Some(&[1][..]));
+        assert_eq!(ends(&Characters::Narrow(vec![b'\n'; MAX_LINES + 1])), None);
     }
 }

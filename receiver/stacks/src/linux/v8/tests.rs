@@ -84,7 +84,7 @@ impl Fake {
 
     fn array(&mut self, kind: u16, count: usize, bytes: &[u8]) -> u64 {
         let map = self.map(kind);
-        let head = [map, number(count as i32)].map(u64::to_le_bytes).concat();
+        let head = [map, number(i32::try_from(count).unwrap())].map(u64::to_le_bytes).concat();
         self.put(&[&head, bytes].concat()) + 1
     }
 
