@@ -20,8 +20,6 @@ const NEGLIGIBLE: f64 = 0.005;
 pub(crate) struct Found {
     /// Of the bytes that are kept, and of the stacks that keep them: blamed on the function. Absent if nothing was looked at.
     share: Option<(f64, f64)>,
-    /// Of the bytes, those blamed on a caller that the function may be inlined into.
-    inlined: f64,
     /// Of the bytes, those in whose stack the function is at all.
     anywhere: f64,
     /// The stacks that are blamed on another, for people.
@@ -36,14 +34,7 @@ impl fmt::Display for Found {
                 let [bytes, stacks, anywhere] = [bytes, stacks, self.anywhere].map(|share| share * 100.0);
                 write!(f, "{bytes:.0} % / {stacks:.0} %, in the stack {anywhere:.0} %")
             }
-            Some((bytes, stacks)) => {
-                write!(f, "{:.0} % / {:.0} %", bytes * 100.0, stacks * 100.0)?;
-                if self.inlined > 0.005 {
-                    write!(f, ", its caller {:.0} %", self.inlined * 100.0)
-                } else {
-                    Ok(())
-                }
-            }
+            Some((bytes, stacks)) => write!(f, "{:.0} % / {:.0} %", bytes * 100.0, stacks * 100.0),
             None => f.write_str("–"),
         }
     }
@@ -55,13 +46,12 @@ impl Found {
         let (bytes, stacks) = self.share?;
         // where names are missing the function's address is there nevertheless
         let lost = row.stripped && !Goal::All.is_met(self.anywhere, 1.0);
-        (!goal.is_met(bytes + self.inlined, stacks) || lost).then(|| {
+        (!goal.is_met(bytes, stacks) || lost).then(|| {
             format!(
-                "{:.1} % of the bytes and {:.1} % of the stacks are blamed on the function, {:.1} % on its callers; it stands in \
-                 the stacks of {:.1} % of the bytes; the others:\n{}",
+                "{:.1} % of the bytes and {:.1} % of the stacks are blamed on the function; it stands in the stacks of {:.1} % of \
+                 the bytes; the others:\n{}",
                 bytes * 100.0,
                 stacks * 100.0,
-                self.inlined * 100.0,
                 self.anywhere * 100.0,
                 self.astray.join("\n")
             )
@@ -117,8 +107,6 @@ impl Judge<'_> {
             if self.is_blamed(stack, frames)? {
                 bytes_at += bytes;
                 stacks_at += f64::from(u8::from(counts));
-            } else if self.is_inlined(stack, frames) {
-                found.inlined += bytes / all;
             } else if counts {
                 found.astray.push(format!("{bytes} bytes: {}", shown(stack, frames)));
             }
@@ -147,14 +135,6 @@ impl Judge<'_> {
         let file = frame["file"].as_str().unwrap_or_default();
         let line = frame["line"].as_u64().unwrap_or_default();
         Ok(file.ends_with(&*name) && self.lines()?.contains(&line))
-    }
-
-    /// A caller is blamed, and the function itself stands nowhere in the stack.
-    fn is_inlined(&self, stack: &Value, frames: &[Value]) -> bool {
-        let blamed = stack["function"].as_str().unwrap_or_default();
-        let named =
-            |frame: &Value| frame["function"].as_str().is_some_and(|name| has_word(name, self.row.site));
-        self.row.inlined_into.iter().any(|caller| has_word(blamed, caller)) && !frames.iter().any(named)
     }
 
     /// A frame is the function's: by its name; without one, by what the twin with symbols says of its address.

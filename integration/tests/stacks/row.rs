@@ -8,8 +8,6 @@ pub(crate) struct Row {
     pub(crate) place: Place,
     /// The function that leaks, by its bare name.
     pub(crate) site: &'static str,
-    /// Its callers, where a compiler that leaves no trace of it may have inlined it into them: blame on one of them is right, too.
-    pub(crate) inlined_into: &'static [&'static str],
     /// There is debug information: the file and the line of the function are told as well.
     pub(crate) lines: bool,
     /// There is no name for it: its module, build id and offset are told.
@@ -85,7 +83,6 @@ impl Row {
             made,
             place: Place::Host,
             site,
-            inlined_into: &[],
             lines,
             stripped: false,
             options: Vec::new(),
@@ -116,12 +113,11 @@ impl Row {
         Self::new(name.to_owned(), Made::Python(program.to_owned()), "leak_site", true)
     }
 
-    /// By Node: its flags, the program's arguments. When V8 inlines a function, and into which caller, is its own affair.
+    /// By Node: its flags, the program's arguments.
     pub(crate) fn node(flags: &[&'static str], arguments: &[&'static str]) -> Self {
         let words: Vec<&str> = ["node"].into_iter().chain(flags.iter().copied()).collect();
         let made = Made::Node(flags.to_vec(), arguments.to_vec());
-        let inlined_into = &["remember", "handle", "handlers", "route", "work"];
-        Self { inlined_into, ..Self::new(words.join(" "), made, "leakSite", false) }
+        Self::new(words.join(" "), made, "leakSite", true)
     }
 
     /// By the JVM: its flags, the program's arguments, and whether a perf map is made.

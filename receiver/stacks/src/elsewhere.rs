@@ -24,6 +24,10 @@ pub(crate) fn names_methods(_: u32, _: &Modules) -> bool {
     false
 }
 
+pub(crate) fn has_javascript(_: u32, _: &Modules) -> bool {
+    false
+}
+
 pub(crate) fn read_memory(_: u32, _: u64, _: &mut [u8]) -> bool {
     false
 }

@@ -27,3 +27,8 @@ pub fn hotspot(memory: &[u8], code: u64, frame: u64) {
 pub fn python(memory: &[u8], code: [u64; 2], instruction: u64) {
     here::python(memory, code, instruction);
 }
+
+/// The memory of a process with V8 in it, from address 4096 on, which executes `inside` with its frame at `frame`.
+pub fn v8(memory: &[u8], inside: u64, frame: u64) {
+    here::v8(memory, inside, frame);
+}

@@ -56,6 +56,8 @@ mod variables;
 
 mod hotspot;
 
+mod v8;
+
 mod image;
 
 mod shelf;
@@ -82,3 +84,4 @@ pub(crate) use memory::read_memory;
 pub(crate) use shelf::Shelf;
 pub(crate) use stacks::Stacks;
 pub(crate) use unwound::Unwound;
+pub(crate) use v8::has_javascript;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::modules::Modules;
 use crate::os;
 
 /// Longer names are told without what their templates are made with.
@@ -14,6 +15,13 @@ const OPERATOR: &str = "operator";
 #[must_use]
 pub fn cpp_type(name: &str) -> Option<String> {
     os::cpp_type(name)
+}
+
+/// Functions of JavaScript have names in stacks of a process that maps this: V8 is part of it, and says how its memory is read. On
+/// systems other than Linux always false.
+#[must_use]
+pub fn has_javascript(pid: u32, modules: &Modules) -> bool {
+    os::has_javascript(pid, modules)
 }
 
 /// A function's name as people read it: of a long one of C++ or Rust, `<...>` stands for what its templates are made with, the

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use mlh_bpf::alloc::point::{Point, Role, Shape, Wrapper};
 use mlh_stacks::modules::{FileId, Module, Modules};
+use mlh_stacks::names::has_javascript;
 
 use crate::os;
 
@@ -261,7 +262,10 @@ impl Found<'_> {
         let started = if depends { os::started(pid) } else { Started::default() };
         let names_java = runtimes.contains(&Runtime::Jvm) && mlh_stacks::java::names_methods(pid, modules);
         let started = started.naming_java(names_java);
-        points.stack_blind_spots = naming::blind_spots(runtimes.into_iter(), &started);
+        // what V8 says of itself is enough to name its functions
+        let names_itself = |runtime: &Runtime| *runtime == Runtime::Node && has_javascript(pid, modules);
+        let runtimes = runtimes.into_iter().filter(|runtime| !names_itself(runtime));
+        points.stack_blind_spots = naming::blind_spots(runtimes, &started);
         if !allocates && runtime != Runtime::Go {
             self.blind_spots.insert(self.no_allocator());
             points.stack_blind_spots.extend(self.stripped().map(|file| unmarked(file.module)));

@@ -63,6 +63,8 @@ impl Code {
             Unwind::Dwarf => Pointers::Never,
             Unwind::FramePointers => Pointers::Only,
             Unwind::Auto if is_go => Pointers::First,
+            // V8's own functions that it has compiled before are part of the file: nothing says that they keep frame pointers.
+            Unwind::Auto if row.is_none() && image.v8().is_some() => Pointers::Instead,
             // Calls are known by their bytes on this machine alone.
             Unwind::Auto if cfg!(target_arch = "x86_64") && row.is_none() && !has_frame => Pointers::Absent,
             Unwind::Auto if keeps == Some(false) => Pointers::Never,
@@ -78,6 +80,11 @@ impl Code {
             // It calls nobody.
             None => &*self.module == VDSO,
         }
+    }
+
+    /// Where nothing says how its frames are undone, they may be those of functions of JavaScript.
+    pub(crate) fn may_run_javascript(&self) -> bool {
+        self.image.as_ref().map_or_else(|| self.is_made(), |image| image.v8().is_some())
     }
 
     /// No file is behind it.

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::hotspot::{Hotspot, Place, Target};
 use super::perf_map::PerfMap;
-use super::{maps, pclntab, python};
+use super::{maps, pclntab, python, v8};
 use crate::python::{CodeLayout, LineTable, PythonFrame};
 
 pub(crate) fn maps(text: &[u8]) {
@@ -66,5 +66,21 @@ pub(crate) fn python(memory: &[u8], code: [u64; 2], instruction: u64) {
         };
         let frames = code.map(|code| PythonFrame { code, instruction, is_entry: true });
         drop(python::Names::new(layout).lines(&frames, &read));
+    }
+}
+
+pub(crate) fn v8(memory: &[u8], inside: u64, frame: u64) {
+    let read = |address: u64, to: &mut [u8]| {
+        let from = address.checked_sub(4096).and_then(|at| usize::try_from(at).ok());
+        let from = from.and_then(|at| memory.get(at..)?.get(..to.len()));
+        from.map(|from| to.copy_from_slice(from)).is_some()
+    };
+    let slot = |address| {
+        let mut word = [0; 8];
+        read(address, &mut word).then(|| u64::from_le_bytes(word))
+    };
+    let Some(mut names) = v8::Names::crafted() else { return };
+    for _ in 0..2 {
+        drop(names.at(inside, frame, slot, &read));
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::beside::{Beside, Sum};
 use super::demangle::demangle;
@@ -19,6 +19,7 @@ use super::scan::Begin;
 use super::shelf::lock;
 use super::symbols::Symbols;
 use super::undo::{Undo, Undoing};
+use super::v8::Metadata;
 use super::variables::variables;
 
 /// Bytes of names that are kept by address, and an address counts for this much by itself.
@@ -29,6 +30,7 @@ const PER_ADDRESS: usize = 128;
 pub(crate) struct Image {
     object: Option<Object>,
     undo: Undo,
+    v8: OnceLock<Option<Metadata>>,
     names: Mutex<Names>,
     /// Bytes held for names.
     names_held: AtomicU64,
@@ -130,6 +132,7 @@ impl Image {
         Self {
             object,
             undo: Undo::default(),
+            v8: OnceLock::new(),
             names: Mutex::new(names),
             names_held: AtomicU64::new(0),
             used: AtomicU64::new(0),
@@ -170,6 +173,11 @@ impl Image {
     /// Whether its code keeps frame pointers.
     pub(crate) fn keeps(&self) -> Keeps {
         self.object.as_ref().map_or(Keeps::None, |it| self.undo.keeps(&it.elf, &it.file))
+    }
+
+    /// What V8 says of itself, if it is part of the file.
+    pub(crate) fn v8(&self) -> Option<&Metadata> {
+        self.v8.get_or_init(|| Metadata::read(self.object.as_ref()?)).as_ref()
     }
 
     /// Who is at a virtual address: innermost first, at least one; and whether more is held since.

@@ -13,6 +13,7 @@ use super::registers;
 use super::scan::{self, Begin};
 use super::shelf::{Shelf, lock};
 use super::unwound::{Place, Unwound};
+use super::v8;
 use super::walk::{Ground, Step, Way, walk};
 use crate::modules::{FileId, Modules};
 use crate::python::CodeLayout;
@@ -39,6 +40,8 @@ pub(crate) struct Stacks {
     python: Option<Interpreter>,
     /// What can name the Java code that it runs, and undo its frames.
     jvm: Jvm,
+    /// What can name the JavaScript that it runs; sought when code is met that nothing else names.
+    v8: Option<v8::Names>,
     /// A walk has led to where nothing is.
     stale: bool,
 }
@@ -55,6 +58,7 @@ impl Stacks {
             perf_map: Arc::default(),
             python: None,
             jvm: Jvm::new(pid),
+            v8: None,
             stale: false,
         }
     }
@@ -128,7 +132,12 @@ impl Stacks {
             Unwind::FramePointers => true,
             Unwind::Dwarf => false,
             // What is loaded as a rule is libc, which keeps none on most systems: one look is enough there.
-            Unwind::Auto => !self.code.is_empty() && self.code.iter().rev().all(Code::keeps_chains),
+            // Whose a frame of JavaScript is stands in the frame.
+            Unwind::Auto => {
+                !self.code.is_empty()
+                    && self.code.iter().rev().all(Code::keeps_chains)
+                    && v8_of(&self.code).is_none()
+            }
         }
     }
 
@@ -139,6 +148,8 @@ impl Stacks {
         let by_kernel = !captured.chain.is_empty();
         let jvm = &mut self.jvm;
         let has_rows = !by_kernel && unwind != Unwind::FramePointers;
+        // addresses of which nothing says how their frames are undone
+        let mut bare = Vec::new();
         let ground = |address: u64| {
             let found = at(code, address);
             // a return address lies behind what is looked up
@@ -148,19 +159,37 @@ impl Stacks {
             let is_innermost = captured.interrupted && address == captured.ip;
             let place = hotspot::Place { inside: address, is_innermost, frame: None };
             let row = (has_rows && found.is_made()).then(|| jvm.row(place)).flatten();
-            Ground::Code(row.map_or_else(|| found.way(address, unwind, by_kernel), Way::by_row))
+            let way = row.map_or_else(|| found.way(address, unwind, by_kernel), Way::by_row);
+            if way.row.is_none() {
+                bare.push(address);
+            }
+            Ground::Code(way)
         };
         let space = Space { code, pid: self.pid, caught_at };
         let seek = |inside, registers: &_| scan::seek(inside, registers, captured, &space);
         let walk = walk(captured, self.max_frames, code_end, caught_at, ground, seek);
         self.stale = stale;
         let word = |address| registers::read(captured, address).ok();
+        let (pid, v8, jvm) = (self.pid, &mut self.v8, &mut self.jvm);
+        let mut java = |step: Step| {
+            let is_innermost = step.inside == step.address;
+            jvm.names(hotspot::Place { inside: step.inside, is_innermost, frame: step.fp }, &word)
+        };
+        let mut javascript = |step: Step, code: &Code| {
+            if !bare.contains(&step.inside) || !code.may_run_javascript() {
+                return None;
+            }
+            if v8.is_none() {
+                *v8 = v8_of(&self.code).map(v8::Names::new);
+            }
+            v8.as_mut()?.at(step.inside, step.fp?, word, &|address, to| read_memory(pid, address, to))
+        };
         let place = |step: Step| {
             let code = at(&self.code, step.inside).cloned();
-            let is_innermost = step.inside == step.address;
-            let frame = hotspot::Place { inside: step.inside, is_innermost, frame: step.fp };
             let made = code.as_ref().filter(|code| code.is_made());
-            Place { step, names: made.and_then(|_| self.jvm.names(frame, &word)), code }
+            let names = made.and_then(|_| java(step));
+            let names = names.or_else(|| javascript(step, code.as_ref()?));
+            Place { step, names, code }
         };
         let python = self.python.as_mut().map(|python| python.lines(captured.python)).unwrap_or_default();
         Unwound {
@@ -201,6 +230,11 @@ impl scan::Memory for Space<'_> {
     fn catches(&self, address: u64) -> bool {
         self.caught_at == Some(address)
     }
+}
+
+/// What V8 says of itself, if it is there.
+fn v8_of(code: &[Code]) -> Option<&v8::Metadata> {
+    code.iter().find_map(|code| code.image.as_ref()?.v8())
 }
 
 fn at(code: &[Code], address: u64) -> Option<&Code> {

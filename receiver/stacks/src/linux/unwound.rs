@@ -53,12 +53,11 @@ pub(crate) struct Unwound {
     pub(crate) perf_map: Arc<Mutex<PerfMap>>,
 }
 
-/// A step, and the code it lies in.
+/// A step, the code it lies in, and who that is, innermost first, where a runtime's memory has told it.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) step: Step,
     pub(crate) code: Option<Code>,
-    /// What a runtime has said of code that it has made: innermost first, what was inlined before what it was inlined into.
     pub(crate) names: Option<Arc<[Named]>>,
 }
 
@@ -67,10 +66,11 @@ impl Unwound {
         let mut hash = Hash::new();
         for Place { step, names, .. } in &self.places {
             hash.add(&step.address.to_le_bytes());
-            // the same code runs whatever is interpreted
-            for named in names.iter().flat_map(|names| names.iter()) {
-                hash.add(named.function.as_deref().unwrap_or_default().as_bytes());
-                hash.add(&named.line.unwrap_or_default().to_le_bytes());
+            // an interpreter runs all functions at one address
+            for Named { function, file, line } in names.iter().flat_map(|names| names.iter()) {
+                let texts = [function, file].map(|text| text.as_deref().unwrap_or_default());
+                texts.iter().for_each(|text| hash.add(text.as_bytes()));
+                hash.add(&line.unwrap_or_default().to_le_bytes());
             }
         }
         self.python.iter().for_each(|line| line.identify(|part| hash.add(part)));

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::process::{Command, Stdio};
 
 use mlh_stacks::modules::Modules;
+use mlh_stacks::trace::{Frame, Trace};
 use mlh_stacks::unwind::{Captured, Unwinder};
 use nix::sys::ptrace;
 use nix::sys::wait::waitpid;
@@ -41,9 +42,32 @@ main(true);
         .args(["--perf-basic-prof", "--interpreted-frames-native-stack", "--no-flush-bytecode"])
         .arg(&script)
         .current_dir(room.path());
+    let trace = waiting(command);
+    let own: Vec<_> = trace
+        .frames
+        .iter()
+        .filter(|frame| frame.file.as_deref() == script.to_str())
+        .map(|frame| (frame.function.as_deref().unwrap(), frame.line))
+        .collect();
+    let expected = [("waits", 5), ("grow", 7), ("serve", 8), ("main", 9)];
+    let found: Vec<_> = expected.iter().filter(|(name, line)| own.contains(&(name, Some(*line)))).collect();
+    assert_eq!(found.len(), expected.len(), "{:?}\n{:#?}\n{:?}", own, functions(&trace), trace.incomplete);
+    assert_eq!(
+        trace.culprit_frame().and_then(|frame| frame.function.as_deref()),
+        Some("waits"),
+        "{trace:#?}"
+    );
+}
+
+/// The stack of a process that has said something and reads: the whole of it, and its map of names is no more.
+fn waiting(mut command: Command) -> Trace {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let call = || fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
+    while !call().starts_with(&format!("{} ", nix::libc::SYS_read)) {
+        std::thread::yield_now();
+    }
     ptrace::attach(pid).unwrap();
     waitpid(pid, None).unwrap();
     let registers = ptrace::getregs(pid).unwrap();
@@ -60,18 +84,65 @@ main(true);
     drop(fs::remove_file(format!("/tmp/perf-{pid}.map")));
     child.kill().unwrap();
     child.wait().unwrap();
-    let own: Vec<_> = trace
-        .frames
-        .iter()
-        .filter(|frame| frame.file.as_deref() == script.to_str())
-        .map(|frame| (frame.function.as_deref().unwrap(), frame.line))
-        .collect();
-    let expected = [("waits", 2), ("grow", 7), ("serve", 8), ("main", 9)];
-    let found: Vec<_> = expected.iter().filter(|(name, line)| own.contains(&(name, Some(*line)))).collect();
-    assert_eq!(found.len(), expected.len(), "{:?}\n{:#?}\n{:?}", own, functions(&trace), trace.incomplete);
-    assert_eq!(
-        trace.culprit_frame().and_then(|frame| frame.function.as_deref()),
-        Some("waits"),
-        "{trace:#?}"
-    );
+    trace
+}
+
+/// Guarantees: nothing has to be turned on: functions of JavaScript have names, files and lines, whether V8 interprets them, compiles
+/// them or has inlined them into each other; of those in between that are Node's own as well, and the innermost of the program is to
+/// blame.
+/// Needs: node, the right to trace one's own children.
+#[test]
+fn node_as_it_is() {
+    let room = tempfile::tempdir().unwrap();
+    let script = room.path().join("app.js");
+    let text = "const fs = require('fs');
+const buffer = Buffer.alloc(1);
+function waits(from) {
+  const wide = 'w\u{e9}it';
+  return fs.readSync(from, buffer) + wide.length;
+}
+class Pool {
+  grow(from) {
+    return waits(from);
+  }
+}
+const serve = (pool, from) => {
+  return pool.grow(from);
+};
+function main(from) {
+  const pool = new Pool();
+  return serve(pool, from);
+}
+const nothing = fs.openSync('/dev/null');
+PREPARE
+for (let i = 0; i < 100; i++) main(nothing);
+OPTIMISE
+fs.writeSync(1, 'x');
+main(0);
+";
+    // where each of them calls the next, and where each of them begins
+    let (calls, beginnings) = ([5, 9, 13, 17], [3, 8, 12, 15]);
+    let prepare = "%PrepareFunctionForOptimization(main);";
+    let optimise = "%OptimizeFunctionOnNextCall(main); main(nothing);";
+    for (flags, prepare, optimise, lines) in [
+        (&["--no-opt", "--no-sparkplug"][..], "", "", calls),
+        (&["--no-opt", "--always-sparkplug"], "", "", beginnings),
+        (&["--allow-natives-syntax"], prepare, optimise, calls),
+    ] {
+        fs::write(&script, text.replace("PREPARE", prepare).replace("OPTIMISE", optimise)).unwrap();
+        let mut command = Command::new("node");
+        command.args(flags).arg(&script).current_dir(room.path());
+        let trace = waiting(command);
+        let told = |frame: &Frame| (frame.function.clone().unwrap_or_default(), frame.line);
+        let own = trace.frames.iter().filter(|frame| frame.file.as_deref() == script.to_str());
+        let own: Vec<_> = own.map(told).take(4).collect();
+        let names = ["waits", "grow", "serve", "main"].map(str::to_owned);
+        let expected: Vec<_> = names.into_iter().zip(lines.map(Some)).collect();
+        let shown = functions(&trace);
+        assert_eq!(own, expected, "{flags:?}\n{shown:#?}\n{:?}", trace.incomplete);
+        let nodes =
+            trace.frames.iter().any(|it| it.file.as_deref().is_some_and(|it| it.starts_with("node:")));
+        assert!(nodes, "{flags:?}: {shown:#?}");
+        assert_eq!(trace.culprit_frame().map(told).as_ref(), expected.first(), "{flags:?}: {shown:#?}");
+    }
 }
