@@ -4,13 +4,13 @@ use crate::row::{Goal, Row, rows};
 
 const NO_NAMES: &str = "without a perf map, code made at run time has no names";
 const NO_JAVA_MAP: Goal = Goal::Nameless("jcmd PID Compiler.perfmap", NO_NAMES);
-const GARBAGE: Goal =
-    Goal::Least(0.65, "garbage is there until it is collected, and so are the collector's own tables");
+const UNCOLLECTED: &str = "garbage is there until it is collected, and so are the collector's own tables";
+const GARBAGE: Goal = Goal::Least(0.65, UNCOLLECTED);
 const V8_HEAP: Goal = Goal::Unseen("V8 allocates within memory of its own");
 const JVM_HEAP: Goal = Goal::Unseen("the JVM allocates within memory of its own");
 
 /// Of what the requests have given back some waits for the collector.
-const COLLECTED: Goal = Goal::Least(0.95, "garbage is there until it is collected");
+const COLLECTED: Goal = Goal::Least(0.95, UNCOLLECTED);
 
 /// They change where the code lies.
 const MAP: [&str; 2] = ["--perf-basic-prof", "--interpreted-frames-native-stack"];
