@@ -7,8 +7,8 @@ const GARBAGE: Goal =
 const V8_HEAP: Goal = Goal::Unseen("V8 allocates within memory of its own");
 const JVM_HEAP: Goal = Goal::Unseen("the JVM allocates within memory of its own");
 
-/// Of what the requests have given back some waits for the collector.
-const COLLECTED: Goal = Goal::Least(0.95, "garbage is there until it is collected");
+/// A stack is read some time after it was copied.
+const MOVED: Goal = Goal::Least(0.8, "what the collector moves before it is read has no name");
 
 /// They change where the code lies.
 const MAP: [&str; 2] = ["--perf-basic-prof", "--interpreted-frames-native-stack"];
@@ -32,10 +32,10 @@ rows! {
     python_of_the_system => Row::python("CPython of the system, stripped", "/usr/bin/python3").growth(SHARED),
     python_container => Row::python("CPython 3.12", "3.12").in_container().growth(SHARED),
 
-    node_buffers => Row::node(&[], &[]).named(", buffers").allocations(COLLECTED).growth(GARBAGE),
+    node_buffers => Row::node(&[], &[]).named(", buffers").allocations(MOVED).growth(GARBAGE),
     node_objects => Row::node(&[], &["objects"]).named(", objects").allocations(V8_HEAP).growth(GARBAGE),
-    node_interpreted => Row::node(&INTERPRETED, &[]).named(", buffers").allocations(COLLECTED).growth(GARBAGE),
-    node_map => Row::node(&MAP, &[]).named(", buffers").allocations(COLLECTED).growth(GARBAGE),
+    node_interpreted => Row::node(&INTERPRETED, &[]).named(", buffers").allocations(MOVED).growth(GARBAGE),
+    node_map => Row::node(&MAP, &[]).named(", buffers").allocations(MOVED).growth(GARBAGE),
 
     java_buffers => Row::java(&["-XX:+UseSerialGC"], &[], false).named(", buffers").growth(GARBAGE),
     java_interpreted => Row::java(&INTERPRETED_ONLY, &[], false).named(", buffers").growth(GARBAGE),
