@@ -145,6 +145,9 @@ impl Book {
     /// Nothing is sampled from now on; pages are looked at all the same.
     pub(super) fn rest(&mut self, now: Duration) {
         self.rests.get_or_insert(now);
+        if let Some((_, blocks)) = &mut self.blocks {
+            blocks.rest();
+        }
     }
 
     /// It is sampled again.
