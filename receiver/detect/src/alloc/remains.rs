@@ -24,24 +24,31 @@ const KEPT: f64 = 0.5;
 pub struct Remains<K> {
     blocks: Vec<(K, Block)>,
     walks: u32,
+    /// Of the bursts before, what has stayed by now.
+    older: Vec<(K, Block)>,
     /// So many there were of each stack that could be walked over.
     left: HashMap<K, usize>,
-    /// What the newest burst has shown of which that is known, bytes.
+    /// What is known of them, bytes.
     kept: Vec<(K, u64)>,
 }
 
 impl<K> Default for Remains<K> {
     fn default() -> Self {
-        Self { blocks: Vec::new(), walks: 0, left: HashMap::new(), kept: Vec::new() }
+        Self { blocks: Vec::new(), walks: 0, older: Vec::new(), left: HashMap::new(), kept: Vec::new() }
     }
 }
 
 impl<K: Copy + Eq + Hash + Ord> Remains<K> {
-    /// A burst is over that leaves these. What is known of the one before stands until as much is known of this one.
+    /// A burst is over that leaves these. What is known by now stands until as much is known of this one.
     pub fn rest(&mut self, blocks: impl IntoIterator<Item = (K, Block)>) {
+        let before = std::mem::take(&mut self.blocks);
+        if self.walks >= WALKS {
+            self.older.extend(before);
+            self.older.truncate(MOST);
+        }
         self.blocks = blocks.into_iter().take(MOST).collect();
         (self.walks, self.left) = (0, HashMap::new());
-        for (key, _) in &self.blocks {
+        for (key, _) in self.older.iter().chain(&self.blocks) {
             *self.left.entry(*key).or_default() += 1;
         }
     }
@@ -50,7 +57,7 @@ impl<K: Copy + Eq + Hash + Ord> Remains<K> {
     #[must_use]
     pub fn addresses(&self, of: impl Fn(&K) -> bool) -> Vec<u64> {
         let mut addresses: Vec<u64> =
-            self.blocks.iter().filter(|(key, _)| of(key)).map(|(_, block)| block.address).collect();
+            self.followed().filter(|(key, _)| of(key)).map(|(_, block)| block.address).collect();
         addresses.sort_unstable();
         addresses.dedup();
         addresses
@@ -58,27 +65,30 @@ impl<K: Copy + Eq + Hash + Ord> Remains<K> {
 
     /// Takes what a walk has found, by address. Of what is in no heap that is walked over nothing will be known.
     pub fn walked(&mut self, found: &HashMap<u64, Lies>) {
-        if self.blocks.is_empty() {
-            return;
-        }
-        let left = &mut self.left;
-        self.blocks.retain(|(key, block)| match found.get(&block.address) {
+        let Self { blocks, older, left, .. } = self;
+        let mut stays = |(key, block): &(K, Block)| match found.get(&block.address) {
             Some(Lies::Block(begins)) => *begins == block.address,
             Some(Lies::Free) => false,
             Some(Lies::Elsewhere) | None => {
                 left.entry(*key).and_modify(|left| *left = left.saturating_sub(1));
                 false
             }
-        });
+        };
+        older.retain(&mut stays);
+        blocks.retain(&mut stays);
         self.walks = self.walks.saturating_add(1);
         if self.walks >= WALKS {
             self.judge();
         }
     }
 
+    fn followed(&self) -> impl Iterator<Item = &(K, Block)> {
+        self.older.iter().chain(&self.blocks)
+    }
+
     fn judge(&mut self) {
         let mut sums: HashMap<K, (usize, u64)> = HashMap::new();
-        for (key, block) in &self.blocks {
+        for (key, block) in self.followed() {
             let (count, bytes) = sums.entry(*key).or_default();
             *count += 1;
             *bytes = bytes.saturating_add(block.weighted_bytes());
@@ -101,6 +111,7 @@ impl<K: Copy + Eq + Hash + Ord> Remains<K> {
     /// Forgets the stacks for which `keep` says no.
     pub fn retain(&mut self, mut keep: impl FnMut(&K) -> bool) {
         self.blocks.retain(|(key, _)| keep(key));
+        self.older.retain(|(key, _)| keep(key));
         self.kept.retain(|(key, _)| keep(key));
         self.left.retain(|key, _| keep(key));
     }
@@ -154,20 +165,24 @@ mod tests {
         assert_eq!(remains.kept(), [(LEAK, 9 * 200)]);
     }
 
-    /// Guarantees: what one burst has shown stands until the next one has shown as much, and stacks that are gone are forgotten; who has
-    /// left few blocks is not judged.
+    /// Guarantees: what one burst has shown stands until the next one has shown as much, and what both have left counts together; who has
+    /// left few blocks is not judged, and stacks that are gone are forgotten.
     #[test]
     fn bursts_follow_each_other() {
         let mut remains = Remains::default();
-        remains.rest(burst());
-        (0..3).for_each(|round| walk(&mut remains, round));
-        remains.rest((0..3).map(|n| (LEAK, block(0x10_100 + n * 0x100))));
-        (0..2).for_each(|round| walk(&mut remains, round));
-        assert_eq!(remains.kept().len(), 1);
-        walk(&mut remains, 2);
+        let few = |from: u64| (0..3).map(move |n| (LEAK, block(from + n * 0x100)));
+        let three = |remains: &mut Remains<u8>| (0..3).for_each(|round| walk(remains, round));
+        remains.rest(few(0x11_000));
+        three(&mut remains);
         assert!(remains.kept().is_empty(), "three blocks are too few");
+        remains.rest(few(0x12_000));
+        three(&mut remains);
+        assert_eq!(remains.kept(), [(LEAK, 6 * 200)]);
         remains.rest(burst());
-        (0..3).for_each(|round| walk(&mut remains, round));
+        (0..2).for_each(|round| walk(&mut remains, round));
+        assert_eq!(remains.kept(), [(LEAK, 6 * 200)]);
+        walk(&mut remains, 2);
+        assert_eq!(remains.kept(), [(LEAK, 15 * 200)]);
         remains.retain(|key| *key != LEAK);
         assert!(remains.kept().is_empty() && remains.addresses(|_| true).is_empty());
         remains.rest(burst());

@@ -30,11 +30,9 @@ use crate::records::{Subject, culprit};
 const STOCK: Duration = Duration::from_secs(5);
 /// A rung has so long to find who is to blame before the next one is tried.
 const HIGHER: Duration = Duration::from_secs(60);
-/// The same where it has found somebody, with a doubt: a verdict falls little more than a minute after a suspicion, and each of the rungs is
-/// to have been at work by then.
-const HIGHER_IN_DOUBT: Duration = Duration::from_secs(25);
-/// The same of probes behind a gate, which see at once what they can see at all.
-const HIGHER_THAN_GATE: Duration = Duration::from_secs(15);
+/// The same where it has found somebody, with a doubt: a verdict falls little more than a minute after a suspicion, and probes are to have
+/// been at work by then.
+const HIGHER_IN_DOUBT: Duration = Duration::from_secs(35);
 /// Before that no cost is judged: the first second tells nothing of a minute.
 const SETTLED: Duration = Duration::from_secs(10);
 /// Sentences on what was not seen.
@@ -244,13 +242,8 @@ impl Climb {
 
     /// How long the rung at work has to find who is to blame.
     fn patience(&self) -> Duration {
-        if self.highest == Rung::GateProbes {
-            HIGHER_THAN_GATE
-        } else if self.has_leads() || self.looks.iter().any(|look| !look.growth().is_empty()) {
-            HIGHER_IN_DOUBT
-        } else {
-            HIGHER
-        }
+        let has_found = self.has_leads() || self.looks.iter().any(|look| !look.growth().is_empty());
+        if has_found { HIGHER_IN_DOUBT } else { HIGHER }
     }
 
     /// It is seen without a turn that nothing is kept, or that it is in use.

@@ -100,10 +100,13 @@ impl Climb {
         if next > wanted.escalation.max_rung {
             return;
         }
+        // what a gate lets through the last rung sees as well, and at a gate each call costs the target the same
+        let next = if next == Rung::GateProbes { wanted.escalation.max_rung } else { next };
         (self.risen, self.highest) = (self.at_work(now), next);
         match self.look(next, now, wanted, bell) {
             Ok(look) => {
-                for left in self.leave(|look| takes_turns(look.rung())) {
+                for mut left in self.leave(|look| takes_turns(look.rung())) {
+                    left.see(now);
                     let leads = left.leads(None);
                     if !leads.is_empty() {
                         self.below = (leads, left.source());
