@@ -12,6 +12,7 @@ pub(crate) mod bucket;
 pub(crate) mod units;
 mod admission;
 pub(crate) mod subjects;
+mod held;
 mod unplaced;
 pub mod judge;
 

@@ -63,8 +63,10 @@ def follow(keep, rate, load=False):
         pause()
 
 
-def leak(function, mb_per_min, **how):
-    say(leaks=True, functions=[function.__qualname__], mb_per_min=round(mb_per_min, 3))
+def leak(function, mb_per_min, *callees, **how):
+    """What function() leaks, it or one of its callees has allocated."""
+    functions = [one.__qualname__ for one in (function, *callees)]
+    say(leaks=True, functions=functions, mb_per_min=round(mb_per_min, 3))
     follow(function, mb_per_min * MIB / 60, **how)
 
 
@@ -119,7 +121,7 @@ def leak_uploads(rate):
 
 def leak_knots(rate):
     gc.disable()
-    leak(tie_knot, rate)
+    leak(tie_knot, rate, Knot.__init__)
 
 
 def leak_in_thread(rate):

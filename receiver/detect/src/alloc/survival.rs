@@ -61,6 +61,15 @@ pub struct Survival {
     pub watched: Duration,
 }
 
+impl Survival {
+    /// What it allocated is still there, whether more of it comes all the time or it came in bursts.
+    #[must_use]
+    pub fn has_stayed(&self) -> bool {
+        let is_open = matches!(self.pattern, Pattern::Kept | Pattern::Once | Pattern::Unclear);
+        is_open && self.followed > 0 && self.retention >= KEPT
+    }
+}
+
 /// Rates at which what stays has come, weighted by the time that each is of.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Arrivals {

@@ -25,10 +25,14 @@ pub struct Blocks {
     pub kept: u64,
     /// Given back since.
     pub given_back: u64,
+    /// In nothing that is walked over: mappings of its own, stacks, the memory of another allocator.
+    pub elsewhere: u64,
 }
 
 /// With fewer blocks nothing is said.
 const ENOUGH: u64 = 8;
+/// Of what is kept fewer will do: of what comes and goes next to none are there again and again.
+const FEW: u64 = 4;
 /// Of them whoever keeps nothing has given back so many: of a leak's next to none, of what comes and goes all but those that somebody
 /// else's block has covered before the first walk.
 const MOST: f64 = 0.75;
@@ -38,6 +42,7 @@ impl Blocks {
     pub fn add(&mut self, other: Self) {
         self.kept = self.kept.saturating_add(other.kept);
         self.given_back = self.given_back.saturating_add(other.given_back);
+        self.elsewhere = self.elsewhere.saturating_add(other.elsewhere);
     }
 
     /// What it touches it gives back: whatever stays there is somebody else's.
@@ -49,7 +54,13 @@ impl Blocks {
     /// What it touches it keeps.
     #[must_use]
     pub fn are_kept(&self) -> bool {
-        self.is_enough() && self.kept as f64 >= MOST * self.all() as f64
+        self.kept >= FEW && self.kept as f64 >= MOST * self.all() as f64
+    }
+
+    /// Most of what it touches is in nothing that is walked over.
+    #[must_use]
+    pub fn are_elsewhere(&self) -> bool {
+        self.elsewhere > self.all()
     }
 
     fn is_enough(&self) -> bool {
@@ -100,6 +111,11 @@ impl<K: Copy + Eq + Hash> BlockSurvival<K> {
         self.touched.truncate(NEWEST);
     }
 
+    /// Nothing is told of touches for a while: those that no walk has seen yet would be too old to speak for who made them.
+    pub fn rest(&mut self) {
+        self.touched.clear();
+    }
+
     /// The addresses to ask about at a walk, in order.
     #[must_use]
     pub fn addresses(&self) -> Vec<u64> {
@@ -112,32 +128,45 @@ impl<K: Copy + Eq + Hash> BlockSurvival<K> {
     }
 
     /// Takes what a walk has found, by address. What was touched since it was asked waits for the next one.
+    ///
+    /// Whoever gives back what he touched is soon covered by others' blocks, which may stay: of what a stack touched before something
+    /// that it has given back it is not said that it is kept.
     pub fn walked(&mut self, found: &HashMap<u64, Lies>) {
         let mut followed = std::mem::take(&mut self.followed);
+        // the newest of each walk come first
+        let mut gives = HashSet::new();
         followed.retain_mut(|it| match found.get(&it.address) {
             Some(Lies::Block(begins)) if *begins == it.begins => {
+                let is_covered = gives.contains(&(it.walks, it.key));
                 it.walks += 1;
-                if it.walks >= WALKS {
-                    self.count(it.key, Blocks { kept: 1, given_back: 0 });
+                if it.walks >= WALKS && !is_covered {
+                    self.count(it.key, Blocks { kept: 1, ..Blocks::default() });
                 }
-                it.walks < WALKS
+                it.walks < WALKS && !is_covered
             }
             Some(Lies::Block(_) | Lies::Free) => {
-                self.count(it.key, Blocks { kept: 0, given_back: 1 });
+                gives.insert((it.walks, it.key));
+                self.count(it.key, Blocks { given_back: 1, ..Blocks::default() });
                 false
             }
             Some(Lies::Elsewhere) | None => false,
         });
-        let mut met = HashSet::new();
+        let (mut met, mut gives) = (HashSet::new(), HashSet::new());
         for (key, address) in std::mem::take(&mut self.touched) {
             let is_newest = met.insert(key);
             match found.get(&address) {
                 Some(Lies::Block(begins)) => {
-                    followed.push(Followed { key, address, begins: *begins, walks: 0 });
+                    if !gives.contains(&key) {
+                        followed.push(Followed { key, address, begins: *begins, walks: 0 });
+                    }
                 }
                 // an allocator marks what is left behind a new block: the next one is not there yet
-                Some(Lies::Free) if !is_newest => self.count(key, Blocks { kept: 0, given_back: 1 }),
-                Some(Lies::Free | Lies::Elsewhere) => {}
+                Some(Lies::Free) if !is_newest => {
+                    gives.insert(key);
+                    self.count(key, Blocks { given_back: 1, ..Blocks::default() });
+                }
+                Some(Lies::Free) => {}
+                Some(Lies::Elsewhere) => self.count(key, Blocks { elsewhere: 1, ..Blocks::default() }),
                 None => self.touched.push_back((key, address)),
             }
         }
@@ -193,19 +222,49 @@ mod tests {
                 _ => Lies::Block(address & !0xff),
             });
         }
-        assert_eq!(blocks.of(&KEEPER), Blocks { kept: 8, given_back: 0 });
-        assert_eq!(blocks.of(&OTHER), Blocks { kept: 0, given_back: 12 });
+        assert_eq!(blocks.of(&KEEPER), Blocks { kept: 8, ..Blocks::default() });
+        assert_eq!(blocks.of(&OTHER), Blocks { given_back: 12, ..Blocks::default() });
         assert!(blocks.of(&KEEPER).are_kept() && !blocks.of(&KEEPER).are_given_back());
         assert!(blocks.of(&OTHER).are_given_back() && !blocks.of(&OTHER).are_kept());
         let mut at_once = BlockSurvival::default();
         (0..20).for_each(|touch| at_once.touch(OTHER, 0x100 * touch));
         walk(&mut at_once, |_| Lies::Free);
         // the newest one may be what an allocator has marked for the next block
-        assert_eq!(at_once.of(&OTHER), Blocks { kept: 0, given_back: NEWEST as u64 - 1 });
+        let expected = Blocks { given_back: NEWEST as u64 - 1, ..Blocks::default() };
+        assert_eq!(at_once.of(&OTHER), expected);
     }
 
-    /// Guarantees: of few blocks nothing is said, nor of what no walk sees; what was touched after a walk had been asked for waits for
-    /// the next one.
+    /// Guarantees: who gives back at once what he touches is not taken for one who keeps it where others' blocks have covered it, or most
+    /// of it, before the first walk.
+    #[test]
+    fn others_blocks_are_not_his() {
+        let (mut at_once, mut later) = (BlockSurvival::default(), BlockSurvival::default());
+        for round in 1..=6_u64 {
+            for touch in 0..10 {
+                at_once.touch(OTHER, 0x10_000 * round + 0x100 * touch);
+                later.touch(OTHER, 0x10_000 * round + 0x100 * touch);
+            }
+            // somebody's large block covers what was touched before the last three
+            let covers = |address: u64| address & 0xffff < 0x700;
+            walk(
+                &mut at_once,
+                |address| {
+                    if covers(address) { Lies::Block(address & !0xffff) } else { Lies::Free }
+                },
+            );
+            walk(&mut later, |address| match address {
+                _ if covers(address) => Lies::Block(address & !0xffff),
+                _ if address >> 16 == round => Lies::Block(address),
+                _ => Lies::Free,
+            });
+        }
+        let (at_once, later) = (at_once.of(&OTHER), later.of(&OTHER));
+        assert!(at_once.kept == 0 && at_once.are_given_back(), "{at_once:?}");
+        assert!(later.kept == 0 && later.are_given_back(), "{later:?}");
+    }
+
+    /// Guarantees: of few blocks nothing is said, and what no walk sees is known to lie elsewhere; what was touched after a walk had been
+    /// asked for waits for the next one.
     #[test]
     fn what_is_not_known() {
         let mut blocks = BlockSurvival::default();
@@ -213,9 +272,16 @@ mod tests {
         let asked: HashMap<u64, Lies> = [(0x100, Lies::Elsewhere)].into();
         blocks.touch(OTHER, 0x200);
         blocks.walked(&asked);
-        assert_eq!(blocks.of(&KEEPER), Blocks::default());
+        let elsewhere = blocks.of(&KEEPER);
+        assert_eq!(elsewhere, Blocks { elsewhere: 1, ..Blocks::default() });
+        assert!(elsewhere.are_elsewhere() && !Blocks::default().are_elsewhere());
         assert_eq!(blocks.addresses(), [0x200]);
-        let few = Blocks { kept: 0, given_back: ENOUGH - 1 };
+        blocks.rest();
+        assert!(blocks.addresses().is_empty(), "too old by the next walk");
+        let few = Blocks { given_back: ENOUGH - 1, ..Blocks::default() };
+        assert!(!few.are_elsewhere());
+        let kept = |kept| Blocks { kept, ..Blocks::default() };
+        assert!(kept(FEW).are_kept() && !kept(FEW - 1).are_kept());
         assert!(!few.are_given_back() && !few.are_kept() && !Blocks::default().are_kept());
     }
 

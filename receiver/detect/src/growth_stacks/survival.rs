@@ -131,6 +131,13 @@ impl<K: Copy + Eq + Hash + Ord> PageSurvival<K> {
         true
     }
 
+    /// Who touched the nearest page above this one that is followed, no more than so many bytes away, and is not `key`.
+    #[must_use]
+    pub fn above(&self, page: Page, within: u64, key: &K) -> Option<K> {
+        let last = Page { address: page.address.saturating_add(within), ..page };
+        self.pages.range(page..=last).map(|(_, sample)| sample.key).find(|other| other != key)
+    }
+
     /// The pages to ask about at a look, in order; and of each whether it is the first time, when it matters whether a huge page
     /// serves it.
     #[must_use]

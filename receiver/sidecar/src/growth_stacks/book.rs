@@ -15,6 +15,9 @@ pub(super) const MAX_NOTES: usize = 16;
 /// Processes that are looked at at once, and programs that they have run since the last look.
 const MAX_PROCESSES: usize = 256;
 
+/// So far below its end, bytes, a thread's stack is looked for who made the thread.
+const STACK: u64 = 1 << 20;
+
 /// A stack of an address space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
@@ -142,6 +145,9 @@ impl Book {
     /// Nothing is sampled from now on; pages are looked at all the same.
     pub(super) fn rest(&mut self, now: Duration) {
         self.rests.get_or_insert(now);
+        if let Some((_, blocks)) = &mut self.blocks {
+            blocks.rest();
+        }
     }
 
     /// It is sampled again.
@@ -190,10 +196,16 @@ impl Book {
             return;
         }
         let stack = process.unwind(&fault.capture);
-        let key = Key { space, identity: stack.identity() };
+        let own = Key { space, identity: stack.identity() };
         let page = Page { space, address: fault.address };
+        // a thread's stack is kept by whoever made the thread, and touched its end for it
+        let is_on_stack = process.is_on_stack(fault.capture.sp, fault.address);
+        let maker = if is_on_stack { self.survival.above(page, STACK, &own) } else { None };
+        let key = maker.unwrap_or(own);
         if self.survival.touch(&Touch { at, page, key, weight: u64::from(fault.one_of) }) {
-            process.stacks.entry(key.identity).or_insert(stack);
+            if key == own {
+                process.stacks.entry(own.identity).or_insert(stack);
+            }
             if let Some((_, blocks)) = self.blocks.as_mut().filter(|(pid, _)| *pid == fault.pid) {
                 blocks.touch(key, fault.address);
             }

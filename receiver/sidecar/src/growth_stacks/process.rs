@@ -32,6 +32,11 @@ pub(super) struct Shared {
     pub(super) library: Library,
 }
 
+/// What a function touches of its stack lies so far below the stack pointer at most, bytes,
+const BELOW: u64 = 4096;
+/// and so far above it: the frames of it and of its callers.
+const FRAMES: u64 = 64 << 10;
+
 /// How the stacks of a process are to be captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Capturing {
@@ -128,6 +133,16 @@ impl Process {
     pub(super) fn is_of_file(&mut self, address: u64) -> bool {
         let is_of_file = |process: &Self| process.mapped_as_memory(address) == Some(false);
         is_of_file(self) && (!self.refresh(FILES_SETTLED) || is_of_file(self))
+    }
+
+    /// A thread that has its stack there touches it for itself, as far as can be told by how near it is.
+    pub(super) fn is_on_stack(&self, sp: u64, address: u64) -> bool {
+        let is_near = (sp.saturating_sub(BELOW)..sp.saturating_add(FRAMES)).contains(&address);
+        let is_same = |part: &mlh_stacks::modules::Anonymous| {
+            let part = part.start..part.end;
+            part.contains(&sp) == part.contains(&address)
+        };
+        is_near && self.modules.anonymous.iter().all(is_same)
     }
 
     fn answer(&mut self, state: PageState, (address, is_first): (u64, bool)) -> Answer {

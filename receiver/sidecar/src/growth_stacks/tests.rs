@@ -79,6 +79,34 @@ fn kept_and_given_back() {
     assert_eq!((book.losses().children, book.sums().samples), (98, 98 + 298));
 }
 
+/// Guarantees: what a thread touches of its own stack is counted for whoever made the thread, who touched its end; what it touches
+/// elsewhere is its own, and so is a stack whose end nobody is known to have touched.
+#[test]
+fn stacks_of_threads() {
+    let pid = std::process::id();
+    let told = |made: bool, sp: u64| {
+        let mut book = Book::new(seconds(0), SIZES, Shared { max_frames: 64, ..Shared::default() }, false);
+        book.set_members(BTreeSet::from([pid]));
+        let stack = touched(12);
+        let mut touches: Vec<_> = faults(&stack, pid, seconds(1), code()).collect();
+        let end = touches.pop().filter(|_| made);
+        let begin = stack.as_ptr() as u64;
+        let by_thread = touches.into_iter().filter_map(|heard| {
+            let Heard::Touch(touch) = heard else { return None };
+            let capture = Capture { ip: code() + 1, sp: begin + sp, ..touch.capture };
+            Some(Heard::Touch(Touch { capture, ..touch }))
+        });
+        end.into_iter().chain(by_thread).for_each(|heard| book.hear(&heard));
+        looks(&mut book);
+        let mut told: Vec<_> = book.found(seconds(60), 10).iter().map(|it| it.figures.survivors).collect();
+        told.sort_unstable();
+        told
+    };
+    assert_eq!(told(true, 4096), [10], "all are the maker's");
+    assert_eq!(told(true, 1 << 30), [1, 9]);
+    assert_eq!(told(false, 4096), [9]);
+}
+
 /// Guarantees: in a group whoever is told of belongs to it; one that has ended is forgotten while another lives, and the last one
 /// is told of as it was.
 #[test]

@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 
 use super::admission::Admission;
 use super::bucket::Bucket;
+use super::held::Held;
 use super::scope::Scope;
 use super::subjects::Subjects;
 use super::units::Units;
@@ -127,6 +128,7 @@ pub struct Judge {
     docket: Option<Arc<Docket>>,
     leaks: Arc<Leaks>,
     unplaced: Unplaced,
+    held: Held,
     unfollowed: u64,
 }
 
@@ -145,6 +147,7 @@ impl Judge {
             docket: None,
             leaks: Arc::default(),
             unplaced: Unplaced::default(),
+            held: Held::default(),
             unfollowed: 0,
         }
     }
@@ -209,6 +212,8 @@ impl Judge {
             victims: &victims,
         });
         findings.retain(|finding| self.admission.tells(finding));
+        let docket = self.docket.as_ref();
+        self.held.sift(&mut findings, seen.at, |about| docket.is_some_and(|docket| docket.awaits(about)));
         let growth = findings.iter().filter(|f| matches!(f.kind, FindingKind::Growth { .. })).count();
         findings.sort_by_key(|finding| rank(&finding.kind));
         // a verdict is given once: it is charged for, and never held back
@@ -418,6 +423,7 @@ impl Judge {
         self.subjects = Subjects::new(bench.detail);
         self.units = Units::default();
         self.unplaced = Unplaced::default();
+        self.held = Held::default();
         self.unfollowed = 0;
     }
 }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use mlh_bpf::alloc::heard::{AllocCounters, CallSite, Slot, Sums, Totals as SiteSums};
 use mlh_bpf::alloc::point::Operation;
 use mlh_detect::alloc::{
-    Ages, Cohorts, Counts, Evidence as Figures, MappedSite, MappedSums, Mappings, Overdue, Pattern,
+    Ages, Cohorts, Counts, Evidence as Figures, MappedSite, MappedSums, Mappings, Overdue, Pattern, Remains,
     SiteTotals, Survival, Tally, Unfreed,
 };
-
+use mlh_detect::growth_stacks::Lies;
 use mlh_stacks::trace::{Frame, Trace};
 
 pub(super) use self::keys::StackKey;
@@ -55,6 +55,8 @@ pub(super) struct Evidence {
     mapped_totals: MappedSums,
     present: HashMap<StackKey, Present>,
     cohorts: Cohorts<StackKey>,
+    remains: Remains<CallSite>,
+    began: Duration,
     live_read: Option<(Instant, Duration)>,
     evicted: u64,
     counters: AllocCounters,
@@ -79,6 +81,8 @@ impl Evidence {
             mapped_totals: MappedSums::default(),
             present: HashMap::new(),
             cohorts: Cohorts::default(),
+            remains: Remains::default(),
+            began: Duration::ZERO,
             live_read: None,
             evicted: 0,
             counters: AllocCounters::default(),
@@ -156,6 +160,33 @@ impl Evidence {
     /// A burst begins.
     pub(super) fn begin(&mut self, at: Duration) {
         self.cohorts.begin(at);
+        self.began = at;
+    }
+
+    /// A burst is over, and leaves these blocks.
+    pub(super) fn rest(&mut self, tables: &Tables) {
+        let Some(live) = &tables.live else { return };
+        let blocks = live.blocks.iter().filter(|block| block.born >= self.began);
+        self.remains.rest(blocks.map(|block| (block.call_site, bare(block))));
+    }
+
+    /// Where the blocks lie that the newest burst has left in these address spaces.
+    pub(super) fn left(&self, of: impl Fn(Slot) -> bool) -> Vec<u64> {
+        self.remains.addresses(|call_site| of(call_site.slot))
+    }
+
+    /// Takes what lies there now.
+    pub(super) fn walked(&mut self, found: &HashMap<u64, Lies>) {
+        self.remains.walked(found);
+    }
+
+    /// The `top` stacks whose blocks have stayed after a burst, each with the bytes of these.
+    pub(super) fn remaining(&self, ledger: &Ledger, top: usize) -> Vec<(StackEvidence, u64)> {
+        let kept = self.remains.kept().iter();
+        // whose stack has come to be known since is told by that
+        let told =
+            kept.filter_map(|(site, bytes)| Some((self.one(ledger, &key(ledger, *site, false))?, *bytes)));
+        told.take(top).collect()
     }
 
     /// What becomes of blocks with their age.
@@ -225,9 +256,14 @@ impl Evidence {
         !key.mapped && self.evicted > 0
     }
 
-    /// The `top` stacks of which the most comes to stay, the most first.
+    /// The `top` stacks of which the most comes to stay, the most first: all the time, or, where there are none of these, in bursts.
     pub(super) fn leads(&self, ledger: &Ledger, top: usize) -> Vec<StackEvidence> {
-        let kept = self.cohorts.all().filter(|(_, seen)| seen.pattern == Pattern::Kept);
+        let kept = self.staying(ledger, top, |seen| seen.pattern == Pattern::Kept);
+        if kept.is_empty() { self.staying(ledger, top, Survival::has_stayed) } else { kept }
+    }
+
+    fn staying(&self, ledger: &Ledger, top: usize, is_one: impl Fn(&Survival) -> bool) -> Vec<StackEvidence> {
+        let kept = self.cohorts.all().filter(|(_, seen)| is_one(seen));
         let mut kept: Vec<(StackKey, f64)> = kept.map(|(key, seen)| (key, seen.velocity)).collect();
         kept.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
         kept.iter().filter_map(|(key, _)| self.one(ledger, key)).take(top).collect()
@@ -323,6 +359,7 @@ impl Evidence {
         self.mapped.retain(|key, _| key.slot != slot);
         self.sites.retain(|key, _| key.slot != slot);
         self.cohorts.retain(|key| key.slot != slot);
+        self.remains.retain(|call_site| call_site.slot != slot);
         self.forgone.retain(|call_site, _| call_site.slot != slot);
     }
 

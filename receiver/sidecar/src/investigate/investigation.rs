@@ -2,11 +2,13 @@
 
 mod governing;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mlh_detect::Testimony;
 use mlh_detect::alloc::{Governor, HitCosts, Spent};
+use mlh_detect::growth_stacks::Lies;
 use mlh_stacks::unwind::Library;
 use mlh_targets::host::{HostClock, own_cpu_time};
 
@@ -208,6 +210,9 @@ impl Investigation {
         let (mut told, overdue) = {
             let mut ledger = look.listening.lock();
             look.evidence.take(now, &tables, &mut ledger);
+            if look.bursts.is_paused() {
+                look.evidence.rest(&tables);
+            }
             (ledger.take_told(), look.evidence.overdue(now.at, &tables, &ledger))
         };
         look.listening.wake();
@@ -268,10 +273,33 @@ impl Investigation {
         Some(survivors::testimony(cohorts, rung, evicted, look.bursts.moment(now), charged_growth))
     }
 
-    /// The `top` stacks of which the most comes to stay, the most first.
+    /// The `top` stacks of which the most comes to stay, the most first: all the time, or, where there are none of these, in bursts.
     #[must_use]
     pub fn leads(&self, top: usize) -> Vec<StackEvidence> {
         self.look.evidence.leads(&self.look.listening.lock(), top)
+    }
+
+    /// Where the blocks lie that the newest burst has left in this process, once it is over: who reads the target's heap can tell whether
+    /// they are still there.
+    #[must_use]
+    pub fn left(&self, pid: u32) -> Vec<u64> {
+        let look = &self.look;
+        if !look.bursts.is_paused() {
+            return Vec::new();
+        }
+        let ledger = look.listening.lock();
+        look.evidence.left(|slot| ledger.peek(slot).is_some_and(|space| space.pid == pid))
+    }
+
+    /// Takes what lies there now, by address.
+    pub fn walked(&mut self, found: &HashMap<u64, Lies>) {
+        self.look.evidence.walked(found);
+    }
+
+    /// The `top` stacks whose blocks were still there some time after a burst, each with the bytes of these, the most first.
+    #[must_use]
+    pub fn remaining(&self, top: usize) -> Vec<(StackEvidence, u64)> {
+        self.look.evidence.remaining(&self.look.listening.lock(), top)
     }
 
     /// For the metrics, as of the newest step.

@@ -1,5 +1,6 @@
 //! One climb, from the suspicion to its end.
 
+mod blaming;
 mod turning;
 
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ use super::climber::Wanted;
 use super::coldness::Coldness;
 use super::copies::Copies;
 use super::docket::{Closed, Docket};
-use super::knowledge::Knowledge;
+use super::knowledge::{Knowledge, Lead};
 use super::known::KnownStacks;
 use super::outside::Outside;
 use super::rung::{Look, Paid, runtime};
@@ -29,6 +30,9 @@ use crate::records::{Subject, culprit};
 const STOCK: Duration = Duration::from_secs(5);
 /// A rung has so long to find who is to blame before the next one is tried.
 const HIGHER: Duration = Duration::from_secs(60);
+/// The same where it has found somebody, with a doubt: a verdict falls little more than a minute after a suspicion, and probes are to have
+/// been at work by then.
+const HIGHER_IN_DOUBT: Duration = Duration::from_secs(35);
 /// Before that no cost is judged: the first second tells nothing of a minute.
 const SETTLED: Duration = Duration::from_secs(10);
 /// Sentences on what was not seen.
@@ -72,6 +76,8 @@ pub(super) struct Climb {
     risen: Duration,
     /// Why the last rung was left.
     left: Option<End>,
+    /// Whom the rung below had found when the next one took its place, and by what: better than nobody.
+    below: (Vec<Lead>, &'static str),
     /// What rungs had cost the target that were left: of those that take turns,
     paid_in_turns: Duration,
     /// and of the others.
@@ -140,6 +146,7 @@ impl Climb {
             turned: Duration::ZERO,
             risen: Duration::ZERO,
             left: None,
+            below: (Vec::new(), ""),
             paid_in_turns: Duration::ZERO,
             paid_beside: Duration::ZERO,
             spent: false,
@@ -210,11 +217,13 @@ impl Climb {
             self.testify(docket);
         }
         let at_work = self.at_work(now);
-        if self.turn.is_some() && !self.blames() && at_work.saturating_sub(self.risen) >= HIGHER {
+        if self.turn.is_some() && !self.blames() && at_work.saturating_sub(self.risen) >= self.patience() {
             self.rise(now, wanted, &docket.bell());
         }
+        let awaits = self.awaits_culprit(now, wanted);
+        self.cases().for_each(|case| docket.set_awaits(&case.about, awaits));
         let is_told = docket.stage(&self.case.about) == Some(mlh_detect::Stage::Leaking);
-        if is_told && self.blames() {
+        if is_told && self.is_settled(wanted) {
             return Some(End::Verdict);
         }
         // who waits for a turn keeps nobody out, as long as there is room
@@ -231,14 +240,10 @@ impl Climb {
         None
     }
 
-    /// It is known who is to blame, as far as that goes.
-    pub(super) fn has_leads(&self) -> bool {
-        self.knowledge.as_ref().is_some_and(|known| !known.leads.is_empty())
-    }
-
-    /// Memory is kept, and it is known who is to blame.
-    fn blames(&self) -> bool {
-        self.kept && self.has_leads()
+    /// How long the rung at work has to find who is to blame.
+    fn patience(&self) -> Duration {
+        let has_found = self.has_leads() || self.looks.iter().any(|look| !look.growth().is_empty());
+        if has_found { HIGHER_IN_DOUBT } else { HIGHER }
     }
 
     /// It is seen without a turn that nothing is kept, or that it is in use.
@@ -329,18 +334,6 @@ impl Climb {
             About::Process(key) if self.group.is_some() => Some(key.pid),
             _ => None,
         }
-    }
-
-    /// Who is to blame: as the dearest rung tells it that knows what lives, else the dearest one, which sees the most.
-    fn known(&self, case: &Case) -> Option<Arc<Knowledge>> {
-        let part = self.part(case);
-        let mut dearest_first: Vec<_> = self.looks.iter().rev().collect();
-        dearest_first.sort_by_key(|look| !look.sees_blocks());
-        let mut leads = dearest_first.into_iter().map(|look| (look.leads(part), look.source()));
-        let (leads, source) = leads.find(|(leads, _)| !leads.is_empty()).unwrap_or_default();
-        let kinds: Vec<_> = self.looks.iter().flat_map(|look| look.kinds()).collect();
-        let is_known = !leads.is_empty() || !kinds.is_empty();
-        is_known.then(|| Arc::new(Knowledge { leads, kinds, source, not_seen: self.not_seen() }))
     }
 
     /// What the sidecar does for it beyond growth detection: reading from outside, and having the kernel note references, is none of

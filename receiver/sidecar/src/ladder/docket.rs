@@ -46,6 +46,8 @@ struct Taken {
     stage: Stage,
     /// How it has ended, where it has.
     closed: Option<Closed>,
+    /// Who is to blame will soon be known.
+    awaits: bool,
 }
 
 impl Docket {
@@ -122,7 +124,7 @@ impl Docket {
         let ready = entries.waiting.values().filter(|case| may(case));
         let about = ready.max_by(|one, other| one.velocity.total_cmp(&other.velocity))?.about;
         let case = entries.waiting.remove(&about)?;
-        entries.taken.insert(about, Taken { stage: case.stage, closed: None });
+        entries.taken.insert(about, Taken { stage: case.stage, closed: None, awaits: false });
         Some(case)
     }
 
@@ -139,6 +141,18 @@ impl Docket {
     /// How a case that was taken has ended, where it has.
     pub(crate) fn closed(&self, about: &About) -> Option<Closed> {
         self.lock().taken.get(about)?.closed
+    }
+
+    /// Whether it will soon be known who is to blame in a case: a verdict had better wait for that.
+    pub(crate) fn awaits(&self, about: &About) -> bool {
+        self.lock().taken.get(about).is_some_and(|taken| taken.awaits)
+    }
+
+    /// Says so.
+    pub(crate) fn set_awaits(&self, about: &About, awaits: bool) {
+        if let Some(taken) = self.lock().taken.get_mut(about) {
+            taken.awaits = awaits;
+        }
     }
 
     /// How far a case that was taken has come by now.

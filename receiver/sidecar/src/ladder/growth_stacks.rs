@@ -4,12 +4,13 @@
 //! each of 49 samples a second at most. It sees the stacks whose pages survive, from both halves of the time it was watched. It cannot
 //! see memory from before, nor tell what a heap keeps for itself from what the program keeps, nor who holds a page that somebody else
 //! touched before: a large buffer at a heap's end that comes and goes touches what small blocks that stay will have. Where the heap can be
-//! walked (`heap`) such a one is found out, and not blamed. Of a collected heap it names who touches new memory; it testifies late where
-//! nothing else can, and not at all where the runtime can be asked.
+//! walked (`heap`) only those are blamed whose blocks are seen to stay. In a collected heap whoever makes the garbage touches new memory
+//! first, so that nobody is blamed for what lies there; it testifies late where nothing else can, and not at all where the runtime can be
+//! asked.
 
 use std::time::Duration;
 
-use mlh_detect::growth_stacks::{Figures, Pattern};
+use mlh_detect::growth_stacks::{Blocks, Figures, Pattern};
 use mlh_detect::{Rung, Says, Testimony};
 use mlh_targets::points::Runtime;
 
@@ -38,10 +39,18 @@ const TOP: usize = 16;
 const NAMING: Duration = Duration::from_secs(10);
 const TRIES: u32 = 3;
 
-/// What is remarked of a lead: its blocks were seen to stay; they were not, or could not be looked at; its heap is collected.
+/// Sentences on those who are not blamed.
+const UNTOLD: usize = 3;
+
+/// What is remarked of a lead: its blocks were seen to stay; or they could not be looked at.
 const STAYS: &str = "and its blocks are still there";
 const MAY_BE_GONE: &str = "though its own blocks may be gone, and somebody else's lie there now";
-const COLLECTED: &str = "which tells little of who keeps it, as the heap is collected";
+/// Why somebody who touched what stays is not blamed.
+const GIVEN_BACK: &str = "it has given back its own blocks there, and somebody else's lie there now";
+const NOT_YET: &str = "whether its own blocks there stay was not seen for long enough";
+const COLLECTED: &str = "the heap is collected, and whoever makes the garbage touches it first";
+/// Who tells more.
+const PROBES: &str = "; probes in the allocator tell (escalation.max_rung: full_probes, or inspect)";
 
 pub(super) struct GrowthStacks {
     look: GrowthLook,
@@ -82,7 +91,10 @@ impl GrowthStacks {
         };
         let look = GrowthLook::begin(&plan, pids, filters.library())?;
         let least = least(runtime(leader));
-        let heap = if least == Some(LEAST) { Heap::of(leader, &look, now) } else { None };
+        let heap = Heap::of(leader, now);
+        if heap.is_some() {
+            look.follow_blocks(leader);
+        }
         Ok(Self {
             look,
             began: now,
@@ -114,20 +126,26 @@ impl GrowthStacks {
         self.growth = outcome.stacks;
         self.not_seen = outcome.not_seen;
         self.failed += u32::from(self.growth.iter().any(|stack| stack.trace.frames.is_empty()));
-        let innocent = self.ranked(None).into_iter().filter(|lead| lead.blocks.are_given_back());
-        let innocent = innocent.map(|lead| {
-            format!(
-                "who keeps what {} touched first: it has given back its own blocks there, and somebody else's lie there now; \
-                 probes in the allocator tell (escalation.max_rung: gate_probes, or inspect)",
-                culprit(&lead)
-            )
+        let ranked = self.ranked(None);
+        let untold = ranked.iter().filter_map(|lead| Some((lead, self.standing(lead).untold()?)));
+        let untold = untold.take(UNTOLD).map(|(lead, why)| {
+            let more = if why == COLLECTED { "" } else { PROBES };
+            format!("who keeps what {} touched first: {why}{more}", culprit(lead))
         });
-        self.not_seen.splice(0..0, innocent);
+        let untold: Vec<_> = untold.collect();
+        self.not_seen.splice(0..0, untold);
+    }
+
+    fn standing(&self, lead: &Lead) -> Standing {
+        let walked = self.heap.as_ref().is_some_and(Heap::tells);
+        Standing::of(&lead.blocks, self.least != Some(LEAST), walked)
     }
 
     /// Everybody who touched first what stays, whoever has it now.
     fn ranked(&self, pid: Option<u32>) -> Vec<Lead> {
-        ranked(steady(&self.growth).filter(|lead| pid.is_none_or(|pid| lead.pid == pid)))
+        let is_of = |lead: &Lead| pid.is_none_or(|pid| lead.pid == pid);
+        let steady = ranked(steady(&self.growth).filter(is_of));
+        if steady.is_empty() { ranked(at_once(&self.growth).filter(is_of)) } else { steady }
     }
 }
 
@@ -160,13 +178,14 @@ impl Look for GrowthStacks {
             return;
         }
         self.seen = now;
-        let heap = self.heap.as_mut().filter(|_| !self.hushed);
-        if heap.is_some_and(|heap| !heap.walk(now, &self.look)) {
+        let heap = self.heap.as_mut().filter(|heap| !self.hushed && heap.is_due(now));
+        let look = &self.look;
+        if heap.is_some_and(|heap| !heap.walk(now, look.block_addresses(), |found| look.walked(found))) {
             self.heap = None;
         }
         let ended = self.look.so_far(now, TOP);
         // names cost more than all else: they are read once there is something to name
-        if ended.figures().any(|(_, figures)| figures.pattern == Pattern::Steady) {
+        if ended.figures().any(|(_, figures)| stays(figures.pattern)) {
             self.name(ended);
         } else {
             self.growth.clear();
@@ -191,7 +210,8 @@ impl Look for GrowthStacks {
     }
 
     fn leads(&self, pid: Option<u32>) -> Vec<Lead> {
-        blamed(self.ranked(pid), self.least)
+        let blamed = self.ranked(pid).into_iter().filter_map(|lead| self.standing(&lead).told(lead));
+        blamed.collect()
     }
 
     fn not_seen(&self) -> &[String] {
@@ -207,15 +227,40 @@ impl Look for GrowthStacks {
     }
 }
 
-/// Those who touched what stays without those who have given back what they had of it; of each how far it is to be believed.
-fn blamed(leads: Vec<Lead>, least: Option<Duration>) -> Vec<Lead> {
-    let remark = |lead: &Lead| match least {
-        Some(LEAST) if lead.blocks.are_kept() => STAYS,
-        Some(LEAST) => MAY_BE_GONE,
-        _ => COLLECTED,
-    };
-    let blamed = leads.into_iter().filter(|lead| !lead.blocks.are_given_back());
-    blamed.map(|lead| Lead { remark: Some(remark(&lead)), ..lead }).collect()
+/// How somebody stands who touched first what stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// The blocks are there for which it was touched.
+    Keeps,
+    /// Nobody can see whose blocks lie there.
+    Doubted,
+    /// Not to be blamed: why.
+    Untold(&'static str),
+}
+
+impl Standing {
+    /// By what has become of the blocks; `walked`: the heap that the process has from its C library is looked into.
+    fn of(blocks: &Blocks, is_collected: bool, walked: bool) -> Self {
+        match blocks {
+            blocks if blocks.are_kept() => Self::Keeps,
+            blocks if blocks.are_given_back() => Self::Untold(GIVEN_BACK),
+            _ if is_collected => Self::Untold(COLLECTED),
+            blocks if walked && !blocks.are_elsewhere() => Self::Untold(NOT_YET),
+            _ => Self::Doubted,
+        }
+    }
+
+    fn untold(self) -> Option<&'static str> {
+        if let Self::Untold(why) = self { Some(why) } else { None }
+    }
+
+    fn told(self, lead: Lead) -> Option<Lead> {
+        match self {
+            Self::Keeps => Some(Lead { remark: Some(STAYS), ..lead }),
+            Self::Doubted => Some(Lead { remark: Some(MAY_BE_GONE), doubted: true, ..lead }),
+            Self::Untold(_) => None,
+        }
+    }
 }
 
 /// What a look that somebody ordered says of a process, or of all it looks at; `leader`: the one whose runtime counts. `None`: it is too
@@ -240,15 +285,29 @@ pub(crate) fn ordered(
 /// The stacks that grow steadily and have frames.
 pub(super) fn steady(growth: &[GrowthStack]) -> impl Iterator<Item = Lead> {
     let steady = growth.iter().filter(|stack| stack.figures.pattern == Pattern::Steady);
-    steady.filter(|stack| !stack.trace.frames.is_empty()).map(|stack| Lead {
+    steady.filter_map(|stack| lead(stack, stack.figures.steady_bytes))
+}
+
+/// Those whose pages have stayed and are not from the beginning alone, in half of the time: a leak in bursts, as likely as not.
+fn at_once(growth: &[GrowthStack]) -> impl Iterator<Item = Lead> {
+    let figures = |stack: &&GrowthStack| stays(stack.figures.pattern) && stack.figures.survivors >= PAGES;
+    let stacks = growth.iter().filter(figures);
+    stacks.filter_map(|stack| Some(Lead { doubted: true, ..lead(stack, stack.figures.bytes)? }))
+}
+
+fn stays(pattern: Pattern) -> bool {
+    matches!(pattern, Pattern::Steady | Pattern::Levelled | Pattern::Late)
+}
+
+/// `None`: it has no frames.
+fn lead(stack: &GrowthStack, bytes: u64) -> Option<Lead> {
+    (!stack.trace.frames.is_empty()).then(|| Lead {
         pid: stack.pid,
         trace: stack.trace.clone(),
-        share: 0.0,
-        bytes: stack.figures.steady_bytes,
-        count: None,
+        bytes,
         pattern: Some(stack.figures.pattern.name()),
         blocks: stack.figures.blocks,
-        remark: None,
+        ..Lead::default()
     })
 }
 
@@ -294,8 +353,6 @@ fn least(runtime: Runtime) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use mlh_detect::growth_stacks::Blocks;
-
     use super::*;
 
     fn figures(pattern: Pattern, survivors: u64, bytes: u64, velocity: f64) -> Figures {
@@ -319,7 +376,8 @@ mod tests {
         assert!(matches!(judged([].into_iter()), Says::Unclear(_)));
     }
 
-    /// Guarantees: leads are those stacks that grow steadily and have a name.
+    /// Guarantees: leads are those stacks that grow steadily and have a name; where there are none those that have grown in half of the time,
+    /// with a doubt.
     #[test]
     fn leads_grow_steadily() {
         let stack = |pattern, frames| GrowthStack {
@@ -335,39 +393,34 @@ mod tests {
         ];
         let told: Vec<_> = steady(&growth).map(|lead| (lead.pid, lead.bytes, lead.pattern)).collect();
         assert_eq!(told, [(7, 5, Some("steady"))]);
+        let start = stack(Pattern::StartUp, frame());
+        let told: Vec<_> = at_once(&[stack(Pattern::Late, frame()), start]).collect();
+        assert_eq!(told.iter().map(|lead| (lead.bytes, lead.doubted)).collect::<Vec<_>>(), [(9, true)]);
     }
 
-    /// Guarantees: who has given back what it touched is nobody to blame, however much of what stays it touched; whose blocks were seen
-    /// to stay is told so, and who could not be looked at is told with a doubt.
+    /// Guarantees: whose blocks are seen to stay is blamed, whatever collects its heap; who has given them back is not, however much of
+    /// what stays it touched, nor who touches what is collected, nor anybody in a heap that is walked before it is known; where nothing
+    /// can be walked over, somebody is blamed with a doubt.
     #[test]
-    fn innocents() {
-        let touched = |name: &str, bytes, blocks| Lead {
-            bytes,
-            blocks,
-            trace: mlh_stacks::trace::Trace {
-                frames: vec![mlh_stacks::trace::Frame {
-                    function: Some(name.to_owned()),
-                    ..Default::default()
-                }],
-                culprit: Some(0),
-                ..Default::default()
-            },
-            ..Lead::default()
-        };
-        let seen = |kept, given_back| Blocks { kept, given_back };
-        let leads = [
-            touched("answer", 90, seen(1, 30)),
-            touched("remember", 20, seen(20, 1)),
-            touched("unseen", 10, Blocks::default()),
-        ];
-        let told = |least| -> Vec<_> {
-            let leads = blamed(ranked(leads.clone()), least).into_iter();
-            leads
-                .map(|lead| (lead.frame().and_then(|it| it.function.clone()).unwrap(), lead.remark.unwrap()))
-                .collect()
-        };
-        let expected = [("remember".to_owned(), STAYS), ("unseen".to_owned(), MAY_BE_GONE)];
-        assert_eq!(told(Some(LEAST)), expected);
-        assert!(told(None).iter().all(|(_, remark)| *remark == COLLECTED));
+    fn who_is_blamed() {
+        let seen = |kept, given_back, elsewhere| Blocks { kept, given_back, elsewhere };
+        let (keeps, gives, mapped) = (seen(20, 1, 0), seen(1, 30, 0), seen(0, 0, 9));
+        for (blocks, is_collected, walked, expected) in [
+            (keeps, false, true, Standing::Keeps),
+            (keeps, true, true, Standing::Keeps),
+            (gives, false, true, Standing::Untold(GIVEN_BACK)),
+            (Blocks::default(), false, true, Standing::Untold(NOT_YET)),
+            (seen(9, 9, 0), false, true, Standing::Untold(NOT_YET)),
+            (mapped, false, true, Standing::Doubted),
+            (Blocks::default(), false, false, Standing::Doubted),
+            (mapped, true, true, Standing::Untold(COLLECTED)),
+            (Blocks::default(), true, false, Standing::Untold(COLLECTED)),
+        ] {
+            let standing = Standing::of(&blocks, is_collected, walked);
+            assert_eq!(standing, expected, "{blocks:?}");
+            let told = standing.told(Lead::default());
+            assert_eq!(told.is_some(), standing.untold().is_none());
+            assert_eq!(told.is_some_and(|lead| lead.doubted), standing == Standing::Doubted);
+        }
     }
 }

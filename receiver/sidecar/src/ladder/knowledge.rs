@@ -22,6 +22,8 @@ pub struct Lead {
     pub blocks: Blocks,
     /// How far it is to be believed, part of a sentence.
     pub remark: Option<&'static str>,
+    /// It may be somebody else as well: a higher rung is worth its cost.
+    pub doubted: bool,
 }
 
 impl Lead {
@@ -144,12 +146,12 @@ mod tests {
     #[test]
     fn nobody_comes_last() {
         let nobody = Lead { trace: Trace { culprit: None, ..lead(None, 9, 1).trace }, ..lead(None, 9, 90) };
-        let blocks = Blocks { kept: 2, given_back: 3 };
+        let blocks = Blocks { kept: 2, given_back: 3, elsewhere: 4 };
         let some = |offset| Lead { blocks, ..lead(Some("remember"), offset, 5) };
         let told = ranked([nobody, some(1), some(2)]);
         let ranks: Vec<_> =
             told.iter().map(|lead| (lead.frame().is_some(), lead.bytes, lead.share)).collect();
         assert_eq!(ranks, [(true, 10, 0.1), (false, 90, 0.9)]);
-        assert_eq!(told[0].blocks, Blocks { kept: 4, given_back: 6 });
+        assert_eq!(told[0].blocks, Blocks { kept: 4, given_back: 6, elsewhere: 8 });
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! They need what targeted mode needs, and the operator's leave: they are climbed only where `escalation.max_rung` says so, and when
 //! nobody was found to blame before. They cost what `overhead_budget` allows and no more: of a busy target they see bursts. They see by
-//! stack whether what it allocates stays. They cannot see memory from before, nor what goes through no allocator that is known.
+//! stack whether what it allocates stays, and where bursts are too short for that, the `heap` is walked afterwards for what they have
+//! left. They cannot see memory from before, nor what goes through no allocator that is known.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use mlh_detect::{Rung, Says, Testimony};
 
 use super::case::Case;
 use super::climber::Wanted;
+use super::heap::Heap;
 use super::knowledge::{Lead, ranked};
 use super::rung::{Look, Paid};
 use crate::hunt::scope::Scope;
@@ -24,6 +26,9 @@ const TOP: usize = 10;
 /// Blocks have to live for a while to be known as kept, and what was watched before a rest tells nothing of those after it.
 const LEAST_TURN: Duration = Duration::from_secs(60);
 
+/// What is remarked of a lead that was not seen to go on.
+const AT_ONCE: &str = "though it came at once";
+
 pub(super) struct Probes {
     rung: Rung,
     /// By how much the memory of the case grows, bytes a second.
@@ -33,6 +38,10 @@ pub(super) struct Probes {
     plan: Plan,
     scope: Scope,
     bell: Arc<Bell>,
+    /// The process whose heap is walked, but when nothing is to be read.
+    leader: u32,
+    heap: Option<Heap>,
+    hushed: bool,
     said: Option<Testimony>,
     /// What was seen before the newest rest stands until as much is known again.
     stands: bool,
@@ -46,7 +55,7 @@ pub(super) struct Probes {
 }
 
 impl Probes {
-    /// Places the probes of `rung`; rings `bell` when a step is due.
+    /// Places the probes of `rung`, `leader` being the process whose heap counts; rings `bell` when a step is due.
     ///
     /// # Errors
     /// They cannot be placed: a sentence.
@@ -54,6 +63,7 @@ impl Probes {
         rung: Rung,
         target: &Target,
         case: &Case,
+        leader: u32,
         wanted: &Wanted,
         bell: Arc<Bell>,
     ) -> Result<Self, String> {
@@ -71,6 +81,9 @@ impl Probes {
             plan,
             scope: wanted.scope.clone(),
             bell,
+            leader,
+            heap: Heap::of(leader, Duration::ZERO),
+            hushed: false,
             said: None,
             stands: false,
             leads: Vec::new(),
@@ -88,6 +101,16 @@ impl Probes {
         let investigation = Investigation::open_ringing(&self.plan, &self.scope, Arc::clone(&self.bell));
         self.investigation = Some(investigation.map_err(|error| error.to_string())?);
         Ok(())
+    }
+
+    /// Looks for what the newest burst has left.
+    fn walk(&mut self, now: Duration) {
+        let Some(investigation) = &mut self.investigation else { return };
+        let Some(heap) = self.heap.as_mut().filter(|heap| !self.hushed && heap.is_due(now)) else { return };
+        let left = investigation.left(self.leader);
+        if !left.is_empty() && !heap.walk(now, left, |found| investigation.walked(found)) {
+            self.heap = None;
+        }
     }
 }
 
@@ -131,7 +154,12 @@ impl Look for Probes {
         if self.investigation.is_none() { self.place() } else { Ok(()) }
     }
 
+    fn hush(&mut self, quiet: bool) {
+        self.hushed = quiet;
+    }
+
     fn see(&mut self, now: Duration) {
+        self.walk(now);
         let Some(investigation) = &mut self.investigation else { return };
         let said = investigation.testimony(now, self.growth);
         let tells = said.is_some_and(|said| !matches!(said.says, Says::Unclear(_)));
@@ -139,6 +167,11 @@ impl Look for Probes {
             let leads = investigation.leads(TOP);
             self.leads = leads.iter().filter(|stack| stack.survives()).map(lead).collect();
             (self.said, self.stands) = (said, false);
+        }
+        if self.leads.is_empty() {
+            let remaining = investigation.remaining(TOP);
+            self.leads =
+                remaining.iter().map(|(stack, bytes)| Lead { bytes: *bytes, ..lead(stack) }).collect();
         }
         let report = investigation.report(now, 0);
         let target = report.lasted.mul_f64(report.cost.target_cpu_share.clamp(0.0, 1.0));
@@ -192,20 +225,42 @@ impl Look for Probes {
 /// What a stack keeps goes by how fast it keeps it: what it holds from the beginning of the look is no measure of that.
 fn lead(stack: &StackEvidence) -> Lead {
     let kept = stack.survival.map_or(0.0, |seen| seen.velocity * seen.watched.as_secs_f64());
-    Lead {
-        pid: stack.pid,
-        trace: stack.trace.clone(),
-        share: 0.0,
-        bytes: kept.clamp(0.0, u64::MAX as f64) as u64,
-        count: Some(stack.live_count),
-        ..Lead::default()
-    }
+    let doubted = !stack.survives();
+    let remark = doubted.then_some(AT_ONCE);
+    Lead { bytes: kept.clamp(0.0, u64::MAX as f64) as u64, remark, doubted, ..of(stack) }
+}
+
+fn of(stack: &StackEvidence) -> Lead {
+    Lead { pid: stack.pid, trace: stack.trace.clone(), count: Some(stack.live_count), ..Lead::default() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::hunt::settings::HuntSettings;
+
+    /// Guarantees: who is seen to keep what it allocates, more and more of it, is blamed without a doubt; whose blocks stay but came at once
+    /// with one.
+    #[test]
+    fn doubts() {
+        let survival = |pattern| mlh_detect::alloc::Survival {
+            pattern,
+            velocity: 10.0,
+            interval: (9.0, 11.0),
+            retention: 1.0,
+            followed: 1,
+            watched: Duration::from_secs(6),
+        };
+        let stack = |pattern| StackEvidence { survival: Some(survival(pattern)), ..StackEvidence::default() };
+        for (pattern, doubted) in
+            [(mlh_detect::alloc::Pattern::Kept, false), (mlh_detect::alloc::Pattern::Once, true)]
+        {
+            let lead = lead(&stack(pattern));
+            assert_eq!((lead.bytes, lead.doubted, lead.remark.is_some()), (60, doubted, doubted));
+            assert!(survival(pattern).has_stayed());
+        }
+        assert!(!survival(mlh_detect::alloc::Pattern::TurnsOver).has_stayed());
+    }
 
     /// Guarantees: the rungs see what they are named for, within the budget of a target that nobody named, with the stacks as the
     /// configuration wants them and no record of single allocations.

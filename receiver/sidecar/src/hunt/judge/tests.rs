@@ -51,6 +51,51 @@ fn the_limit_holds_and_verdicts_pass_first() {
     assert_eq!(count(&some, "leak.detected"), 2);
 }
 
+/// The sweeps, every 15 s, at which a leak was told, and a leak or suspicion taken back, of a process that grows until it ends. From the
+/// suspicion on `awaits` says at each whether it will soon be known who is to blame.
+fn waiting(ends: u64, awaits: impl Fn(u64) -> bool) -> (Vec<u64>, Vec<String>) {
+    let (mut judge, docket) = (Judge::new(&bench(None, 1 << 40)), Arc::new(Docket::default()));
+    judge.consult(Arc::default(), Some(Arc::clone(&docket)));
+    let (mut told, mut cleared, mut taken) = (Vec::new(), Vec::new(), None);
+    for sweep in 0..=ends {
+        let reading = ProcessReading { pid: 1, anon: sweep << 21, ..ProcessReading::default() };
+        let readings = if sweep < ends { vec![reading] } else { Vec::new() };
+        taken = taken.or_else(|| Some(docket.take(|_| true)?.about));
+        if let Some(about) = &taken {
+            docket.set_awaits(about, awaits(sweep));
+        }
+        let at = Duration::from_secs(100 + sweep * 15);
+        let seen = Seen { readings: &readings, ..Seen::empty(at, Pass::Full) };
+        let records = judge.pass(&seen, &HostClock::starting_at(SystemTime::UNIX_EPOCH)).records;
+        let records =
+            records.into_iter().flat_map(|logs| logs.scope_logs).flat_map(|scope| scope.log_records);
+        for record in records {
+            if record.event_name.ends_with("leak.detected") {
+                told.push(sweep);
+            } else if record.event_name.ends_with("leak.cleared") {
+                cleared.push(format!("{:?}", record.body));
+            }
+        }
+    }
+    (told, cleared)
+}
+
+/// Guarantees: a verdict waits while somebody is about to find out who is to blame, no longer than for as long as that is so, nor for more
+/// than a minute, and is told once; of one that was taken back meanwhile nobody hears but of the suspicion.
+#[test]
+fn a_verdict_waits_for_the_culprit() {
+    let (at_once, _) = waiting(64, |_| false);
+    let [fell] = at_once[..] else { panic!("{at_once:?}") };
+    assert_eq!(waiting(64, |_| true).0, [fell + 4]);
+    assert_eq!(waiting(64, |sweep| sweep <= fell + 1).0, [fell + 2]);
+    let (told, cleared) = waiting(fell + 2, |_| true);
+    assert!(
+        told.is_empty() && cleared.len() == 1 && cleared[0].contains("suspected"),
+        "{told:?} {cleared:?}"
+    );
+    assert!(waiting(fell + 2, |_| false).1[0].contains("was leaking"));
+}
+
 /// Guarantees: `rss_growth_threshold` is in pages and decides which growth makes a record.
 #[test]
 fn the_threshold_decides() {

@@ -79,14 +79,14 @@ impl Climb {
     }
 
     /// As far as turns go; `exhaustion`: until a limit is reached.
-    pub(in crate::ladder) fn entrant(&self, stage: Stage) -> Entrant {
+    pub(in crate::ladder) fn entrant(&self, stage: Stage, wanted: &Wanted) -> Entrant {
         let least = self.looks.iter().map(|look| look.least_turn()).fold(turns::LEAST, Duration::max);
         let Case { exhaustion, velocity, .. } = self.case;
         Entrant {
             began: self.turn,
             rested: self.rested,
             least,
-            settled: self.blames(),
+            settled: self.is_settled(wanted),
             stage,
             exhaustion,
             velocity,
@@ -100,10 +100,18 @@ impl Climb {
         if next > wanted.escalation.max_rung {
             return;
         }
+        // what a gate lets through the last rung sees as well, and at a gate each call costs the target the same
+        let next = if next == Rung::GateProbes { wanted.escalation.max_rung } else { next };
         (self.risen, self.highest) = (self.at_work(now), next);
         match self.look(next, now, wanted, bell) {
             Ok(look) => {
-                self.leave(|look| takes_turns(look.rung()));
+                for mut left in self.leave(|look| takes_turns(look.rung())) {
+                    left.see(now);
+                    let leads = left.leads(None);
+                    if !leads.is_empty() {
+                        self.below = (leads, left.source());
+                    }
+                }
                 self.looks.push(look);
             }
             Err(reason) => self.refuse(next, &reason),
@@ -118,11 +126,12 @@ impl Climb {
         wanted: &Wanted,
         bell: &Arc<Bell>,
     ) -> Result<Box<dyn Look>, String> {
-        if rung > Rung::GrowthStacks {
-            return Ok(Box::new(Probes::begin(rung, &self.target, &self.case, wanted, Arc::clone(bell))?));
-        }
         let pids = self.pids(&wanted.scope).ok_or("it has ended")?;
         let leader = self.leader(&pids);
+        if rung > Rung::GrowthStacks {
+            let bell = Arc::clone(bell);
+            return Ok(Box::new(Probes::begin(rung, &self.target, &self.case, leader, wanted, bell)?));
+        }
         Ok(Box::new(GrowthStacks::begin(&self.target, &wanted.filters, &pids, leader, now)?))
     }
 }
