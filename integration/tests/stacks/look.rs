@@ -7,7 +7,7 @@ use mlh_integration::inspection::Inspection;
 use mlh_integration::need;
 use mlh_integration::scenario::{World, scenario};
 
-use crate::judge::{self, Found, Judge};
+use crate::judge::{Found, Judge};
 use crate::program::{Program, Running};
 use crate::rivals;
 use crate::row::{Goal, Row};
