@@ -173,21 +173,6 @@ impl Judge<'_> {
     }
 }
 
-/// Nothing that was made at run time has a name in a report, since none can be known. What to turn on is said with the word `hint`, where
-/// one is to be expected.
-pub(crate) fn nameless(report: &Value, hint: Option<&str>) -> anyhow::Result<()> {
-    for stack in report["culprits"].as_array().context("a report without culprits")? {
-        let frames = stack["stack"].as_array().context("a stack")?;
-        let named = frames.iter().find(|frame| frame["module"] == "[anon]" && frame["function"].is_string());
-        ensure!(named.is_none(), "a name without a perf map: {}", shown(stack, frames));
-        ensure!(stack["module"] != "[anon]" || stack["function"].is_null(), "blamed: {}", stack["function"]);
-    }
-    let told = report["not_seen"].as_array().context("what was not seen")?;
-    let is_told = |hint: &str| told.iter().any(|it| it.as_str().is_some_and(|it| it.contains(hint)));
-    ensure!(hint.is_none_or(is_told), "nothing says `{}`: {told:#?}", hint.unwrap_or_default());
-    Ok(())
-}
-
 /// The stacks of a report that keep something, with so many bytes.
 fn kept(report: &Value, counts: impl Fn(&Value) -> bool) -> anyhow::Result<Vec<(&Value, f64)>> {
     let culprits = report["culprits"].as_array().context("a report without culprits")?;

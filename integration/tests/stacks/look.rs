@@ -62,9 +62,6 @@ fn looks(world: &World, row: &Row, program: &Program) -> anyhow::Result<(Found, 
         Some((mut running, look)) => {
             let judge = Judge { row, program, leaked: running.stop()? };
             let report = look.report()?;
-            if let Goal::Nameless(hint, _) = row.allocations {
-                judge::nameless(&report, Some(hint))?;
-            }
             judge.allocations(&report)?
         }
         None => Found::default(),
@@ -73,9 +70,6 @@ fn looks(world: &World, row: &Row, program: &Program) -> anyhow::Result<(Found, 
         Some((mut running, look)) => {
             let judge = Judge { row, program, leaked: running.stop()? };
             let report = look.report()?;
-            if let Goal::Nameless(..) = row.growth {
-                judge::nameless(&report, None)?;
-            }
             judge.growth(&report)?
         }
         None => Found::default(),

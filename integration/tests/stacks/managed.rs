@@ -1,4 +1,4 @@
-//! Programs that another program runs: CPython in the versions that are here, Node, and the JVM in the ways that it can run a method.
+//! Programs that another program runs: CPython in the versions that are here, Node and the JVM in the ways that they can run a function.
 
 use crate::row::{Goal, Row, rows};
 

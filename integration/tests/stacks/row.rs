@@ -49,9 +49,6 @@ pub(crate) enum Goal {
     All,
     /// So much of the bytes at least, for a reason.
     Least(f64, &'static str),
-    /// The function has no name, nor has any other that is made at run time, for a reason. The report on allocations says what to
-    /// turn on: with this word.
-    Nameless(&'static str, &'static str),
     /// Nothing can be seen of it, for a reason.
     Unseen(&'static str),
 }
@@ -63,7 +60,6 @@ impl Goal {
             Self::All => bytes >= 0.995 && stacks >= 0.995,
             // how many stacks the rest has is nothing that matters
             Self::Least(share, _) => bytes >= share,
-            Self::Nameless(..) => bytes <= 0.0,
             Self::Unseen(_) => true,
         }
     }
@@ -71,7 +67,7 @@ impl Goal {
     pub(crate) fn reason(self) -> Option<&'static str> {
         match self {
             Self::All => None,
-            Self::Least(_, reason) | Self::Nameless(_, reason) | Self::Unseen(reason) => Some(reason),
+            Self::Least(_, reason) | Self::Unseen(reason) => Some(reason),
         }
     }
 }
