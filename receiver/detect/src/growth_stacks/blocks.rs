@@ -31,8 +31,6 @@ pub struct Blocks {
 
 /// With fewer blocks nothing is said.
 const ENOUGH: u64 = 8;
-/// Of what is kept fewer will do: of what comes and goes next to none are there again and again.
-const FEW: u64 = 4;
 /// Of them whoever keeps nothing has given back so many: of a leak's next to none, of what comes and goes all but those that somebody
 /// else's block has covered before the first walk.
 const MOST: f64 = 0.75;
@@ -54,7 +52,7 @@ impl Blocks {
     /// What it touches it keeps.
     #[must_use]
     pub fn are_kept(&self) -> bool {
-        self.kept >= FEW && self.kept as f64 >= MOST * self.all() as f64
+        self.is_enough() && self.kept as f64 >= MOST * self.all() as f64
     }
 
     /// Most of what it touches is in nothing that is walked over.
@@ -280,8 +278,6 @@ mod tests {
         assert!(blocks.addresses().is_empty(), "too old by the next walk");
         let few = Blocks { given_back: ENOUGH - 1, ..Blocks::default() };
         assert!(!few.are_elsewhere());
-        let kept = |kept| Blocks { kept, ..Blocks::default() };
-        assert!(kept(FEW).are_kept() && !kept(FEW - 1).are_kept());
         assert!(!few.are_given_back() && !few.are_kept() && !Blocks::default().are_kept());
     }
 
