@@ -158,7 +158,7 @@ fn without_parameters(text: &str) -> String {
     for character in text.chars() {
         match character {
             '<' if told.ends_with(|before: char| before.is_alphanumeric() || before == '_') || depth > 0 => {
-                depth += 1
+                depth += 1;
             }
             '>' if depth > 0 => depth -= 1,
             _ if depth > 0 => {}
