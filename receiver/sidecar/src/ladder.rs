@@ -30,7 +30,7 @@ pub use board::Climbing;
 pub(crate) use case::Case;
 pub(crate) use climber::{Climber, Ladder, Outlets, Wanted};
 pub(crate) use docket::{Closed, Docket};
-pub(crate) use growth_stacks::SOURCE as GROWTH_PAGES;
 pub(crate) use growth_stacks::ordered as ordered_growth;
+pub(crate) use growth_stacks::{SOURCE as GROWTH_PAGES, WRITERS as LAST_WRITERS};
 pub use knowledge::{Kind, Knowledge, Lead};
 pub(crate) use known::KnownStacks;

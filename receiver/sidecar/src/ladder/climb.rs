@@ -336,7 +336,7 @@ impl Climb {
         let part = self.part(case);
         let mut dearest_first: Vec<_> = self.looks.iter().rev().collect();
         dearest_first.sort_by_key(|look| !look.sees_blocks());
-        let mut leads = dearest_first.into_iter().map(|look| (look.leads(part), look.source()));
+        let mut leads = dearest_first.into_iter().map(|look| (look.leads(part), look.leads_source(part)));
         let (leads, source) = leads.find(|(leads, _)| !leads.is_empty()).unwrap_or_default();
         let kinds: Vec<_> = self.looks.iter().flat_map(|look| look.kinds()).collect();
         let is_known = !leads.is_empty() || !kinds.is_empty();

@@ -4,7 +4,8 @@
 //! each of 49 samples a second at most. It sees the stacks whose pages survive, from both halves of the time it was watched. It cannot
 //! see memory from before, nor tell what a heap keeps for itself from what the program keeps, nor who holds a page that somebody else
 //! touched before: a large buffer at a heap's end that comes and goes touches what small blocks that stay will have. Where the heap can be
-//! walked (`heap`) such a one is found out, and not blamed. Of a collected heap it names who touches new memory; it testifies late where
+//! walked (`heap`) such a one is found out, and not blamed; and where the processor can be asked who writes last to what stays
+//! (`growth_stacks::watching`), that one is blamed instead, once enough is known. Of a collected heap it names who touches new memory; it testifies late where
 //! nothing else can, and not at all where the runtime can be asked.
 
 use std::time::Duration;
@@ -13,16 +14,19 @@ use mlh_detect::growth_stacks::{Figures, Pattern};
 use mlh_detect::{Rung, Says, Testimony};
 use mlh_targets::points::Runtime;
 
+use super::climber::Wanted;
 use super::heap::Heap;
 use super::knowledge::{Lead, ranked};
 use super::rung::{Look, Paid, runtime};
 use crate::growth_stacks::{Ended, GrowthLook, Names};
-use crate::investigate::plan::{Filters, Origin, Plan, Target};
+use crate::investigate::plan::{Origin, Plan, Target};
 use crate::investigate::report::GrowthStack;
 use crate::records::culprit;
 
 /// What its testimony rests on.
 pub(crate) const SOURCE: &str = "growth_pages";
+/// How its leads were seen where addresses have told who wrote there last.
+pub(crate) const WRITERS: &str = "last_writers";
 
 /// Pages are looked at as often as in a look of a minute: what a verdict waits for.
 const LENGTH: Duration = Duration::from_secs(60);
@@ -32,6 +36,8 @@ const LEAST: Duration = Duration::from_secs(20);
 const LEAST_COLLECTED: Duration = Duration::from_secs(150);
 /// Pages that survive, of all stacks that grow steadily: of fewer, chance may have put them into both halves.
 const PAGES: u64 = 6;
+/// Addresses that rest before those are blamed who wrote there last: of fewer, chance may have chosen them.
+const VOTES: u64 = 3;
 /// Stacks that are named.
 const TOP: usize = 16;
 /// For names, each time, and so many times they may fail to come.
@@ -58,6 +64,8 @@ pub(super) struct GrowthStacks {
     names: Names,
     failed: u32,
     growth: Vec<GrowthStack>,
+    /// Who wrote last to what stays.
+    writers: Vec<GrowthStack>,
     not_seen: Vec<String>,
 }
 
@@ -68,7 +76,7 @@ impl GrowthStacks {
     /// Why page faults cannot be sampled, a sentence.
     pub(super) fn begin(
         target: &Target,
-        filters: &Filters,
+        wanted: &Wanted,
         pids: &[u32],
         leader: u32,
         now: Duration,
@@ -77,12 +85,16 @@ impl GrowthStacks {
             target: target.clone(),
             rung: crate::investigate::plan::Rung::GrowthStacks,
             duration: Some(LENGTH),
-            filters: filters.clone(),
+            filters: wanted.filters.clone(),
             origin: Origin::Command,
         };
-        let look = GrowthLook::begin(&plan, pids, filters.library())?;
-        let least = least(runtime(leader));
+        let mut look = GrowthLook::begin(&plan, pids, wanted.filters.library())?;
+        let runtime = runtime(leader);
+        let least = least(runtime);
         let heap = if least == Some(LEAST) { Heap::of(leader, &look, now) } else { None };
+        if watches(wanted, runtime) {
+            look.watch(leader, wanted.budget, now);
+        }
         Ok(Self {
             look,
             began: now,
@@ -95,6 +107,7 @@ impl GrowthStacks {
             names: Names::new(),
             failed: 0,
             growth: Vec::new(),
+            writers: Vec::new(),
             not_seen: Vec::new(),
         })
     }
@@ -111,10 +124,15 @@ impl GrowthStacks {
 
     fn name(&mut self, ended: Ended) {
         let outcome = ended.named_by(&mut self.names, NAMING);
+        self.writers = outcome.stacks.iter().filter(|stack| stack.figures.votes > 0).cloned().collect();
         self.growth = outcome.stacks;
+        // those that touched nothing are no growth by page
+        self.growth.retain(|stack| stack.figures.samples > 0);
         self.not_seen = outcome.not_seen;
         self.failed += u32::from(self.growth.iter().any(|stack| stack.trace.frames.is_empty()));
         let innocent = self.ranked(None).into_iter().filter(|lead| lead.blocks.are_given_back());
+        let is_unknown = wrote(&self.writers, &self.growth, None).is_empty();
+        let innocent = innocent.filter(|_| is_unknown);
         let innocent = innocent.map(|lead| {
             format!(
                 "who keeps what {} touched first: it has given back its own blocks there, and somebody else's lie there now; \
@@ -163,6 +181,7 @@ impl Look for GrowthStacks {
         let heap = self.heap.as_mut().filter(|_| !self.hushed);
         if heap.is_some_and(|heap| !heap.walk(now, &self.look)) {
             self.heap = None;
+            self.look.walked_no_more();
         }
         let ended = self.look.so_far(now, TOP);
         // names cost more than all else: they are read once there is something to name
@@ -170,6 +189,7 @@ impl Look for GrowthStacks {
             self.name(ended);
         } else {
             self.growth.clear();
+            self.writers.clear();
             self.not_seen = ended.not_seen().to_vec();
         }
     }
@@ -190,8 +210,13 @@ impl Look for GrowthStacks {
         vec![Testimony { rung: self.rung(), source: SOURCE, at, watched, says }]
     }
 
+    fn leads_source(&self, pid: Option<u32>) -> &'static str {
+        if wrote(&self.writers, &self.growth, pid).is_empty() { SOURCE } else { WRITERS }
+    }
+
     fn leads(&self, pid: Option<u32>) -> Vec<Lead> {
-        blamed(self.ranked(pid), self.least)
+        let writers = wrote(&self.writers, &self.growth, pid);
+        if writers.is_empty() { blamed(self.ranked(pid), self.least) } else { writers }
     }
 
     fn not_seen(&self) -> &[String] {
@@ -205,6 +230,36 @@ impl Look for GrowthStacks {
     fn growth(&self) -> &[GrowthStack] {
         &self.growth
     }
+}
+
+/// Those who wrote last to what stays: each has as large a share of what was seen to be kept as of the addresses that rest. Who
+/// has given back what it touched is none of them: nobody has written over it yet. Empty: too few addresses rest.
+fn wrote(writers: &[GrowthStack], growth: &[GrowthStack], pid: Option<u32>) -> Vec<Lead> {
+    let writers: Vec<_> = writers
+        .iter()
+        .filter(|stack| pid.is_none_or(|pid| stack.pid == pid) && !stack.figures.blocks.are_given_back())
+        .filter(|stack| !stack.trace.frames.is_empty())
+        .collect();
+    let votes: u64 = writers.iter().map(|stack| stack.figures.votes).sum();
+    if votes < VOTES {
+        return Vec::new();
+    }
+    let steady = steady(growth).filter(|lead| pid.is_none_or(|pid| lead.pid == pid));
+    let kept = steady.fold(0_u64, |sum, lead| sum.saturating_add(lead.bytes));
+    let lead = |stack: &&GrowthStack| Lead {
+        pid: stack.pid,
+        trace: stack.trace.clone(),
+        bytes: (kept as f64 * stack.figures.votes as f64 / votes as f64) as u64,
+        pattern: Some(Pattern::Steady.name()),
+        ..Lead::default()
+    };
+    ranked(writers.iter().map(lead))
+}
+
+/// Addresses are to be watched: nobody has forbidden it, and memory of this runtime stays where it is, so that who wrote there last is no
+/// collector that has moved it.
+fn watches(wanted: &Wanted, runtime: Runtime) -> bool {
+    wanted.escalation.watchpoints && matches!(runtime, Runtime::Native | Runtime::Cpython | Runtime::Go)
 }
 
 /// Those who touched what stays without those who have given back what they had of it; of each how far it is to be believed.
@@ -369,5 +424,60 @@ mod tests {
         let expected = [("remember".to_owned(), STAYS), ("unseen".to_owned(), MAY_BE_GONE)];
         assert_eq!(told(Some(LEAST)), expected);
         assert!(told(None).iter().all(|(_, remark)| *remark == COLLECTED));
+    }
+
+    /// Guarantees: once enough addresses rest, those are blamed who wrote there last, each with a share of what is kept as large as of the
+    /// addresses; who has given back what it touched first is none of them, nor who has no name. Of too few nobody is.
+    #[test]
+    fn last_writers() {
+        let stack = |name: Option<&str>, figures: Figures| GrowthStack {
+            pid: 7,
+            trace: mlh_stacks::trace::Trace {
+                frames: name
+                    .map(|name| mlh_stacks::trace::Frame {
+                        function: Some(name.to_owned()),
+                        ..Default::default()
+                    })
+                    .into_iter()
+                    .collect(),
+                culprit: name.map(|_| 0),
+                ..Default::default()
+            },
+            figures,
+        };
+        let voted = |votes| Figures { votes, ..Figures::default() };
+        let transient = Figures {
+            steady_bytes: 800,
+            blocks: Blocks { kept: 1, given_back: 30 },
+            votes: 2,
+            ..figures(Pattern::Steady, 9, 900, 9.0)
+        };
+        let growth = [stack(Some("answer"), transient)];
+        let writers = [
+            growth[0].clone(),
+            stack(Some("other"), voted(1)),
+            stack(Some("remember"), voted(3)),
+            stack(None, voted(9)),
+        ];
+        let told: Vec<_> = wrote(&writers, &growth, Some(7))
+            .into_iter()
+            .map(|lead| (lead.frame().and_then(|it| it.function.clone()).unwrap(), lead.bytes, lead.share))
+            .collect();
+        let expected = [("remember".to_owned(), 600, 0.75), ("other".to_owned(), 200, 0.25)];
+        assert_eq!(told, expected);
+        assert!(wrote(&writers[..2], &growth, Some(7)).is_empty());
+        assert!(wrote(&writers, &growth, Some(8)).is_empty());
+    }
+
+    /// Guarantees: addresses are watched unless the operator has forbidden it, and of no runtime that moves what it keeps.
+    #[test]
+    fn watched_runtimes() {
+        let mut wanted = Wanted::of(&crate::hunt::settings::HuntSettings::default());
+        let all =
+            [Runtime::Native, Runtime::Cpython, Runtime::Go, Runtime::Jvm, Runtime::Node, Runtime::Dotnet];
+        let watched = |wanted: &Wanted| all.map(|runtime| watches(wanted, runtime));
+        assert_eq!(watched(&wanted), [true, true, true, false, false, false]);
+        wanted.escalation.watchpoints = false;
+        assert_eq!(watched(&wanted), [false; 6]);
     }
 }

@@ -123,6 +123,6 @@ impl Climb {
         }
         let pids = self.pids(&wanted.scope).ok_or("it has ended")?;
         let leader = self.leader(&pids);
-        Ok(Box::new(GrowthStacks::begin(&self.target, &wanted.filters, &pids, leader, now)?))
+        Ok(Box::new(GrowthStacks::begin(&self.target, wanted, &pids, leader, now)?))
     }
 }
