@@ -253,6 +253,11 @@ impl Book {
         self.watching = Some(Watching::new(pid, budget, self.page_size, is_walked));
     }
 
+    /// Of addresses that were watched so many were, and so many have come to rest.
+    pub(super) fn watches(&self) -> Option<(u64, u64)> {
+        self.watching.as_ref().map(Watching::tally)
+    }
+
     /// Whose addresses are.
     pub(super) fn watched(&self) -> Option<u32> {
         self.watching.as_ref().map(Watching::pid)

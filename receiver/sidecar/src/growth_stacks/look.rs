@@ -272,6 +272,7 @@ impl GrowthLook {
     pub fn so_far(&self, now: Duration, top: usize) -> Ended {
         let book = lock(&self.book);
         let (found, sums, losses, toll) = (book.found(now, top), book.sums(), book.losses(), book.toll());
+        let watches = book.watches();
         let mut not_seen: Vec<String> = book.notes().iter().chain(&self.refused).cloned().collect();
         drop(book);
         let mut tell = |count: u64, what: &str| {
@@ -301,6 +302,11 @@ impl GrowthLook {
                 sums.samples,
                 size(sums.touched_bytes),
                 size(sums.bytes)
+            ));
+        }
+        if let Some((watched, rest)) = watches {
+            not_seen.push(format!(
+                "who writes last to memory that stays is known of single addresses: {watched} were watched, {rest} came to rest"
             ));
         }
         let outcome = Outcome {

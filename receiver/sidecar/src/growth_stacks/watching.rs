@@ -16,9 +16,9 @@ use super::process::{Capturing, Process};
 use super::watcher::Watcher;
 
 /// Writes to one address that are asked for: requests write there some hundred times before a leak comes to lie there,
-const MOST: u32 = 1024;
-/// and with fewer most addresses would tell nothing.
-const LEAST: u32 = 64;
+const MOST: u32 = 2048;
+/// and with fewer most addresses would tell nothing: it is saved up for so many.
+const LEAST: u32 = 512;
 /// It is looked so often whether what is watched is still there.
 const CHECKING: Duration = Duration::from_secs(1);
 /// Addresses that rest and wait for a walk over the heap. It walks every few seconds.
@@ -60,6 +60,7 @@ pub(super) struct Watching {
     number: u64,
     checked: Duration,
     refused: u32,
+    rested: u64,
     resting: Vec<(u64, Key)>,
     writers: Writers<Key>,
 }
@@ -80,6 +81,7 @@ impl Watching {
             number: 0,
             checked: Duration::ZERO,
             refused: 0,
+            rested: 0,
             resting: Vec::new(),
             writers: Writers::default(),
         }
@@ -170,6 +172,7 @@ impl Watching {
             stays
         });
         for (address, by) in told {
+            self.rested += 1;
             if !self.is_walked {
                 self.writers.vote(by);
             } else if self.resting.len() < MAX_RESTING {
@@ -186,13 +189,14 @@ impl Watching {
 
     fn watch(&mut self, now: Duration, spent: Duration, fresh: Fresh) -> Result<(), String> {
         let writes = self.affordable(now, spent);
-        if writes < LEAST || is_traced(self.pid) {
+        if writes < LEAST {
             return Ok(());
         }
         let Some(watcher) = &mut self.watcher else { return Ok(()) };
         let address = address_in(fresh.address, self.page_size, fastrand::u64(..));
         self.number += 1;
-        match watcher.watch(self.number, address, writes) {
+        let traced = is_traced(self.pid).then(|| Err("a debugger is at work on it".to_owned()));
+        match traced.unwrap_or_else(|| watcher.watch(self.number, address, writes)) {
             Ok(each) => {
                 self.refused = 0;
                 let watched = Watched::new(now, fresh.key, each);
@@ -252,6 +256,11 @@ impl Watching {
         for (_, by) in std::mem::take(&mut self.resting) {
             self.writers.vote(by);
         }
+    }
+
+    /// How many addresses were watched, and how many have come to rest.
+    pub(super) fn tally(&self) -> (u64, u64) {
+        (self.number, self.rested)
     }
 
     /// Addresses of which this stack was the last writer.

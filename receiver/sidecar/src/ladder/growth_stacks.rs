@@ -5,8 +5,8 @@
 //! see memory from before, nor tell what a heap keeps for itself from what the program keeps, nor who holds a page that somebody else
 //! touched before: a large buffer at a heap's end that comes and goes touches what small blocks that stay will have. Where the heap can be
 //! walked (`heap`) such a one is found out, and not blamed; and where the processor can be asked who writes last to what stays
-//! (`growth_stacks::watching`), that one is blamed instead, once enough is known. Of a collected heap it names who touches new memory; it testifies late where
-//! nothing else can, and not at all where the runtime can be asked.
+//! (`writers`), that one is blamed instead, once enough is known. Of a collected heap it names who touches new memory; it testifies late
+//! where nothing else can, and not at all where the runtime can be asked.
 
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::climber::Wanted;
 use super::heap::Heap;
 use super::knowledge::{Lead, ranked};
 use super::rung::{Look, Paid, runtime};
+use super::writers::{WRITERS, watches, wrote};
 use crate::growth_stacks::{Ended, GrowthLook, Names};
 use crate::investigate::plan::{Origin, Plan, Target};
 use crate::investigate::report::GrowthStack;
@@ -25,8 +26,6 @@ use crate::records::culprit;
 
 /// What its testimony rests on.
 pub(crate) const SOURCE: &str = "growth_pages";
-/// How its leads were seen where addresses have told who wrote there last.
-pub(crate) const WRITERS: &str = "last_writers";
 
 /// Pages are looked at as often as in a look of a minute: what a verdict waits for.
 const LENGTH: Duration = Duration::from_secs(60);
@@ -36,8 +35,6 @@ const LEAST: Duration = Duration::from_secs(20);
 const LEAST_COLLECTED: Duration = Duration::from_secs(150);
 /// Pages that survive, of all stacks that grow steadily: of fewer, chance may have put them into both halves.
 const PAGES: u64 = 6;
-/// Addresses that rest before those are blamed who wrote there last: of fewer, chance may have chosen them.
-const VOTES: u64 = 3;
 /// Stacks that are named.
 const TOP: usize = 16;
 /// For names, each time, and so many times they may fail to come.
@@ -232,36 +229,6 @@ impl Look for GrowthStacks {
     }
 }
 
-/// Those who wrote last to what stays: each has as large a share of what was seen to be kept as of the addresses that rest. Who
-/// has given back what it touched is none of them: nobody has written over it yet. Empty: too few addresses rest.
-fn wrote(writers: &[GrowthStack], growth: &[GrowthStack], pid: Option<u32>) -> Vec<Lead> {
-    let writers: Vec<_> = writers
-        .iter()
-        .filter(|stack| pid.is_none_or(|pid| stack.pid == pid) && !stack.figures.blocks.are_given_back())
-        .filter(|stack| !stack.trace.frames.is_empty())
-        .collect();
-    let votes: u64 = writers.iter().map(|stack| stack.figures.votes).sum();
-    if votes < VOTES {
-        return Vec::new();
-    }
-    let steady = steady(growth).filter(|lead| pid.is_none_or(|pid| lead.pid == pid));
-    let kept = steady.fold(0_u64, |sum, lead| sum.saturating_add(lead.bytes));
-    let lead = |stack: &&GrowthStack| Lead {
-        pid: stack.pid,
-        trace: stack.trace.clone(),
-        bytes: (kept as f64 * stack.figures.votes as f64 / votes as f64) as u64,
-        pattern: Some(Pattern::Steady.name()),
-        ..Lead::default()
-    };
-    ranked(writers.iter().map(lead))
-}
-
-/// Addresses are to be watched: nobody has forbidden it, and memory of this runtime stays where it is, so that who wrote there last is no
-/// collector that has moved it.
-fn watches(wanted: &Wanted, runtime: Runtime) -> bool {
-    wanted.escalation.watchpoints && matches!(runtime, Runtime::Native | Runtime::Cpython | Runtime::Go)
-}
-
 /// Those who touched what stays without those who have given back what they had of it; of each how far it is to be believed.
 fn blamed(leads: Vec<Lead>, least: Option<Duration>) -> Vec<Lead> {
     let remark = |lead: &Lead| match least {
@@ -348,6 +315,10 @@ fn least(runtime: Runtime) -> Option<Duration> {
 }
 
 #[cfg(test)]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod real;
+
+#[cfg(test)]
 mod tests {
     use mlh_detect::growth_stacks::Blocks;
 
@@ -424,60 +395,5 @@ mod tests {
         let expected = [("remember".to_owned(), STAYS), ("unseen".to_owned(), MAY_BE_GONE)];
         assert_eq!(told(Some(LEAST)), expected);
         assert!(told(None).iter().all(|(_, remark)| *remark == COLLECTED));
-    }
-
-    /// Guarantees: once enough addresses rest, those are blamed who wrote there last, each with a share of what is kept as large as of the
-    /// addresses; who has given back what it touched first is none of them, nor who has no name. Of too few nobody is.
-    #[test]
-    fn last_writers() {
-        let stack = |name: Option<&str>, figures: Figures| GrowthStack {
-            pid: 7,
-            trace: mlh_stacks::trace::Trace {
-                frames: name
-                    .map(|name| mlh_stacks::trace::Frame {
-                        function: Some(name.to_owned()),
-                        ..Default::default()
-                    })
-                    .into_iter()
-                    .collect(),
-                culprit: name.map(|_| 0),
-                ..Default::default()
-            },
-            figures,
-        };
-        let voted = |votes| Figures { votes, ..Figures::default() };
-        let transient = Figures {
-            steady_bytes: 800,
-            blocks: Blocks { kept: 1, given_back: 30 },
-            votes: 2,
-            ..figures(Pattern::Steady, 9, 900, 9.0)
-        };
-        let growth = [stack(Some("answer"), transient)];
-        let writers = [
-            growth[0].clone(),
-            stack(Some("other"), voted(1)),
-            stack(Some("remember"), voted(3)),
-            stack(None, voted(9)),
-        ];
-        let told: Vec<_> = wrote(&writers, &growth, Some(7))
-            .into_iter()
-            .map(|lead| (lead.frame().and_then(|it| it.function.clone()).unwrap(), lead.bytes, lead.share))
-            .collect();
-        let expected = [("remember".to_owned(), 600, 0.75), ("other".to_owned(), 200, 0.25)];
-        assert_eq!(told, expected);
-        assert!(wrote(&writers[..2], &growth, Some(7)).is_empty());
-        assert!(wrote(&writers, &growth, Some(8)).is_empty());
-    }
-
-    /// Guarantees: addresses are watched unless the operator has forbidden it, and of no runtime that moves what it keeps.
-    #[test]
-    fn watched_runtimes() {
-        let mut wanted = Wanted::of(&crate::hunt::settings::HuntSettings::default());
-        let all =
-            [Runtime::Native, Runtime::Cpython, Runtime::Go, Runtime::Jvm, Runtime::Node, Runtime::Dotnet];
-        let watched = |wanted: &Wanted| all.map(|runtime| watches(wanted, runtime));
-        assert_eq!(watched(&wanted), [true, true, true, false, false, false]);
-        wanted.escalation.watchpoints = false;
-        assert_eq!(watched(&wanted), [false; 6]);
     }
 }
