@@ -19,7 +19,7 @@ const PROGRAM: &str = r#"
 
 #define APART __attribute__((noinline, noipa))
 
-static char *kept[1 << 20];
+char *kept[1 << 20];
 static unsigned count;
 
 APART void remember(void) {
@@ -73,7 +73,7 @@ impl Program {
         let (source, binary) = (folder.path().join("keeps.c"), folder.path().join("keeps"));
         std::fs::write(&source, PROGRAM).unwrap();
         let built =
-            Command::new("cc").args(["-O1", "-g", "-pthread"]).arg(source).arg("-o").arg(&binary).status();
+            Command::new("cc").args(["-O0", "-g", "-pthread"]).arg(source).arg("-o").arg(&binary).status();
         assert!(built.unwrap().success());
         let mut child = Command::new(binary).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let orders = child.stdin.take().unwrap();
