@@ -10,9 +10,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for name in ["growth", "oom", "rss", "alloc", "faults"] {
+    for name in ["growth", "oom", "rss", "alloc", "faults", "watch"] {
         let mut arguments = vec!["-Wall", "-Wextra", "-Werror", "-Ic/compat"];
-        if matches!(name, "alloc" | "faults") {
+        if matches!(name, "alloc" | "faults" | "watch") {
             // atomic operations that give back what was there before, and comparisons of 32 bits: kernel 5.12
             arguments.push("-mcpu=v3");
         }

@@ -26,6 +26,9 @@ enum mlh_kind {
 	MLH_KIND_CHAIN = 14,
 	MLH_KIND_TOUCH = 15,
 	MLH_KIND_TOUCH_CHAIN = 16,
+	MLH_KIND_WRITE = 17,
+	MLH_KIND_WRITE_CHAIN = 18,
+	MLH_KIND_BORN = 19,
 };
 
 /* How the memory counters of a row were kept and read. */

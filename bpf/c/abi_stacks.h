@@ -41,6 +41,30 @@ struct mlh_touch {
 	__u32 one_of;		/* such faults it was chosen from, by chance; at most 2^32 - 1 */
 };
 
+/* A write to an address that is watched: MLH_KIND_WRITE has a copy of the stack, MLH_KIND_WRITE_CHAIN addresses. */
+struct mlh_write {
+	struct mlh_header header;
+	__u32 pid;		/* 0: the reader's pid namespace has none for it */
+	__u64 at_ns;
+	__u64 watch;		/* which, as userspace numbers them */
+	struct mlh_capture capture;
+	__u32 thread;
+	__u32 reserved;
+};
+
+/* A thread of the process begins, on which nothing is watched yet. */
+struct mlh_born {
+	struct mlh_header header;
+	__u32 thread;
+	__u64 at_ns;
+};
+
+/* From userspace, before loading: whose writes are told. */
+struct mlh_watch_config {
+	__u32 pid;		/* in the reader's pid namespace */
+	__u32 reserved;
+};
+
 /* What Python was running, innermost first: told right before the stack of the same process and moment. */
 struct mlh_python_frame {
 	__u64 code;		/* its code object */
@@ -94,6 +118,9 @@ struct mlh_faults_config {
 _Static_assert(sizeof(struct mlh_capture) == 64, "capture");
 _Static_assert(sizeof(struct mlh_stack) == 104, "stack");
 _Static_assert(sizeof(struct mlh_touch) == 104, "touch");
+_Static_assert(sizeof(struct mlh_write) == 96, "write");
+_Static_assert(sizeof(struct mlh_born) == 16, "birth");
+_Static_assert(sizeof(struct mlh_watch_config) == 8, "configuration of watches");
 _Static_assert(sizeof(struct mlh_python_frame) == 16, "frame of Python");
 _Static_assert(sizeof(struct mlh_python) == 32, "frames of Python");
 _Static_assert(sizeof(struct mlh_python_layout) == 64, "layout of Python");

@@ -16,6 +16,7 @@
 #include "process.bpf.h"
 #include "stack.bpf.h"
 #include "capture.bpf.h"
+#include "user.bpf.h"
 #include "python.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -57,14 +58,6 @@ struct crowd {
 
 struct crowd crowd SEC(".data.crowd") = {};
 
-/* Processes whose frame pointers are followed, by pid in the reader's pid namespace. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MLH_TARGETS_MAX);
-	__type(key, __u32);
-	__type(value, __u8);
-} walking SEC(".maps");
-
 /*
  * One of how many of a thread's faults is to be told, so that about one is in each interval: judged by how many there have been
  * since the last one, and by what was right then. What falls silent soon has each of its faults told again.
@@ -99,17 +92,6 @@ static __always_inline __u64 one_of_crowd(__u64 at_ns)
 	}
 	now = many * config.all_interval_ns / MLH_WINDOW_NS + 1;
 	return now > all->one_of ? now : all->one_of;
-}
-
-/* The thread's registers in user mode, wherever the fault was. */
-static __always_inline void find_place(struct place *at, struct task_struct *task)
-{
-	registers_t *registers = (registers_t *)bpf_task_pt_regs(task);
-
-	bpf_probe_read_kernel(&at->ip, sizeof(at->ip), &POSITION(registers));
-	bpf_probe_read_kernel(&at->sp, sizeof(at->sp), &STACK(registers));
-	bpf_probe_read_kernel(&at->bp, sizeof(at->bp), &FRAME(registers));
-	at->frame = at->bp;
 }
 
 __noinline int tell_copy(const struct mlh_touch *head, const struct place *at)

@@ -28,6 +28,8 @@ const struct {
 	struct mlh_capture capture;
 	struct mlh_stack stack;
 	struct mlh_touch touch;
+	struct mlh_write write;
+	struct mlh_born born;
 	struct mlh_python python;
 	struct mlh_python_frame python_frame;
 	struct mlh_python_layout python_layout;
@@ -44,6 +46,7 @@ const struct {
 	struct mlh_admission admission;
 	struct mlh_hit_costs hit_costs;
 	struct mlh_faults_config faults_config;
+	struct mlh_watch_config watch_config;
 	enum mlh_python_entry python_entry;
 	enum mlh_cookie cookie;
 	enum mlh_shape shape;

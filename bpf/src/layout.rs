@@ -12,6 +12,7 @@ use crate::alloc::wire::{
 use crate::capture::{CaptureRecord, RETURNS_MAX};
 use crate::faults::wire::{self as faults, FaultsConfig, TouchRecord};
 use crate::python::{self, FrameRecord, PythonLayout, PythonRecord};
+use crate::watch::wire::{self as watch, BornRecord, WatchConfig, WriteRecord};
 use crate::wire::{
     self, CgroupRecord, Choice, CrossingsConfig, EventRecord, Header, Pages, ProcessRecord, ThreadRecord,
     cgroup_flag, flag, kind,
@@ -55,6 +56,9 @@ same_layout!(CaptureRecord, mlh_capture, { ip, sp, bp, length, truncated, return
 same_layout!(StackRecord, mlh_stack, { header, operation, reserved, at_ns, site, capture, pid, reserved_too });
 same_layout!(FaultsConfig, mlh_faults_config, { interval_ns, all_interval_ns });
 same_layout!(TouchRecord, mlh_touch, { header, pid, at_ns, address, weight, capture, thread, one_of });
+same_layout!(WriteRecord, mlh_write, { header, pid, at_ns, watch, capture, thread, reserved });
+same_layout!(BornRecord, mlh_born, { header, thread, at_ns });
+same_layout!(WatchConfig, mlh_watch_config, { pid, reserved });
 same_layout!(PythonRecord, mlh_python, { header, pid, at_ns, entries, count, truncated });
 same_layout!(FrameRecord, mlh_python_frame, { code, instruction });
 same_layout!(PythonLayout, mlh_python_layout, {
@@ -99,6 +103,9 @@ const _: () = {
     assert!(alloc::kind::CHAIN as u32 == mlh_kind::MLH_KIND_CHAIN.0);
     assert!(faults::kind::TOUCH as u32 == mlh_kind::MLH_KIND_TOUCH.0);
     assert!(faults::kind::TOUCH_CHAIN as u32 == mlh_kind::MLH_KIND_TOUCH_CHAIN.0);
+    assert!(watch::kind::WRITE as u32 == mlh_kind::MLH_KIND_WRITE.0);
+    assert!(watch::kind::WRITE_CHAIN as u32 == mlh_kind::MLH_KIND_WRITE_CHAIN.0);
+    assert!(watch::kind::BORN as u32 == mlh_kind::MLH_KIND_BORN.0);
     assert!(alloc::admit::TAKE == mlh_admit::MLH_ADMIT_TAKE.0);
     assert!(alloc::admit::LEAST == mlh_admit::MLH_ADMIT_LEAST.0);
     assert!(alloc::admit::WALKS == mlh_admit::MLH_ADMIT_WALKS.0);

@@ -4,7 +4,7 @@
 //! turns their bytes into rows, [`pass`] rows into processes and [`cgroup`]s. These four are portable. On Linux, with the feature
 //! `kernel`, [`sweep`] loads the program and reads a pass, [`events`] tells what happens between passes (`c/oom.bpf.c` and
 //! `c/rss.bpf.c`), [`alloc`] probes the allocators of chosen processes (`c/alloc.bpf.c`), [`faults`] samples their page faults
-//! (`c/faults.bpf.c`), [`kernel`] says why this host refuses,
+//! (`c/faults.bpf.c`), [`watch`] tells who writes to an address of theirs (`c/watch.bpf.c`), [`kernel`] says why this host refuses,
 //! and [`messages`] leads libbpf's own messages to the caller's log. [`memory`] is about this process alone.
 
 #![deny(unsafe_code)]
@@ -26,6 +26,11 @@ mod joining;
 pub mod alloc;
 
 pub mod faults;
+
+pub mod watch;
+
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+mod perf;
 
 pub mod memory;
 

@@ -1,7 +1,6 @@
 //! Which threads have an event of their own. What they start inherits it, and needs none.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::io;
 
 use libbpf_rs::{Link, ProgramMut};
@@ -10,6 +9,7 @@ use super::THREADS_MAX;
 use super::perf::{self, Of};
 use crate::error::SweepError;
 use crate::object::{io_error, within};
+use crate::perf::threads;
 
 /// How often the threads of a process are listed again, because some were there that had not been before. One that is started by a
 /// thread which has its event is covered whether it is listed or not.
@@ -59,14 +59,4 @@ impl Coverage {
 
 fn gone(pid: u32, error: &io::Error) -> SweepError {
     io_error("sampling page faults", &format!("there is no process {pid} ({error})"))
-}
-
-/// By number in the reader's pid namespace.
-fn threads(pid: u32) -> io::Result<Vec<u32>> {
-    let mut threads = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let name = entry?.file_name();
-        threads.extend(name.to_str().and_then(|name| name.parse::<u32>().ok()));
-    }
-    Ok(threads)
 }

@@ -1,19 +1,19 @@
 //! The kernel's software event of minor page faults, as a file descriptor that a program can be attached to.
 
-use std::ffi::c_ulong;
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, IntoRawFd as _, OwnedFd};
 
 use libbpf_rs::libbpf_sys::{
-    PERF_COUNT_SW_PAGE_FAULTS_MIN, PERF_FLAG_FD_CLOEXEC, PERF_FLAG_PID_CGROUP, PERF_SAMPLE_ADDR,
-    PERF_TYPE_SOFTWARE, perf_event_attr,
+    PERF_COUNT_SW_PAGE_FAULTS_MIN, PERF_FLAG_PID_CGROUP, PERF_SAMPLE_ADDR, PERF_TYPE_SOFTWARE,
+    perf_event_attr,
 };
 use libbpf_rs::{Link, ProgramMut};
 use nix::libc;
 
 use crate::error::SweepError;
 use crate::object::io_error;
+use crate::perf::open_event;
 
 const DOING: &str = "sampling page faults";
 
@@ -66,33 +66,11 @@ fn open(of: Of<'_>) -> io::Result<OwnedFd> {
     match of {
         Of::Thread(thread) => {
             wanted.set_inherit(1);
-            call(&wanted, i32::try_from(thread).map_err(io::Error::other)?, -1, 0)
+            open_event(&wanted, i32::try_from(thread).map_err(io::Error::other)?, -1, 0)
         }
         Of::Cgroup(directory, cpu) => {
             let cpu = i32::try_from(cpu).map_err(io::Error::other)?;
-            call(&wanted, directory.as_raw_fd(), cpu, PERF_FLAG_PID_CGROUP)
+            open_event(&wanted, directory.as_raw_fd(), cpu, PERF_FLAG_PID_CGROUP)
         }
     }
-}
-
-#[expect(unsafe_code, reason = "no library has this system call without reading samples itself")]
-fn call(wanted: &perf_event_attr, whom: i32, cpu: i32, flags: u32) -> io::Result<OwnedFd> {
-    let no_group: RawFd = -1;
-    // SAFETY: the kernel reads the attributes, which are as long as they say, and nothing else of this process's memory.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            std::ptr::from_ref(wanted),
-            whom,
-            cpu,
-            no_group,
-            c_ulong::from(flags | PERF_FLAG_FD_CLOEXEC),
-        )
-    };
-    let fd = RawFd::try_from(result).map_err(io::Error::other)?;
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just made it for this call, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -13,11 +13,13 @@ fuzz_target!(|bytes: &[u8]| {
     // one after the other, as they come by the rings
     let (mut told, mut touched) =
         (mlh_bpf::alloc::decode::Decoder::default(), mlh_bpf::faults::decode::Decoder::default());
+    let mut written = mlh_bpf::watch::decode::Decoder::default();
     let mut rest = bytes;
     while let Some(header) = rest.first_chunk::<4>() {
         let size = usize::from(u16::from_le_bytes([header[2], header[3]])).max(4).min(rest.len());
         drop(told.read(&rest[..size]));
         drop(touched.read(&rest[..size]));
+        drop(written.read(&rest[..size]));
         rest = &rest[size..];
     }
 });

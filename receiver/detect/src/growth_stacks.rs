@@ -6,7 +6,8 @@
 //!
 //! Pure as the rest of the crate. Read in this order: a [`Touch`] comes in and [`PageSurvival`] keeps it, says which
 //! [`Page`]s to ask about and takes each [`Answer`]; [`Figures`] say what has come of a stack and its [`Pattern`] in time. Where the
-//! heap can be walked, [`BlockSurvival`] says whether who touched a page first still has the block for which it did.
+//! heap can be walked, [`BlockSurvival`] says whether who touched a page first still has the block for which it did;
+//! where single addresses can be watched, [`Writers`] say who wrote last to what stays.
 //!
 //! What this cannot tell apart: a heap that gives no page back has everybody's pages survive, and one that is reused without
 //! leaving memory has no faults at all. A page that was sampled, given back, and touched again by another stack whose fault was
@@ -17,6 +18,7 @@ mod page;
 mod blocks;
 mod figures;
 mod survival;
+mod writers;
 #[cfg(test)]
 mod tests;
 
@@ -24,3 +26,4 @@ pub use blocks::{BlockSurvival, Blocks, Lies};
 pub use figures::{Figures, Pattern};
 pub use page::{Answer, Page, PageSizes, Touch};
 pub use survival::{LOOKS, PageSurvival, Sums};
+pub use writers::{Says, Watched, Writers, address_in};

@@ -70,6 +70,8 @@ pub struct Figures {
     pub steady_bytes: u64,
     /// What has become of the blocks for which it touched memory, where a heap was walked.
     pub blocks: Blocks,
+    /// Addresses that rest, of those that were watched, whose last writer it was.
+    pub votes: u64,
 }
 
 impl Figures {
@@ -83,6 +85,7 @@ impl Figures {
             (&mut self.samples, other.samples),
             (&mut self.survivors, other.survivors),
             (&mut self.steady_bytes, other.steady_bytes),
+            (&mut self.votes, other.votes),
         ];
         for (sum, other) in counts {
             *sum = sum.saturating_add(other);

@@ -228,6 +228,7 @@ impl<K: Copy + Eq + Hash + Ord> PageSurvival<K> {
                 pattern,
                 steady_bytes,
                 blocks: Blocks::default(),
+                votes: 0,
             };
             (key, figures)
         });

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use mlh_bpf::faults::{Heard, Touch as Fault};
+use mlh_bpf::faults::{FAULT_COST, Heard, SAMPLE_COST, Touch as Fault};
+use mlh_bpf::watch::{self, WRITE_COST, Write};
 use mlh_detect::growth_stacks::{BlockSurvival, Figures, Lies, Page, PageSizes, PageSurvival, Sums, Touch};
 use mlh_stacks::unwind::Stack;
 use mlh_targets::pagemap::PagemapError;
 
 use super::process::{Capturing, Process, Shared};
+use super::watcher::Watcher;
+use super::watching::{Fresh, Watching};
 
 /// Sentences on what could not be looked at.
 pub(super) const MAX_NOTES: usize = 16;
@@ -25,6 +28,13 @@ pub(super) struct Key {
     identity: u64,
 }
 
+/// What the kernel tells.
+#[derive(Debug)]
+pub(super) enum Told {
+    Fault(Heard),
+    Watch(watch::Heard),
+}
+
 /// A stack, whose it is, and what has come of it.
 pub(super) struct Found {
     pub(super) pid: u32,
@@ -39,6 +49,17 @@ pub(super) struct Toll {
     pub(super) samples: u64,
     /// Faults that they stand for.
     pub(super) faults: u64,
+    /// Writes to what is watched.
+    pub(super) writes: u64,
+}
+
+impl Toll {
+    /// CPU time that it has cost whoever is looked at.
+    pub(super) fn cost(self) -> Duration {
+        let all = [(SAMPLE_COST, self.samples), (FAULT_COST, self.faults), (WRITE_COST, self.writes)];
+        let cost = all.map(|(cost, count)| (cost.as_nanos() as u64).saturating_mul(count));
+        Duration::from_nanos(cost.into_iter().fold(0, u64::saturating_add))
+    }
 }
 
 /// What was not taken in.
@@ -65,6 +86,9 @@ pub(super) struct Book {
     survival: PageSurvival<Key>,
     /// Of the process whose heap is walked.
     blocks: Option<(u32, BlockSurvival<Key>)>,
+    /// Of the process of which addresses are watched.
+    watching: Option<Watching>,
+    page_size: u64,
     /// The time in which nothing was sampled is left out of what is reckoned with: since when that is so now, and how much it was.
     rests: Option<Duration>,
     rested: Duration,
@@ -84,6 +108,8 @@ impl Book {
             spaces: 0,
             survival: PageSurvival::new(began, sizes, fastrand::u64(..)),
             blocks: None,
+            watching: None,
+            page_size: sizes.base,
             rests: None,
             rested: Duration::ZERO,
             toll: Toll::default(),
@@ -165,6 +191,19 @@ impl Book {
     }
 
     /// Takes in what the kernel has told.
+    pub(super) fn take_in(&mut self, told: &Told) {
+        match told {
+            Told::Fault(heard) => self.hear(heard),
+            Told::Watch(watch::Heard::Write(write)) => self.written(write),
+            Told::Watch(watch::Heard::Born { .. }) => self.missed(),
+            Told::Watch(watch::Heard::Lost(count)) => {
+                self.toll.writes = self.toll.writes.saturating_add(*count);
+                self.missed();
+            }
+        }
+    }
+
+    /// Takes in a sampled fault, or that some were lost.
     pub(super) fn hear(&mut self, heard: &Heard) {
         match heard {
             Heard::Touch(fault) => self.touch(fault),
@@ -209,6 +248,10 @@ impl Book {
             if let Some((_, blocks)) = self.blocks.as_mut().filter(|(pid, _)| *pid == fault.pid) {
                 blocks.touch(key, fault.address);
             }
+            let watching = self.watching.as_mut().filter(|watching| watching.pid() == fault.pid);
+            if let Some(watching) = watching.filter(|_| !is_on_stack) {
+                watching.offer(Fresh { address: fault.address, key });
+            }
         }
     }
 
@@ -217,13 +260,100 @@ impl Book {
         self.blocks = Some((pid, BlockSurvival::default()));
     }
 
+    /// Addresses of this process are to be watched.
+    pub(super) fn watch(&mut self, pid: u32, budget: Option<f64>) {
+        let is_walked = self.blocks.as_ref().is_some_and(|(walked, _)| *walked == pid);
+        self.watching = Some(Watching::new(pid, budget, self.page_size, is_walked));
+    }
+
+    /// Of addresses that were watched so many were, and so many have come to rest.
+    pub(super) fn watches(&self) -> Option<(u64, u64)> {
+        self.watching.as_ref().map(Watching::tally)
+    }
+
+    /// Whose addresses are.
+    pub(super) fn watched(&self) -> Option<u32> {
+        self.watching.as_ref().map(Watching::pid)
+    }
+
+    /// It is done by this, if it can be.
+    pub(super) fn take_watcher(&mut self, opened: Result<Box<dyn Watcher>, String>, now: Duration) {
+        match (&mut self.watching, opened) {
+            (Some(watching), Ok(watcher)) => watching.begin(watcher, now),
+            (_, Err(reason)) => self.note(unwatched(&reason)),
+            (None, Ok(_)) => {}
+        }
+    }
+
+    /// None is watched any more. What did it is to be dropped while nobody keeps the book.
+    pub(super) fn unwatch(&mut self, now: Duration) -> Option<Box<dyn Watcher>> {
+        self.watching.as_mut().and_then(|watching| watching.end(now))
+    }
+
+    /// Kernel memory, bytes.
+    pub(super) fn watcher_bytes(&self) -> u64 {
+        self.watching.as_ref().map_or(0, Watching::kernel_bytes)
+    }
+
+    /// Sees what has become of the addresses that are watched, and begins with others. False: none can be watched now.
+    pub(super) fn see_to_watches(&mut self, now: Duration) -> bool {
+        let Some(watching) = &mut self.watching else { return false };
+        let space = self.living.get(&watching.pid());
+        let Some(process) = space.and_then(|space| self.processes.get_mut(space)) else { return false };
+        let spent = self.toll.cost();
+        match watching.see(now, spent, process) {
+            Ok(is_watching) => is_watching,
+            Err(reason) => {
+                self.note(unwatched(&reason));
+                false
+            }
+        }
+    }
+
+    fn written(&mut self, write: &Write) {
+        self.toll.writes = self.toll.writes.saturating_add(1);
+        let (Some(watching), Some(space)) = (&mut self.watching, self.living.get(&write.pid)) else { return };
+        let (Some(process), Some(address)) = (self.processes.get_mut(space), watching.address(write.watch))
+        else {
+            return;
+        };
+        // a thread's stack is kept by whoever made the thread, whatever it writes there for itself
+        if process.is_on_stack(write.capture.sp, address) {
+            return;
+        }
+        let stack = process.unwind(&write.capture);
+        let key = Key { space: *space, identity: stack.identity() };
+        process.stacks.entry(key.identity).or_insert(stack);
+        watching.written(write, key);
+    }
+
+    /// Somebody may have written unseen.
+    fn missed(&mut self) {
+        if let Some(watching) = &mut self.watching {
+            watching.missed();
+        }
+    }
+
     /// Where it is asked what lies there.
     pub(super) fn block_addresses(&self) -> Vec<u64> {
-        self.blocks.as_ref().map(|(_, blocks)| blocks.addresses()).unwrap_or_default()
+        let blocks = self.blocks.iter().flat_map(|(_, blocks)| blocks.addresses());
+        let watched = self.watching.iter().flat_map(Watching::resting);
+        let addresses: BTreeSet<u64> = blocks.chain(watched).collect();
+        addresses.into_iter().collect()
+    }
+
+    /// Nobody asks what lies anywhere any more.
+    pub(super) fn walked_no_more(&mut self) {
+        if let Some(watching) = &mut self.watching {
+            watching.walked_no_more();
+        }
     }
 
     /// What lies there.
     pub(super) fn walked(&mut self, found: &HashMap<u64, Lies>) {
+        if let Some(watching) = &mut self.watching {
+            watching.walked(found);
+        }
         if let Some((_, blocks)) = &mut self.blocks {
             blocks.walked(found);
         }
@@ -267,21 +397,31 @@ impl Book {
             }
         }
         let held = self.survival.held();
+        let wrote = self.watching.as_ref().map(Watching::keys).unwrap_or_default();
         for (space, process) in &mut self.processes {
-            process.stacks.retain(|identity, _| held.contains(&Key { space: *space, identity: *identity }));
+            process.stacks.retain(|identity, _| {
+                let key = Key { space: *space, identity: *identity };
+                held.contains(&key) || wrote.contains(&key)
+            });
         }
     }
 
-    /// The `top` stacks that grow the most.
+    /// The `top` stacks that grow the most; and behind them, without figures of their own, others that wrote last to what stays.
     pub(super) fn found(&self, now: Duration, top: usize) -> Vec<Found> {
-        let figures = self.survival.figures(self.moment(now)).into_iter().filter_map(|(key, figures)| {
+        let find = |(key, figures): (Key, Figures)| {
             let process = self.processes.get(&key.space)?;
             let stack = process.stacks.get(&key.identity)?.clone();
             let blocks = self.blocks.as_ref().map(|(_, blocks)| blocks.of(&key)).unwrap_or_default();
-            let figures = Figures { blocks, ..figures };
-            Some(Found { pid: process.pid, stack, figures })
-        });
-        figures.take(top).collect()
+            let votes = self.watching.as_ref().map_or(0, |watching| watching.votes(&key));
+            Some((key, Found { pid: process.pid, stack, figures: Figures { blocks, votes, ..figures } }))
+        };
+        let figures = self.survival.figures(self.moment(now)).into_iter();
+        let mut found: Vec<(Key, Found)> = figures.filter_map(find).take(top).collect();
+        let wrote = self.watching.as_ref().map(Watching::voted).unwrap_or_default();
+        let others = wrote.into_iter().filter(|key| found.iter().all(|(known, _)| known != key));
+        let others: Vec<_> = others.filter_map(|key| find((key, Figures::default()))).collect();
+        found.extend(others);
+        found.into_iter().map(|(_, found)| found).collect()
     }
 
     /// How the stacks of those that live are to be captured.
@@ -311,4 +451,8 @@ impl Book {
             self.notes.insert(sentence);
         }
     }
+}
+
+fn unwatched(reason: &str) -> String {
+    format!("who wrote last to memory that stays was not watched: {reason}")
 }

@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mlh_bpf::faults::{FAULT_COST, Heard, SAMPLE_COST};
 use mlh_detect::growth_stacks::{LOOKS, Lies, PageSizes};
 use mlh_stacks::unwind::Library;
 use mlh_targets::host::{HostClock, HostIdentity};
 use mlh_targets::pagemap::huge_page_size;
 
-use super::book::{Book, MAX_NOTES, Toll};
+use super::book::{Book, MAX_NOTES, Told};
 use super::names::Ended;
 use super::opening::{self, Open, Opening};
 use super::process::{Capturing, Shared};
 use super::sampler::{Sampler, Sink};
+use super::watcher;
 use crate::investigate::plan::{Plan, Target};
 use crate::investigate::report::{GrowthStack, Report};
 use crate::records::words::size;
@@ -30,6 +30,8 @@ const LOOKS_AT_PAGES: u32 = 40;
 const SPACING: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// The same where nobody has said for how long.
 const UNBOUNDED: Duration = Duration::from_secs(2);
+/// Where addresses are watched, it is seen to that so often at least.
+const WATCHING: Duration = Duration::from_millis(250);
 /// Whoever steps asks so often for the book, and waits so long in between.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_micros(500);
@@ -69,7 +71,7 @@ pub struct GrowthLook {
     sampler: Option<Box<dyn Sampler>>,
     thread: Option<JoinHandle<()>>,
     /// Where the thread hears from, as long as the look is not over.
-    put: Option<SyncSender<Heard>>,
+    put: Option<SyncSender<Told>>,
     opening: Opening,
     book: Arc<Mutex<Book>>,
     /// Whoever is sampled by pid.
@@ -142,7 +144,13 @@ impl GrowthLook {
         self.sampler = None;
         self.followed.clear();
         self.captured.clear();
-        lock(&self.book).rest(now);
+        let watcher = {
+            let mut book = lock(&self.book);
+            book.rest(now);
+            book.unwatch(now)
+        };
+        // not while the book is kept: it hands over what it has told first
+        drop(watcher);
     }
 
     /// Samples these processes again, all that the target consists of now.
@@ -163,7 +171,32 @@ impl GrowthLook {
         self.sampler = Some(sampler);
         self.followed = known.iter().copied().collect();
         self.capture(wanted, &self.followed.clone());
+        let watched = lock(&self.book).watched();
+        if let Some(pid) = watched {
+            self.begin_watching(pid, now);
+        }
         Ok(())
+    }
+
+    /// Watches addresses of this process in pages that it has just touched, to learn who writes there last (`mlh_detect`'s
+    /// [`Writers`](mlh_detect::growth_stacks::Writers)), for no more than this share of a CPU's time together with all else that it pays
+    /// for this look. Where that is not possible it is told among what was not seen.
+    pub fn watch(&mut self, pid: u32, budget: Option<f64>, now: Duration) {
+        lock(&self.book).watch(pid, budget);
+        self.begin_watching(pid, now);
+    }
+
+    fn begin_watching(&mut self, pid: u32, now: Duration) {
+        let Some(put) = self.put.clone() else { return };
+        let opened = watcher::open(
+            self.opening.btf_path(),
+            pid,
+            Box::new(move |heard| {
+                // whoever took it out has gone
+                let _ = put.send(Told::Watch(heard));
+            }),
+        );
+        lock(&self.book).take_watcher(opened, now);
     }
 
     /// Follows who belongs to the target. To be called once a second. It waits for nothing: where stacks are being unwound or pages
@@ -239,6 +272,7 @@ impl GrowthLook {
     pub fn so_far(&self, now: Duration, top: usize) -> Ended {
         let book = lock(&self.book);
         let (found, sums, losses, toll) = (book.found(now, top), book.sums(), book.losses(), book.toll());
+        let watches = book.watches();
         let mut not_seen: Vec<String> = book.notes().iter().chain(&self.refused).cloned().collect();
         drop(book);
         let mut tell = |count: u64, what: &str| {
@@ -270,11 +304,16 @@ impl GrowthLook {
                 size(sums.bytes)
             ));
         }
+        if let Some((watched, rest)) = watches {
+            not_seen.push(format!(
+                "who writes last to memory that stays is known of single addresses: {watched} were watched, {rest} came to rest"
+            ));
+        }
         let outcome = Outcome {
             stacks: Vec::new(),
             not_seen,
             samples: sums.samples,
-            cost: cost(toll),
+            cost: toll.cost(),
             kernel_bytes: self.kernel_bytes,
         };
         Ended { found, outcome }
@@ -303,21 +342,28 @@ impl GrowthLook {
         lock(&self.book).walked(found);
     }
 
+    /// Nobody walks the heap any more.
+    pub fn walked_no_more(&self) {
+        lock(&self.book).walked_no_more();
+    }
+
     /// CPU time that it has cost the target so far.
     #[must_use]
     pub fn spent(&self) -> Duration {
-        cost(lock(&self.book).toll())
+        lock(&self.book).toll().cost()
     }
 
     /// Kernel memory, bytes.
     #[must_use]
     pub fn kernel_bytes(&self) -> u64 {
-        self.sampler.as_ref().map_or(0, |_| self.kernel_bytes)
+        self.sampler.as_ref().map_or(0, |_| self.kernel_bytes + lock(&self.book).watcher_bytes())
     }
 
     /// Waits until all that was told has been taken in.
     fn stop(&mut self) {
         (self.sampler, self.put) = (None, None);
+        let watcher = lock(&self.book).unwatch(Duration::ZERO);
+        drop(watcher);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -339,16 +385,16 @@ impl Drop for GrowthLook {
     }
 }
 
-fn sink(put: &SyncSender<Heard>) -> Sink {
+fn sink(put: &SyncSender<Told>) -> Sink {
     let put = put.clone();
     Box::new(move |heard| {
         // whoever took it out has gone
-        let _ = put.send(heard);
+        let _ = put.send(Told::Fault(heard));
     })
 }
 
 /// Takes in what is told, and looks at the pages at random moments, until nothing more will be told.
-fn listen(take: &Receiver<Heard>, book: &Mutex<Book>, spacing: Duration) {
+fn listen(take: &Receiver<Told>, book: &Mutex<Book>, spacing: Duration) {
     let mut next = Duration::ZERO;
     loop {
         let now = HostClock::now_boot().unwrap_or(next);
@@ -362,19 +408,14 @@ fn listen(take: &Receiver<Heard>, book: &Mutex<Book>, spacing: Duration) {
             // whatever comes and goes in step with something, this does not
             next = now + spacing.mul_f64(2.0 * fastrand::f64());
         }
-        match take.recv_timeout(next.saturating_sub(now)) {
-            Ok(heard) => lock(book).hear(&heard),
+        let is_watching = lock(book).see_to_watches(now);
+        let patience = next.saturating_sub(now);
+        match take.recv_timeout(if is_watching { patience.min(WATCHING) } else { patience }) {
+            Ok(told) => lock(book).take_in(&told),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
-}
-
-fn cost(toll: Toll) -> Duration {
-    let times = |cost: Duration, count: u64| {
-        Duration::from_nanos(u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX).saturating_mul(count))
-    };
-    times(SAMPLE_COST, toll.samples).saturating_add(times(FAULT_COST, toll.faults))
 }
 
 /// `None`: somebody else has it, and will for longer than a moment.

@@ -23,6 +23,11 @@ impl Opening {
         Self { open, btf_path: plan.filters.btf_path.clone(), target: plan.target.clone() }
     }
 
+    /// Type information of the kernel, where somebody has said where it is.
+    pub(super) fn btf_path(&self) -> Option<PathBuf> {
+        self.btf_path.clone()
+    }
+
     /// Of these processes; or of all in the target's cgroup, which is told then, where they are too many or one of them has just ended.
     pub(super) fn open(
         &mut self,

@@ -6,7 +6,7 @@
 //! touched before: a large buffer at a heap's end that comes and goes touches what small blocks that stay will have. Where the heap can be
 //! walked (`heap`) only those are blamed whose blocks are seen to stay. In a collected heap whoever makes the garbage touches new memory
 //! first, so that nobody is blamed for what lies there; it testifies late where nothing else can, and not at all where the runtime can be
-//! asked.
+//! asked. Where the processor can be asked who writes last to what stays (`writers`), that one is blamed instead, once enough is known.
 
 use std::time::Duration;
 
@@ -14,11 +14,13 @@ use mlh_detect::growth_stacks::{Blocks, Figures, Pattern};
 use mlh_detect::{Rung, Says, Testimony};
 use mlh_targets::points::Runtime;
 
+use super::climber::Wanted;
 use super::heap::Heap;
 use super::knowledge::{Lead, ranked};
 use super::rung::{Look, Paid, runtime};
+use super::writers::{WRITERS, watches, wrote};
 use crate::growth_stacks::{Ended, GrowthLook, Names};
-use crate::investigate::plan::{Filters, Origin, Plan, Target};
+use crate::investigate::plan::{Origin, Plan, Target};
 use crate::investigate::report::GrowthStack;
 use crate::records::culprit;
 
@@ -67,6 +69,8 @@ pub(super) struct GrowthStacks {
     names: Names,
     failed: u32,
     growth: Vec<GrowthStack>,
+    /// Who wrote last to what stays.
+    writers: Vec<GrowthStack>,
     not_seen: Vec<String>,
 }
 
@@ -77,7 +81,7 @@ impl GrowthStacks {
     /// Why page faults cannot be sampled, a sentence.
     pub(super) fn begin(
         target: &Target,
-        filters: &Filters,
+        wanted: &Wanted,
         pids: &[u32],
         leader: u32,
         now: Duration,
@@ -86,14 +90,18 @@ impl GrowthStacks {
             target: target.clone(),
             rung: crate::investigate::plan::Rung::GrowthStacks,
             duration: Some(LENGTH),
-            filters: filters.clone(),
+            filters: wanted.filters.clone(),
             origin: Origin::Command,
         };
-        let look = GrowthLook::begin(&plan, pids, filters.library())?;
-        let least = least(runtime(leader));
+        let mut look = GrowthLook::begin(&plan, pids, wanted.filters.library())?;
+        let runtime = runtime(leader);
+        let least = least(runtime);
         let heap = Heap::of(leader, now);
         if heap.is_some() {
             look.follow_blocks(leader);
+        }
+        if watches(wanted, runtime) {
+            look.watch(leader, wanted.budget, now);
         }
         Ok(Self {
             look,
@@ -107,6 +115,7 @@ impl GrowthStacks {
             names: Names::new(),
             failed: 0,
             growth: Vec::new(),
+            writers: Vec::new(),
             not_seen: Vec::new(),
         })
     }
@@ -123,11 +132,16 @@ impl GrowthStacks {
 
     fn name(&mut self, ended: Ended) {
         let outcome = ended.named_by(&mut self.names, NAMING);
+        self.writers = outcome.stacks.iter().filter(|stack| stack.figures.votes > 0).cloned().collect();
         self.growth = outcome.stacks;
+        // those that touched nothing are no growth by page
+        self.growth.retain(|stack| stack.figures.samples > 0);
         self.not_seen = outcome.not_seen;
         self.failed += u32::from(self.growth.iter().any(|stack| stack.trace.frames.is_empty()));
         let ranked = self.ranked(None);
-        let untold = ranked.iter().filter_map(|lead| Some((lead, self.standing(lead).untold()?)));
+        let is_unknown = wrote(&self.writers, &self.growth, None).is_empty();
+        let untold = ranked.iter().filter(|_| is_unknown);
+        let untold = untold.filter_map(|lead| Some((lead, self.standing(lead).untold()?)));
         let untold = untold.take(UNTOLD).map(|(lead, why)| {
             let more = if why == COLLECTED { "" } else { PROBES };
             format!("who keeps what {} touched first: {why}{more}", culprit(lead))
@@ -178,10 +192,15 @@ impl Look for GrowthStacks {
             return;
         }
         self.seen = now;
-        let heap = self.heap.as_mut().filter(|heap| !self.hushed && heap.is_due(now));
         let look = &self.look;
-        if heap.is_some_and(|heap| !heap.walk(now, look.block_addresses(), |found| look.walked(found))) {
-            self.heap = None;
+        if let Some(heap) = self.heap.as_mut().filter(|heap| !self.hushed && heap.is_due(now)) {
+            let goes_on = heap.walk(now, look.block_addresses(), |found| look.walked(found));
+            if !goes_on || heap.is_foreign() {
+                look.walked_no_more();
+            }
+            if !goes_on {
+                self.heap = None;
+            }
         }
         let ended = self.look.so_far(now, TOP);
         // names cost more than all else: they are read once there is something to name
@@ -189,6 +208,7 @@ impl Look for GrowthStacks {
             self.name(ended);
         } else {
             self.growth.clear();
+            self.writers.clear();
             self.not_seen = ended.not_seen().to_vec();
         }
     }
@@ -209,9 +229,16 @@ impl Look for GrowthStacks {
         vec![Testimony { rung: self.rung(), source: SOURCE, at, watched, says }]
     }
 
+    fn leads_source(&self, pid: Option<u32>) -> &'static str {
+        if wrote(&self.writers, &self.growth, pid).is_empty() { SOURCE } else { WRITERS }
+    }
+
     fn leads(&self, pid: Option<u32>) -> Vec<Lead> {
-        let blamed = self.ranked(pid).into_iter().filter_map(|lead| self.standing(&lead).told(lead));
-        blamed.collect()
+        let writers = wrote(&self.writers, &self.growth, pid);
+        if !writers.is_empty() {
+            return writers;
+        }
+        self.ranked(pid).into_iter().filter_map(|lead| self.standing(&lead).told(lead)).collect()
     }
 
     fn not_seen(&self) -> &[String] {
@@ -350,6 +377,10 @@ fn least(runtime: Runtime) -> Option<Duration> {
         Runtime::Native | Runtime::Cpython | Runtime::Php => Some(LEAST),
     }
 }
+
+#[cfg(test)]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod real;
 
 #[cfg(test)]
 mod tests {

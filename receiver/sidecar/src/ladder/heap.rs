@@ -16,24 +16,31 @@ use mlh_targets::outside::census::{Census, Occupant};
 const SPACING: Duration = Duration::from_secs(5);
 /// and so many times what one took: a hundredth of a CPU.
 const SPARING: u32 = 100;
+/// Walks in a row that find nothing they know.
+const FOREIGN: u32 = 3;
 
 pub(super) struct Heap {
     census: Census,
     due: Duration,
-    /// The newest walk found nothing that it knows.
-    unknown: bool,
+    /// So many walks, the newest ones, found nothing that they know.
+    unknown: u32,
 }
 
 impl Heap {
     /// Of a process. `None`: it may not be read.
     pub(super) fn of(pid: u32, now: Duration) -> Option<Self> {
         let census = Census::of(pid).ok()?;
-        Some(Self { census, due: now, unknown: false })
+        Some(Self { census, due: now, unknown: 0 })
     }
 
     /// It tells whose blocks lie in it, or will once it is walked.
     pub(super) fn tells(&self) -> bool {
-        !self.unknown
+        self.unknown == 0
+    }
+
+    /// So often nothing was known there that no C library of ours has it: a walk that meets what is being changed fails once.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.unknown >= FOREIGN
     }
 
     /// It is time to walk.
@@ -49,7 +56,8 @@ impl Heap {
         take: impl FnOnce(&HashMap<u64, Lies>),
     ) -> bool {
         let walked = self.census.at(&addresses);
-        self.unknown = matches!(walked, Err(OutsideError::Unknown(_)));
+        let is_unknown = matches!(walked, Err(OutsideError::Unknown(_)));
+        self.unknown = if is_unknown { self.unknown.saturating_add(1) } else { 0 };
         match walked {
             Ok((found, cost)) => {
                 self.due = now + (cost * SPARING).max(SPACING);

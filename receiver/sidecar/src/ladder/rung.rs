@@ -54,6 +54,11 @@ pub(super) trait Look: Send {
     /// Who is to blame, the most first, in all or in one process.
     fn leads(&self, pid: Option<u32>) -> Vec<Lead>;
 
+    /// How its [`leads`](Self::leads) were seen, as records say it.
+    fn leads_source(&self, _pid: Option<u32>) -> &'static str {
+        self.source()
+    }
+
     /// Its leads are known by what lives, not by who touched memory first: they come before those of a dearer rung that sees pages.
     fn sees_blocks(&self) -> bool {
         false

@@ -5,7 +5,7 @@ use mlh_detect::{Says, Spare, Testimonies, Testimony};
 use super::attributes::Attributes;
 use super::words::{printable, size};
 use super::{stack, target};
-use crate::ladder::{GROWTH_PAGES as SOURCE, Kind, Knowledge, Lead};
+use crate::ladder::{GROWTH_PAGES as SOURCE, Kind, Knowledge, LAST_WRITERS, Lead};
 use crate::semconv;
 
 /// Culprits that are told.
@@ -85,6 +85,9 @@ pub(super) fn clause(known: &Knowledge) -> Option<String> {
     let mut clause = match lead.count {
         Some(_) => format!("of what is tracked of it {who} holds the most, {}", size(lead.bytes)),
         None if known.source == SOURCE => format!("{share} % of what stays was touched first for {who}"),
+        None if known.source == LAST_WRITERS => {
+            format!("{who} was the last to write to {share} % of what stays")
+        }
         None => format!("{share} % of what lives and grows was allocated by {who}"),
     };
     let kind = known.kinds.first().filter(|kind| kind.share >= MOST_OF_IT).map(of_kind);

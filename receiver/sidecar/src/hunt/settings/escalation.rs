@@ -17,6 +17,8 @@ pub struct Escalation {
     pub max_rung: Rung,
     /// False: no process has its pages marked as not referenced, however far is climbed.
     pub coldness: bool,
+    /// False: no address of a process is watched by the processor's watchpoints, however far is climbed.
+    pub watchpoints: bool,
     /// Processes or containers that are climbed for at once.
     pub max_concurrent_targets: u32,
     /// So long after a climb the same process, container or program is not climbed for again, unless its case has become worse.
@@ -29,6 +31,7 @@ impl Default for Escalation {
             enabled: true,
             max_rung: Rung::GrowthStacks,
             coldness: true,
+            watchpoints: true,
             max_concurrent_targets: 1,
             cooldown: Duration::from_secs(1800),
         }
@@ -65,11 +68,12 @@ pub(super) fn read(settings: &mut Settings<'_>) -> Escalation {
         let enabled = section.get("enabled", default.enabled);
         let Highest(max_rung) = section.get("max_rung", Highest(default.max_rung));
         let coldness = section.get("coldness", default.coldness);
+        let watchpoints = section.get("watchpoints", default.watchpoints);
         let max_concurrent_targets =
             section.get_in("max_concurrent_targets", default.max_concurrent_targets, 1..=MOST_TARGETS);
         let cooldowns = Duration::ZERO..=Duration::from_secs(7 * 86_400);
         let cooldown = section.get_in("cooldown", default.cooldown, cooldowns);
-        Escalation { enabled, max_rung, coldness, max_concurrent_targets, cooldown }
+        Escalation { enabled, max_rung, coldness, watchpoints, max_concurrent_targets, cooldown }
     };
     settings.section("escalation", read).unwrap_or(default)
 }
@@ -88,11 +92,12 @@ mod tests {
     fn values() {
         assert_eq!(escalation(""), Ok(Escalation::default()));
         assert!(Escalation::default().climbs());
-        let text = "escalation: {enabled: false, max_rung: outside, coldness: false, max_concurrent_targets: 3, cooldown: 5m}";
+        let text = "escalation: {enabled: false, max_rung: outside, coldness: false, watchpoints: false, max_concurrent_targets: 3, cooldown: 5m}";
         let expected = Escalation {
             enabled: false,
             max_rung: Rung::Outside,
             coldness: false,
+            watchpoints: false,
             max_concurrent_targets: 3,
             cooldown: Duration::from_secs(300),
         };

@@ -45,7 +45,7 @@ impl Climb {
         let part = self.part(case);
         let mut dearest_first: Vec<_> = self.looks.iter().rev().collect();
         dearest_first.sort_by_key(|look| !look.sees_blocks());
-        let mut leads = dearest_first.into_iter().map(|look| (look.leads(part), look.source()));
+        let mut leads = dearest_first.into_iter().map(|look| (look.leads(part), look.leads_source(part)));
         let below = || {
             let of_part = self.below.0.iter().filter(|lead| part.is_none_or(|pid| lead.pid == pid));
             (ranked(of_part.cloned()), self.below.1)

@@ -109,7 +109,7 @@ impl Climb {
                     left.see(now);
                     let leads = left.leads(None);
                     if !leads.is_empty() {
-                        self.below = (leads, left.source());
+                        self.below = (leads, left.leads_source(None));
                     }
                 }
                 self.looks.push(look);
@@ -132,6 +132,6 @@ impl Climb {
             let bell = Arc::clone(bell);
             return Ok(Box::new(Probes::begin(rung, &self.target, &self.case, leader, wanted, bell)?));
         }
-        Ok(Box::new(GrowthStacks::begin(&self.target, &wanted.filters, &pids, leader, now)?))
+        Ok(Box::new(GrowthStacks::begin(&self.target, wanted, &pids, leader, now)?))
     }
 }

@@ -345,6 +345,9 @@ fn verdicts_with_culprits() {
     let read = told(&Knowledge { source: "go_heap", kinds: Vec::new(), ..known(None, 0.93) });
     let sentence = "; 93 % of what lives and grows was allocated by Session::remember (session.cc:88).";
     assert!(body(&read).ends_with(sentence), "{}", body(&read));
+    let written = told(&Knowledge { source: "last_writers", kinds: Vec::new(), ..known(None, 0.93) });
+    let sentence = "; Session::remember (session.cc:88) was the last to write to 93 % of what stays.";
+    assert!(body(&written).ends_with(sentence), "{}", body(&written));
     let mut doubted = known(None, 0.93);
     doubted.leads[0].remark = Some("though that proves nothing");
     doubted.leads[1].trace = Trace { culprit: None, ..trace() };

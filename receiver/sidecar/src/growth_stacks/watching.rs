@@ -1,0 +1,295 @@
+//! Which addresses of a process are watched, and what they have told.
+//!
+//! Whenever a page has just been touched and a watch is free, an address in it is watched, until it rests, too much is written there, it
+//! is there no more or a minute has passed. What the process may pay is reckoned before: no more writes are asked for than it can afford.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::time::Duration;
+
+use mlh_bpf::watch::{WATCHES_MAX, WRITE_COST, Write};
+use mlh_detect::growth_stacks::{Answer, Lies, Says, Watched, Writers, address_in};
+use mlh_targets::host::HostClock;
+
+use super::book::Key;
+use super::process::{Capturing, Process};
+use super::watcher::Watcher;
+
+/// Writes to one address that are asked for: requests write there some hundred times before a leak comes to lie there,
+const MOST: u32 = 2048;
+/// and with fewer most addresses would tell nothing: it is saved up for so many.
+const LEAST: u32 = 512;
+/// It is looked so often whether what is watched is still there.
+const CHECKING: Duration = Duration::from_secs(1);
+/// Addresses that rest and wait for a walk over the heap. It walks every few seconds.
+const MAX_RESTING: usize = 64;
+/// So many refusals in a row are no chance.
+const TRIES: u32 = 8;
+
+/// A page that has just been touched.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fresh {
+    pub(super) address: u64,
+    pub(super) key: Key,
+}
+
+/// An address that is watched.
+struct Slot {
+    number: u64,
+    address: u64,
+    /// Writes that were asked for.
+    writes: u32,
+    watched: Watched<Key>,
+}
+
+/// See the module.
+pub(super) struct Watching {
+    pid: u32,
+    /// Of a CPU's time.
+    budget: Option<f64>,
+    page_size: u64,
+    /// The heap is walked: who lies at an address can be asked.
+    is_walked: bool,
+    watcher: Option<Box<dyn Watcher>>,
+    captured: Capturing,
+    /// At work since then, and so long before.
+    since: Duration,
+    worked: Duration,
+    fresh: Option<Fresh>,
+    slots: Vec<Slot>,
+    number: u64,
+    checked: Duration,
+    refused: u32,
+    rested: u64,
+    resting: Vec<(u64, Key)>,
+    writers: Writers<Key>,
+}
+
+impl Watching {
+    pub(super) fn new(pid: u32, budget: Option<f64>, page_size: u64, is_walked: bool) -> Self {
+        Self {
+            pid,
+            budget,
+            page_size,
+            is_walked,
+            watcher: None,
+            captured: Capturing::default(),
+            since: Duration::ZERO,
+            worked: Duration::ZERO,
+            fresh: None,
+            slots: Vec::new(),
+            number: 0,
+            checked: Duration::ZERO,
+            refused: 0,
+            rested: 0,
+            resting: Vec::new(),
+            writers: Writers::default(),
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(super) fn begin(&mut self, watcher: Box<dyn Watcher>, now: Duration) {
+        self.captured = Capturing::default();
+        (self.watcher, self.since) = (Some(watcher), now);
+    }
+
+    /// What watches is to be dropped then. What rests by now is not forgotten.
+    pub(super) fn end(&mut self, now: Duration) -> Option<Box<dyn Watcher>> {
+        let watcher = self.watcher.take()?;
+        self.worked += now.saturating_sub(self.since);
+        self.slots.clear();
+        self.fresh = None;
+        Some(watcher)
+    }
+
+    pub(super) fn kernel_bytes(&self) -> u64 {
+        self.watcher.as_ref().map_or(0, |watcher| watcher.kernel_bytes())
+    }
+
+    /// A page has been touched: the newest is watched next.
+    pub(super) fn offer(&mut self, fresh: Fresh) {
+        self.fresh = Some(fresh);
+    }
+
+    /// Where this watch is, if it still is.
+    pub(super) fn address(&self, number: u64) -> Option<u64> {
+        self.slots.iter().find(|slot| slot.number == number).map(|slot| slot.address)
+    }
+
+    pub(super) fn written(&mut self, write: &Write, by: Key) {
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.number == write.watch) {
+            slot.watched.written(write.at, write.thread, by);
+        }
+    }
+
+    /// Threads have come that are not watched yet, or something was lost.
+    pub(super) fn missed(&mut self) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let failed = watcher.cover().err().unwrap_or_default();
+        self.slots.retain(|slot| !failed.contains(&slot.number));
+        let now = HostClock::now_boot().unwrap_or(Duration::MAX);
+        self.slots.iter_mut().for_each(|slot| slot.watched.missed(now));
+    }
+
+    /// Sees what the addresses tell, and watches others; `spent`: what the process has paid for all of the look. False: nothing can be
+    /// watched now.
+    ///
+    /// # Errors
+    /// Nothing can be watched any more: a sentence.
+    pub(super) fn see(
+        &mut self,
+        now: Duration,
+        spent: Duration,
+        process: &mut Process,
+    ) -> Result<bool, String> {
+        if self.watcher.is_none() || self.refused >= TRIES {
+            return Ok(false);
+        }
+        let is_due = now.saturating_sub(self.checked) >= CHECKING;
+        if is_due {
+            self.checked = now;
+            self.follow_capturing(process);
+        }
+        let mut told = Vec::new();
+        let watcher = &mut self.watcher;
+        self.slots.retain(|slot| {
+            let says = slot.watched.says(now);
+            let mut is_there = || {
+                let answers = process.look(&[(slot.address, false)]);
+                answers.is_ok_and(|answers| answers.first().is_some_and(|answer| *answer != Answer::Gone))
+            };
+            let stays = says == Says::Waits && (!is_due || is_there());
+            if let Says::Rests(by) = says
+                && is_there()
+            {
+                told.push((slot.address, by));
+            }
+            if !stays && let Some(watcher) = watcher {
+                watcher.release(slot.number);
+            }
+            stays
+        });
+        for (address, by) in told {
+            self.rested += 1;
+            if !self.is_walked {
+                self.writers.vote(by);
+            } else if self.resting.len() < MAX_RESTING {
+                self.resting.push((address, by));
+            }
+        }
+        if self.slots.len() < WATCHES_MAX
+            && let Some(fresh) = self.fresh.take()
+        {
+            self.watch(now, spent, fresh)?;
+        }
+        Ok(true)
+    }
+
+    fn watch(&mut self, now: Duration, spent: Duration, fresh: Fresh) -> Result<(), String> {
+        let writes = self.affordable(now, spent);
+        if writes < LEAST {
+            return Ok(());
+        }
+        let Some(watcher) = &mut self.watcher else { return Ok(()) };
+        let address = address_in(fresh.address, self.page_size, fastrand::u64(..));
+        self.number += 1;
+        let traced = is_traced(self.pid).then(|| Err("a debugger is at work on it".to_owned()));
+        match traced.unwrap_or_else(|| watcher.watch(self.number, address, writes)) {
+            Ok(each) => {
+                self.refused = 0;
+                let watched = Watched::new(now, fresh.key, each);
+                self.slots.push(Slot { number: self.number, address, writes, watched });
+                Ok(())
+            }
+            Err(reason) => {
+                self.refused += 1;
+                if self.refused < TRIES { Ok(()) } else { Err(reason) }
+            }
+        }
+    }
+
+    /// Writes that the process can pay for, beside those that others may tell.
+    fn affordable(&self, now: Duration, spent: Duration) -> u32 {
+        let worked = self.worked + now.saturating_sub(self.since);
+        let allowed = worked.mul_f64(self.budget.unwrap_or(1.0).clamp(0.0, 1.0));
+        let asked: u32 = self.slots.iter().map(|slot| slot.writes.saturating_sub(slot.watched.count())).sum();
+        let left = allowed.saturating_sub(spent).saturating_sub(WRITE_COST * asked);
+        u32::try_from(left.as_nanos() / WRITE_COST.as_nanos().max(1)).unwrap_or(MOST).min(MOST)
+    }
+
+    /// Has stacks captured as what the process maps by now allows.
+    fn follow_capturing(&mut self, process: &Process) {
+        let (now, Some(watcher)) = (process.capturing(), &mut self.watcher) else { return };
+        let walking =
+            if now.by_kernel == self.captured.by_kernel { Ok(()) } else { watcher.walk(now.by_kernel) };
+        let telling =
+            if now.python == self.captured.python { Ok(()) } else { watcher.set_python(now.python.as_ref()) };
+        if let Err(reason) = walking.and(telling) {
+            tracing::debug!(reason, "how stacks of writes are captured could not be changed");
+        }
+        self.captured = now;
+    }
+
+    /// Addresses of which it is asked what lies there.
+    pub(super) fn resting(&self) -> impl Iterator<Item = u64> {
+        self.resting.iter().map(|(address, _)| *address)
+    }
+
+    /// What lies there. Who wrote last to memory that nobody has keeps nothing there.
+    pub(super) fn walked(&mut self, found: &HashMap<u64, Lies>) {
+        let writers = &mut self.writers;
+        self.resting.retain(|(address, by)| match found.get(address) {
+            Some(Lies::Block(_) | Lies::Elsewhere) => {
+                writers.vote(*by);
+                false
+            }
+            Some(Lies::Free) => false,
+            None => true,
+        });
+    }
+
+    /// Nobody tells that any more.
+    pub(super) fn walked_no_more(&mut self) {
+        self.is_walked = false;
+        for (_, by) in std::mem::take(&mut self.resting) {
+            self.writers.vote(by);
+        }
+    }
+
+    /// How many addresses were watched, and how many have come to rest.
+    pub(super) fn tally(&self) -> (u64, u64) {
+        (self.number, self.rested)
+    }
+
+    /// Addresses of which this stack was the last writer.
+    pub(super) fn votes(&self, key: &Key) -> u64 {
+        self.writers.of(key)
+    }
+
+    /// The stacks of which there are any.
+    pub(super) fn voted(&self) -> HashSet<Key> {
+        self.writers.keys()
+    }
+
+    /// The stacks that are still needed.
+    pub(super) fn keys(&self) -> HashSet<Key> {
+        let mut keys = self.writers.keys();
+        keys.extend(self.resting.iter().map(|(_, by)| *by));
+        keys.extend(self.slots.iter().filter_map(|slot| slot.watched.last()));
+        keys
+    }
+}
+
+/// A debugger is at work: it may want the watchpoints for itself.
+fn is_traced(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|tracer| tracer.trim() != "0")
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests;
