@@ -70,7 +70,7 @@ mod tests {
         let voted = |votes| Figures { votes, ..Figures::default() };
         let transient = Figures {
             steady_bytes: 800,
-            blocks: Blocks { kept: 1, given_back: 30 },
+            blocks: Blocks { kept: 1, given_back: 30, ..Blocks::default() },
             votes: 2,
             pattern: Pattern::Steady,
             ..Figures::default()
