@@ -82,6 +82,10 @@ pub struct Series {
     began: Option<Duration>,
     /// As of the newest reading.
     collections: Option<u64>,
+    /// What is in use is told as the newest collection left it, whatever has come since.
+    as_collected: bool,
+    /// Then the first reading, too, tells what a collection has left, though nobody knows when that was.
+    opening: Option<Noted>,
     noted: Vec<Noted>,
     classes: Classes,
 }
@@ -92,7 +96,22 @@ impl Series {
     /// (`held`) from all that are mapped (`in_use`).
     #[must_use]
     pub fn new(source: &'static str, spare: Spare) -> Self {
-        Self { source, spare, began: None, collections: None, noted: Vec::new(), classes: Classes::default() }
+        Self {
+            source,
+            spare,
+            began: None,
+            collections: None,
+            as_collected: false,
+            opening: None,
+            noted: Vec::new(),
+            classes: Classes::default(),
+        }
+    }
+
+    /// What is in use is told as the newest collection left it, as Go's runtime does, and not as it is at the moment of a reading.
+    #[must_use]
+    pub fn told_as_collected(self, as_collected: bool) -> Self {
+        Self { as_collected, ..self }
     }
 
     /// Takes a reading. `at` is on the clock of the sweeps and does not run back.
@@ -102,8 +121,8 @@ impl Series {
         let before = std::mem::replace(&mut self.collections, look.collections);
         let noted = Noted { at, in_use: look.in_use, held: look.held, charged: look.charged };
         if look.collections.is_some() {
-            // nobody knows how long before the first reading the collection was that it tells of
             if first {
+                self.opening = Some(noted).filter(|_| self.as_collected);
                 return;
             }
             if before == look.collections {
@@ -170,7 +189,10 @@ impl Series {
     /// Whether the last collection but one and the last have left the same, while memory grew: one of them tells little of what is kept,
     /// but two tell that nothing is.
     fn was_collected(&self) -> bool {
-        let [.., before, last] = self.noted.as_slice() else { return false };
+        let (([.., before, last], _) | ([last], Some(before))) = (self.noted.as_slice(), &self.opening)
+        else {
+            return false;
+        };
         let grown = |of: fn(&Noted) -> Option<u64>| Some(of(last)? as f64 - of(before)? as f64);
         let charged = grown(|noted| Some(noted.charged)).filter(|charged| *charged >= MIN_GROWN);
         let (Some(charged), Some(in_use), Some(held)) =

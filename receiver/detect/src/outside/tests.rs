@@ -203,3 +203,18 @@ fn two_collections_may_do() {
     assert_eq!(sparse(|s| 18.0 + s * 0.05, |s| 20.0 + s * 0.1), few);
     assert_eq!(sparse(|_| 18.0, |_| 20.0), few);
 }
+
+/// Guarantees: where the first reading tells what a collection had left, the next collection is the second one; where it tells what is
+/// there at the moment, garbage in it would look like memory that is given back, and nothing is said.
+#[test]
+fn one_collection_may_do() {
+    let sparse = |as_collected, in_use: fn(f64) -> f64| {
+        let mut series = Series::new("go_heap", Spare::Garbage).told_as_collected(as_collected);
+        watch(&mut series, 20, |s| (in_use(s), 20.0 + s * 0.1, 10.0 + s * 0.1), Some(16));
+        says(&series, 20)
+    };
+    assert_eq!(sparse(true, |_| 18.0), Some(Says::Spare(Spare::Garbage)));
+    let few = Some(Says::Unclear("too few collections so far"));
+    assert_eq!(sparse(false, |_| 18.0), few);
+    assert_eq!(sparse(true, |s| 18.0 + (s / 160.0).floor() * 8.0), few, "it leaks");
+}

@@ -98,7 +98,9 @@ impl Outside {
     pub(super) fn begin(pid: u32, now: Duration) -> Result<Self, String> {
         let modules = Modules::read(pid).map_err(|error| error.to_string())?;
         let read = |reader: Box<dyn Reader>| {
-            let series = Series::new(reader.source().name(), spare(reader.source()));
+            let source = reader.source();
+            let series =
+                Series::new(source.name(), spare(source)).told_as_collected(source == Source::GoHeap);
             Read { reader, series, stacks: BTreeMap::new(), notes: Vec::new(), due: now }
         };
         let sources: Vec<Read> = readers(pid, &modules).into_iter().map(read).collect();
