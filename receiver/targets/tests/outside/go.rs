@@ -87,7 +87,8 @@ fn kept_and_let_go() {
         assert!(kept.held.unwrap() > in_use[2], "{at}: {kept:?}");
 
         assert_eq!(function(&program, &kept.classes[0]), "main.remember", "{at}: {:?}", kept.classes[0]);
-        assert!((KEPT * 7 / 10..KEPT * 13 / 10).contains(&kept.classes[0].bytes), "{at}: {kept:?}");
+        // some sixty samples: an eighth more or less is nothing unusual
+        assert!((KEPT / 2..KEPT * 3 / 2).contains(&kept.classes[0].bytes), "{at}: {kept:?}");
         assert!(bytes(&left, |class| class.stack == kept.classes[0].stack) < KEPT / 10, "{at}: {left:?}");
         let started = abandoned.classes.iter().find(|class| class.count == ABANDONED).unwrap();
         assert_eq!(function(&program, started), "main.abandon", "{at}");
