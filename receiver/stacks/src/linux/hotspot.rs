@@ -2,7 +2,7 @@
 //! keep no frame pointers as a rule.
 //!
 //! HotSpot tells in [`tables`] where it keeps what, for whoever looks at it from outside: the [`layout`]. By it an address leads
-//! through [`heaps`] of code to the piece around it ([`blob`]), from there by its [`scopes`] to [`method`]s, also to those that have been
+//! through [`heaps`] of code to the piece around it ([`blob`]), from there by its [`mod@scopes`] to [`method`]s, also to those that have been
 //! inlined, and on to names ([`descriptor`]) and lines ([`numbers`]). All of them are pure: the process's memory is handed to them
 //! ([`target`]). It may say anything: whatever is read is bounded and checked, and nothing is told where it makes no sense.
 
