@@ -379,7 +379,7 @@ fn least(runtime: Runtime) -> Option<Duration> {
 }
 
 #[cfg(test)]
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", target_arch = "x86_64", feature = "ebpf"))]
 mod real;
 
 #[cfg(test)]
