@@ -67,8 +67,7 @@ fn described(case: &Value, control: bool) -> anyhow::Result<Case> {
     let leaks = !control && text(&case["kind"])? == "leak";
     let known = Truth {
         leaks,
-        // a name in brackets says why there is none
-        functions: functions.filter(|name| !name.starts_with('(')).map(str::to_owned).collect(),
+        functions: functions.map(named).filter(|name| !name.is_empty()).map(str::to_owned).collect(),
         mb_per_min: expected["mb_per_min"].as_f64().filter(|_| leaks),
     };
     let run = if control { &case["control"]["run"] } else { &case["run"] };
@@ -108,6 +107,14 @@ fn installed(sources: &[&Path], case: Case, steps: &[String]) -> anyhow::Result<
     Ok(Case { folder, ..case })
 }
 
+/// The function's name alone: what stands in brackets behind it says where it is, and without one why there is none.
+fn named(function: &str) -> &str {
+    match function.strip_prefix('(') {
+        Some(_) => "",
+        None => function.split_once(" (").map_or(function, |(name, _)| name),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +126,7 @@ rate: 20
 install: [make it]
 run: ./driver --rate {rate}
 control: {what: fixed release, run: './driver --rate {rate} --safe'}
-expected: {verdict: leak, mb_per_min: 10.4, culprit_functions: [keep, (no symbols)]}
+expected: {verdict: leak, mb_per_min: 10.4, culprit_functions: [keep, Step.run (driver.py), (no symbols)]}
 ";
 
     /// Guarantees: a case is told with its rate and the functions that have names; its control leaks nothing and is installed alike.
@@ -127,7 +134,11 @@ expected: {verdict: leak, mb_per_min: 10.4, culprit_functions: [keep, (no symbol
     fn cases_and_controls_are_read() {
         let case: Value = serde_yaml::from_str(CASE).unwrap();
         let leak = described(&case, false).unwrap();
-        let truth = Truth { leaks: true, functions: vec!["keep".to_owned()], mb_per_min: Some(10.4) };
+        let truth = Truth {
+            leaks: true,
+            functions: ["keep", "Step.run"].map(str::to_owned).to_vec(),
+            mb_per_min: Some(10.4),
+        };
         assert_eq!((leak.id.as_str(), leak.known), ("py-x", Some(truth)));
         let control = described(&case, true).unwrap();
         assert_eq!(control.id, "py-x-control");
