@@ -94,27 +94,7 @@ static __always_inline __u64 one_of_crowd(__u64 at_ns)
 	return now > all->one_of ? now : all->one_of;
 }
 
-__noinline int tell_copy(const struct mlh_touch *head, const struct place *at)
-{
-	if (!head || !at)
-		return false;
-	return TELL_COPY(mlh_touch, head, at);
-}
-
-__noinline int tell_chain(const struct mlh_touch *head, const struct place *at)
-{
-	if (!head || !at)
-		return false;
-	return TELL_CHAIN(mlh_touch, head, at);
-}
-
-SEC("iter/task")
-int meet(struct bpf_iter__task *ctx)
-{
-	if (ctx->meta->seq_num == 0)
-		meet_reader();
-	return 0;
-}
+TELL_ROWS(mlh_touch)
 
 SEC("perf_event")
 int touched(struct sample *sample)

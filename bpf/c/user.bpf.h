@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Where a thread's user code is, wherever the kernel has met it. To be included behind capture.bpf.h. */
+/* Where a thread's user code is, wherever the kernel has met it. To be included behind process.bpf.h and capture.bpf.h. */
 #ifndef MLH_USER_BPF_H
 #define MLH_USER_BPF_H
 
@@ -20,6 +20,30 @@ static __always_inline void find_place(struct place *at, struct task_struct *tas
 	bpf_probe_read_kernel(&at->sp, sizeof(at->sp), &STACK(registers));
 	bpf_probe_read_kernel(&at->bp, sizeof(at->bp), &FRAME(registers));
 	at->frame = at->bp;
+}
+
+/* Rows of this type with a stack behind them. Each way to tell one is a program of its own to the verifier. */
+#define TELL_ROWS(type)                                                                                    \
+	__noinline int tell_copy(const struct type *head, const struct place *at)                          \
+	{                                                                                                  \
+		if (!head || !at)                                                                          \
+			return false;                                                                      \
+		return TELL_COPY(type, head, at);                                                          \
+	}                                                                                                  \
+	__noinline int tell_chain(const struct type *head, const struct place *at)                         \
+	{                                                                                                  \
+		if (!head || !at)                                                                          \
+			return false;                                                                      \
+		return TELL_CHAIN(type, head, at);                                                         \
+	}
+
+/* Run through once by whoever reads the rows: pids are told as he sees them. */
+SEC("iter/task")
+int meet(struct bpf_iter__task *ctx)
+{
+	if (ctx->meta->seq_num == 0)
+		meet_reader();
+	return 0;
 }
 
 #endif

@@ -26,27 +26,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 /* Set before loading. */
 const volatile struct mlh_watch_config config SEC(".rodata.config") = {};
 
-__noinline int tell_copy(const struct mlh_write *head, const struct place *at)
-{
-	if (!head || !at)
-		return false;
-	return TELL_COPY(mlh_write, head, at);
-}
-
-__noinline int tell_chain(const struct mlh_write *head, const struct place *at)
-{
-	if (!head || !at)
-		return false;
-	return TELL_CHAIN(mlh_write, head, at);
-}
-
-SEC("iter/task")
-int meet(struct bpf_iter__task *ctx)
-{
-	if (ctx->meta->seq_num == 0)
-		meet_reader();
-	return 0;
-}
+TELL_ROWS(mlh_write)
 
 SEC("perf_event")
 int written(void *ctx)

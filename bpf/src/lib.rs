@@ -32,6 +32,9 @@ pub mod watch;
 #[cfg(all(target_os = "linux", feature = "kernel"))]
 mod perf;
 
+#[cfg(all(target_os = "linux", feature = "kernel"))]
+mod capturing;
+
 pub mod memory;
 
 #[cfg(all(target_os = "linux", feature = "kernel"))]

@@ -14,6 +14,7 @@ use libbpf_rs::{
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::error::SweepError;
+use crate::worker::Source;
 use crate::{cpus, kernel, messages};
 
 /// What was being done, and what libbpf said to it.
@@ -101,6 +102,27 @@ pub(crate) fn run_through(link: &Link) -> libbpf_rs::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Loads these programs of an object, and runs its program `meet`, which learns who listens.
+pub(crate) fn load_met(
+    name: &str,
+    bytes: &[u8],
+    btf: Option<&Path>,
+    constants: &[(&str, &[u8])],
+    programs: &[&str],
+) -> Result<Object, Failure> {
+    let doing = |error| ("preparing to listen", error);
+    let programs: Vec<&str> = programs.iter().copied().chain(["meet"]).collect();
+    let object = load(name, bytes, btf, constants, &programs)?;
+    let meeting = program(&object, "meet")?.attach().map_err(doing)?;
+    run_through(&meeting).map_err(doing)?;
+    Ok(object)
+}
+
+/// Where what its programs tell is read.
+pub(crate) fn source(object: &Object) -> Result<Source, Failure> {
+    Ok(Source { ring: handle(object, "events")?, lost: handle(object, ".data.lost")? })
 }
 
 pub(crate) fn io_error(doing: &'static str, error: &dyn std::fmt::Display) -> SweepError {

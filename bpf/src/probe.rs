@@ -28,7 +28,7 @@ pub(crate) struct Probe {
 /// Tells OOM kills.
 pub(crate) fn oom_kills(btf: Option<&Path>) -> Result<Probe, SweepError> {
     object::explained(btf, || {
-        let object = load("mlh_oom", OOM, "mark_victim", btf, &[])?;
+        let object = object::load_met("mlh_oom", OOM, btf, &[], &["mark_victim"])?;
         if form(&object)?.is_blind() {
             let reason =
                 "this kernel names the victim by its pid, and the way from there to the process is unknown";
@@ -55,32 +55,16 @@ fn crossings_at(program: &'static str, btf: Option<&Path>, wanted: Crossings) ->
         reserved: 0,
     };
     object::explained(btf, || {
-        let object = load("mlh_rss", RSS, program, btf, &[(".rodata.crossings", config.as_bytes())])?;
+        let constants = [(".rodata.crossings", config.as_bytes())];
+        let object = object::load_met("mlh_rss", RSS, btf, &constants, &[program])?;
         let watched = watched_only.then(|| object::handle(&object, "watched")).transpose()?;
         Ok(Probe { watched, ..attach(object, program)? })
     })
 }
 
-/// Loads `program` out of an object, and tells it who listens.
-fn load(
-    name: &str,
-    bytes: &[u8],
-    program: &'static str,
-    btf: Option<&Path>,
-    constants: &[(&str, &[u8])],
-) -> Result<Object, Failure> {
-    let object = object::load(name, bytes, btf, constants, &[program, "meet"])?;
-    let doing = |error| ("preparing to listen", error);
-    let meeting = object::program(&object, "meet")?.attach().map_err(doing)?;
-    object::run_through(&meeting).map_err(doing)?;
-    Ok(object)
-}
-
 fn attach(object: Object, program: &'static str) -> Result<Probe, Failure> {
     let link = object::program(&object, program)?.attach().map_err(|error| ("attaching to events", error))?;
-    let source =
-        Source { ring: object::handle(&object, "events")?, lost: object::handle(&object, ".data.lost")? };
-    Ok(Probe { source: Some(source), watched: None, _link: link, _object: object })
+    Ok(Probe { source: Some(object::source(&object)?), watched: None, _link: link, _object: object })
 }
 
 /// How victims are named, as `form` in `c/oom.bpf.c` says.
@@ -127,7 +111,9 @@ mod tests {
     /// Needs: eBPF.
     #[test]
     fn a_task_is_found_by_its_pid() {
-        match object::explained(None, || form(&load("mlh_oom", OOM, "mark_victim", None, &[])?)) {
+        match object::explained(None, || {
+            form(&object::load_met("mlh_oom", OOM, None, &[], &["mark_victim"])?)
+        }) {
             Ok(form) => assert!(form.lookup_works, "{form:?}"),
             Err(error) => skip(&error.to_string()),
         }

@@ -32,6 +32,25 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// As [`start`](Self::start): hands over what `decode` makes of each record, and what `lost` makes of a number of lost ones.
+    pub(crate) fn decoding<T>(
+        sources: Vec<Source>,
+        tick: PollTimeout,
+        mut decode: impl FnMut(&[u8]) -> Option<T> + Send + 'static,
+        lost: impl Fn(u64) -> T + Send + 'static,
+        mut sink: impl FnMut(T) + Send + 'static,
+    ) -> Result<Option<Self>, SweepError> {
+        Self::start(sources, tick, move |told| {
+            let heard = match told {
+                Told::Record(bytes) => decode(bytes),
+                Told::Lost(count) => Some(lost(count)),
+            };
+            if let Some(heard) = heard {
+                sink(heard);
+            }
+        })
+    }
+
     /// `None` where there is nothing to wait for.
     ///
     /// `tick`: how often it comes by though nobody wakes it; [`PollTimeout::NONE`]: never.

@@ -20,7 +20,6 @@ use super::subject;
 use super::tables::{self, Tables};
 use super::wire::{TARGETS_MAX, TargetEntry, WrapperKey};
 use crate::error::SweepError;
-use crate::events::Told;
 use crate::object::{self, io_error, within};
 use crate::python;
 use crate::worker::{Source, Worker};
@@ -104,7 +103,7 @@ impl Probes {
     /// The kernel refuses: the error says what to do.
     pub fn load(
         options: &AllocOptions,
-        mut sink: impl FnMut(Heard) + Send + 'static,
+        sink: impl FnMut(Heard) + Send + 'static,
     ) -> Result<Self, SweepError> {
         let (object, found) = program::load(options)?;
         let in_place = InPlace::default();
@@ -127,7 +126,7 @@ impl Probes {
                 ["forked", "executed", "exited"].into_iter().map(attach).collect::<Result<_, _>>()?,
                 // in this order: who has ended has done before what was told of him
                 vec![
-                    Source { ring: handle("events")?, lost: handle(".data.lost")? },
+                    object::source(&object)?,
                     Source { ring: handle("turns")?, lost: handle(".data.lost_turns")? },
                 ],
                 (
@@ -143,15 +142,8 @@ impl Probes {
             ))
         })?;
         let mut decoder = Decoder::default();
-        let worker = Worker::start(sources, PollTimeout::from(TICK_MS), move |told| {
-            let heard = match told {
-                Told::Record(bytes) => decoder.read(bytes),
-                Told::Lost(count) => Some(Heard::Lost(count)),
-            };
-            if let Some(heard) = heard {
-                sink(heard);
-            }
-        })?;
+        let decode = move |bytes: &[u8]| decoder.read(bytes);
+        let worker = Worker::decoding(sources, PollTimeout::from(TICK_MS), decode, Heard::Lost, sink)?;
         let (tables, targets, threads, wrappers, has_wrappers, pythons, has_pythons, frames) = handles;
         Ok(Self {
             members: HashMap::new(),

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use libbpf_rs::{Link, MapCore as _, MapFlags, MapHandle, Object, ProgramMut};
+use libbpf_rs::{Link, Object, ProgramMut};
 use nix::poll::PollTimeout;
 use zerocopy::IntoBytes as _;
 
@@ -13,11 +13,11 @@ use super::decode::Decoder;
 use super::perf::{self, Of};
 use super::wire::FaultsConfig;
 use super::{Heard, Options, Whom};
+use crate::capturing::Capturing;
 use crate::error::SweepError;
-use crate::events::Told;
 use crate::object::{self, io_error};
-use crate::python::{self, PythonLayout};
-use crate::worker::{Source, Worker};
+use crate::python::PythonLayout;
+use crate::worker::Worker;
 use crate::{cpus, kernel};
 
 static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/faults.bpf.o"));
@@ -41,8 +41,7 @@ pub struct Sampler {
     coverage: Coverage,
     _cgroup: Vec<Link>,
     _worker: Option<Worker>,
-    walking: MapHandle,
-    pythons: MapHandle,
+    capturing: Capturing,
     // what all of the above belongs to
     object: Object,
 }
@@ -52,7 +51,7 @@ impl Sampler {
     ///
     /// # Errors
     /// The kernel refuses, or one of those to be sampled is not there, or has too many threads.
-    pub fn open(options: &Options, mut sink: impl FnMut(Heard) + Send + 'static) -> Result<Self, SweepError> {
+    pub fn open(options: &Options, sink: impl FnMut(Heard) + Send + 'static) -> Result<Self, SweepError> {
         let btf = options.btf_path.as_deref();
         let release = kernel::release();
         if kernel::is_older_than(&release, OLDEST) {
@@ -60,32 +59,15 @@ impl Sampler {
             return Err(SweepError::Unsupported { release, what, since: "5.15" });
         }
         let config = config(options.frequency);
-        let (object, source, walking, pythons) = object::explained(btf, || {
-            let object = object::load(
-                "mlh_faults",
-                PROGRAM,
-                btf,
-                &[(".rodata.config", config.as_bytes())],
-                &["meet", "touched"],
-            )?;
-            let doing = |error| ("preparing to sample page faults", error);
-            let meeting = object::program(&object, "meet")?.attach().map_err(doing)?;
-            object::run_through(&meeting).map_err(doing)?;
-            let handle = |name| object::handle(&object, name);
-            let source = Source { ring: handle("events")?, lost: handle(".data.lost")? };
-            let (walking, pythons) = (handle("walking")?, handle("pythons")?);
-            Ok((object, source, walking, pythons))
+        let (object, source, capturing) = object::explained(btf, || {
+            let constants = [(".rodata.config", config.as_bytes())];
+            let object = object::load_met("mlh_faults", PROGRAM, btf, &constants, &["touched"])?;
+            let (source, capturing) = (object::source(&object)?, Capturing::of(&object)?);
+            Ok((object, source, capturing))
         })?;
         let mut decoder = Decoder::default();
-        let worker = Worker::start(vec![source], PollTimeout::from(TICK_MS), move |told| {
-            let heard = match told {
-                Told::Record(bytes) => decoder.read(bytes),
-                Told::Lost(count) => Some(Heard::Lost(count)),
-            };
-            if let Some(heard) = heard {
-                sink(heard);
-            }
-        })?;
+        let decode = move |bytes: &[u8]| decoder.read(bytes);
+        let worker = Worker::decoding(vec![source], PollTimeout::from(TICK_MS), decode, Heard::Lost, sink)?;
         let (mut coverage, mut cgroup) = (Coverage::default(), Vec::new());
         let program = touched(&object)?;
         match &options.whom {
@@ -96,7 +78,7 @@ impl Sampler {
             }
             Whom::Cgroup(directory) => cgroup = enter(&program, directory)?,
         }
-        Ok(Self { coverage, _cgroup: cgroup, _worker: worker, walking, pythons, object })
+        Ok(Self { coverage, _cgroup: cgroup, _worker: worker, capturing, object })
     }
 
     /// Samples a further process (by pid in the reader's pid namespace), its threads and the children that it forks from now on.
@@ -113,10 +95,7 @@ impl Sampler {
     /// well when it has ended, so that its pid may name another one.
     pub fn release(&mut self, pid: u32) {
         self.coverage.remove(pid);
-        for map in [&self.walking, &self.pythons] {
-            // one that is not there is gone as it should be
-            let _ = map.delete(&pid.to_ne_bytes());
-        }
+        self.capturing.forget(pid);
     }
 
     /// Whether the kernel follows the frame pointers of this process's stacks ([`Capture::chain`](crate::capture::Capture)) instead
@@ -125,15 +104,7 @@ impl Sampler {
     /// # Errors
     /// More processes than [`TARGETS_MAX`](crate::alloc::wire::TARGETS_MAX), or the kernel refuses.
     pub fn walk(&mut self, pid: u32, by_kernel: bool) -> Result<(), SweepError> {
-        let key = pid.to_ne_bytes();
-        if !by_kernel {
-            // one that is not there is gone as it should be
-            let _ = self.walking.delete(&key);
-            return Ok(());
-        }
-        self.walking
-            .update(&key, &[1], MapFlags::ANY)
-            .map_err(|error| io_error("choosing how to walk", &error))
+        self.capturing.walk(pid, by_kernel)
     }
 
     /// Where the Python interpreter of this process is; `None`: it is not looked at.
@@ -141,7 +112,7 @@ impl Sampler {
     /// # Errors
     /// As of [`walk`](Self::walk).
     pub fn set_python(&mut self, pid: u32, layout: Option<&PythonLayout>) -> Result<(), SweepError> {
-        python::set(&self.pythons, pid, layout)
+        self.capturing.set_python(pid, layout)
     }
 
     /// Kernel memory of all maps, bytes, as the kernel itself accounts it.

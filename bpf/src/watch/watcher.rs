@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::AsFd as _;
 
-use libbpf_rs::{Link, MapCore as _, MapFlags, MapHandle, Object, ProgramMut};
+use libbpf_rs::{Link, Object, ProgramMut};
 use nix::libc;
 use nix::poll::PollTimeout;
 use zerocopy::IntoBytes as _;
@@ -13,13 +13,13 @@ use super::breakpoint::Breakpoint;
 use super::decode::Decoder;
 use super::wire::WatchConfig;
 use super::{Heard, Options, THREADS_MAX, WATCHES_MAX};
+use crate::capturing::Capturing;
 use crate::error::SweepError;
-use crate::events::Told;
 use crate::kernel;
 use crate::object::{self, io_error, within};
 use crate::perf::threads;
-use crate::python::{self, PythonLayout};
-use crate::worker::{Source, Worker};
+use crate::python::PythonLayout;
+use crate::worker::Worker;
 
 static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/watch.bpf.o"));
 
@@ -38,8 +38,7 @@ pub struct Watcher {
     watches: HashMap<u64, Watch>,
     _born: Link,
     _worker: Option<Worker>,
-    walking: MapHandle,
-    pythons: MapHandle,
+    capturing: Capturing,
     pid: u32,
     // what all of the above belongs to
     object: Object,
@@ -61,7 +60,7 @@ impl Watcher {
     ///
     /// # Errors
     /// The kernel refuses, or the processor is not one of x86-64: on others a program that hears of a write keeps it from being done.
-    pub fn open(options: &Options, mut sink: impl FnMut(Heard) + Send + 'static) -> Result<Self, SweepError> {
+    pub fn open(options: &Options, sink: impl FnMut(Heard) + Send + 'static) -> Result<Self, SweepError> {
         let btf = options.btf_path.as_deref();
         let release = kernel::release();
         if !cfg!(target_arch = "x86_64") {
@@ -72,35 +71,19 @@ impl Watcher {
             return Err(SweepError::Unsupported { release, what, since: "5.15" });
         }
         let config = WatchConfig { pid: options.pid, reserved: 0 };
-        let (object, born, source, walking, pythons) = object::explained(btf, || {
-            let object = object::load(
-                "mlh_watch",
-                PROGRAM,
-                btf,
-                &[(".rodata.config", config.as_bytes())],
-                &["meet", "written", "born"],
-            )?;
+        let (object, born, source, capturing) = object::explained(btf, || {
             let doing = |error| ("preparing to watch addresses", error);
-            let meeting = object::program(&object, "meet")?.attach().map_err(doing)?;
-            object::run_through(&meeting).map_err(doing)?;
+            let constants = [(".rodata.config", config.as_bytes())];
+            let object = object::load_met("mlh_watch", PROGRAM, btf, &constants, &["written", "born"])?;
             let born = object::program(&object, "born")?.attach().map_err(doing)?;
-            let handle = |name| object::handle(&object, name);
-            let source = Source { ring: handle("events")?, lost: handle(".data.lost")? };
-            let (walking, pythons) = (handle("walking")?, handle("pythons")?);
-            Ok((object, born, source, walking, pythons))
+            let (source, capturing) = (object::source(&object)?, Capturing::of(&object)?);
+            Ok((object, born, source, capturing))
         })?;
         let mut decoder = Decoder::default();
-        let worker = Worker::start(vec![source], PollTimeout::from(TICK_MS), move |told| {
-            let heard = match told {
-                Told::Record(bytes) => decoder.read(bytes),
-                Told::Lost(count) => Some(Heard::Lost(count)),
-            };
-            if let Some(heard) = heard {
-                sink(heard);
-            }
-        })?;
+        let decode = move |bytes: &[u8]| decoder.read(bytes);
+        let worker = Worker::decoding(vec![source], PollTimeout::from(TICK_MS), decode, Heard::Lost, sink)?;
         let watches = HashMap::new();
-        Ok(Self { watches, _born: born, _worker: worker, walking, pythons, pid: options.pid, object })
+        Ok(Self { watches, _born: born, _worker: worker, capturing, pid: options.pid, object })
     }
 
     /// Watches the 8 bytes at an address (a multiple of 8) on all threads, under a number of the caller's; no more than so many writes
@@ -154,14 +137,7 @@ impl Watcher {
     /// # Errors
     /// The kernel refuses.
     pub fn walk(&mut self, by_kernel: bool) -> Result<(), SweepError> {
-        let key = self.pid.to_ne_bytes();
-        if !by_kernel {
-            // one that is not there is gone as it should be
-            let _ = self.walking.delete(&key);
-            return Ok(());
-        }
-        let updated = self.walking.update(&key, &[1], MapFlags::ANY);
-        updated.map_err(|error| io_error("choosing how to walk", &error))
+        self.capturing.walk(self.pid, by_kernel)
     }
 
     /// Where the process's Python interpreter is; `None`: it is not looked at.
@@ -169,7 +145,7 @@ impl Watcher {
     /// # Errors
     /// As of [`walk`](Self::walk).
     pub fn set_python(&mut self, layout: Option<&PythonLayout>) -> Result<(), SweepError> {
-        python::set(&self.pythons, self.pid, layout)
+        self.capturing.set_python(self.pid, layout)
     }
 
     /// Kernel memory of all maps, bytes, as the kernel itself accounts it.
