@@ -54,6 +54,8 @@ mod perf_map;
 
 mod variables;
 
+mod kept;
+
 mod hotspot;
 
 mod v8;

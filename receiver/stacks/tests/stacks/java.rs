@@ -1,20 +1,17 @@
 //! Java without any map of its code: interpreted, compiled by either compiler, inlined, and all of them on one stack.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use mlh_stacks::modules::Modules;
 use mlh_stacks::trace::Trace;
-use mlh_stacks::unwind::{Captured, Unwinder};
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
-use crate::target::{MAX_FRAMES, functions};
+use crate::target::{functions, trace_of_stopped};
 
 /// Calls until everything has been compiled, each of which reads a byte; the next one waits.
 const WARM: usize = 60_000;
@@ -90,21 +87,11 @@ fn trace(java: &Path, classes: &Path, flags: &[&str]) -> Trace {
     let mut input = child.stdin.take().unwrap();
     input.write_all(&[1; WARM]).unwrap();
     let thread = stopped(&child);
-    let registers = ptrace::getregs(thread).unwrap();
-    let mut stack = vec![0; 16 * 1024];
-    let memory = File::open(format!("/proc/{}/mem", child.id())).unwrap();
-    let copied = memory.read_at(&mut stack, registers.rsp).unwrap();
-    stack.truncate(copied);
-    let mut unwinder = Unwinder::new(child.id(), MAX_FRAMES);
-    unwinder.refresh(&Modules::read(child.id()).unwrap());
-    let (ip, sp, bp) = (registers.rip, registers.rsp, registers.rbp);
-    let captured =
-        Captured { ip, interrupted: true, sp, bp, stack: &stack, truncated: true, ..Captured::default() };
-    let stack = unwinder.unwind(&captured);
+    let trace = trace_of_stopped(child.id(), thread);
     ptrace::detach(thread, None).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
-    stack.trace()
+    trace
 }
 
 /// Guarantees: methods are on the stack with file and line, whether they are interpreted, compiled or inlined, and no flag has been given

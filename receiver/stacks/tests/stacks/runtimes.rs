@@ -1,19 +1,15 @@
 //! Runtimes that make code while they run.
 
 use std::fs;
-use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::FileExt as _;
 use std::process::{Command, Stdio};
 
-use mlh_stacks::modules::Modules;
 use mlh_stacks::trace::{Frame, Trace};
-use mlh_stacks::unwind::{Captured, Unwinder};
 use nix::sys::ptrace;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::target::{MAX_FRAMES, functions};
+use crate::target::{functions, trace_of_stopped};
 
 /// Guarantees: functions of JavaScript are on the stack, interpreted as they are, with file and line,
 /// between those of Node itself, and the innermost of the program is to blame.
@@ -70,17 +66,7 @@ fn waiting(mut command: Command) -> Trace {
     }
     ptrace::attach(pid).unwrap();
     waitpid(pid, None).unwrap();
-    let registers = ptrace::getregs(pid).unwrap();
-    let mut stack = vec![0; 16 * 1024];
-    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
-    let copied = memory.read_at(&mut stack, registers.rsp).unwrap();
-    stack.truncate(copied);
-    let mut unwinder = Unwinder::new(child.id(), MAX_FRAMES);
-    unwinder.refresh(&Modules::read(child.id()).unwrap());
-    let (ip, sp, bp) = (registers.rip, registers.rsp, registers.rbp);
-    let captured =
-        Captured { ip, interrupted: true, sp, bp, stack: &stack, truncated: true, ..Captured::default() };
-    let trace = unwinder.trace(&captured);
+    let trace = trace_of_stopped(child.id(), pid);
     drop(fs::remove_file(format!("/tmp/perf-{pid}.map")));
     child.kill().unwrap();
     child.wait().unwrap();

@@ -1,12 +1,16 @@
 //! Programs that the tests build and run: each tells the registers and the stack of one call, and waits to be let on.
 
+use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use mlh_stacks::modules::Modules;
 use mlh_stacks::trace::Trace;
 use mlh_stacks::unwind::{Captured, Unwinder};
+use nix::sys::ptrace;
+use nix::unistd::Pid;
 
 pub(crate) const MAX_FRAMES: usize = 64;
 
@@ -55,6 +59,21 @@ pub(crate) fn build_plugin(room: &Path) -> PathBuf {
 pub(crate) fn run_tool(command: &mut Command) {
     let done = command.output().unwrap();
     assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// The stack of a thread that is being traced and has stopped.
+pub(crate) fn trace_of_stopped(pid: u32, thread: Pid) -> Trace {
+    let registers = ptrace::getregs(thread).unwrap();
+    let mut stack = vec![0; 16 * 1024];
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let copied = memory.read_at(&mut stack, registers.rsp).unwrap();
+    stack.truncate(copied);
+    let mut unwinder = Unwinder::new(pid, MAX_FRAMES);
+    unwinder.refresh(&Modules::read(pid).unwrap());
+    let (ip, sp, bp) = (registers.rip, registers.rsp, registers.rbp);
+    let captured =
+        Captured { ip, interrupted: true, sp, bp, stack: &stack, truncated: true, ..Captured::default() };
+    unwinder.trace(&captured)
 }
 
 /// A program that waits in the call that it has told of.

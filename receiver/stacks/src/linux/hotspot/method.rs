@@ -2,14 +2,13 @@
 //!
 //! The process runs on, and may have unloaded what is read: what is kept is compared with what is there each time.
 
-use std::collections::HashMap;
-
 use super::descriptor;
 use super::layout::{MethodLayout, SourceName};
 use super::numbers::line_at;
 use super::target::Target;
 use crate::linux::demangle::clean;
 use crate::linux::dwarf::Named;
+use crate::linux::kept::Kept;
 
 /// Longer names are cut, bytes.
 const MAX_TEXT: u16 = 1024;
@@ -46,14 +45,12 @@ struct Known {
 pub(super) struct Methods {
     layout: MethodLayout,
     excluded: u8,
-    known: HashMap<u64, Known>,
-    /// Bytes.
-    kept: usize,
+    known: Kept<Known>,
 }
 
 impl Methods {
     pub(super) fn new(layout: MethodLayout, excluded: u8) -> Self {
-        Self { layout, excluded, known: HashMap::new(), kept: 0 }
+        Self { layout, excluded, known: Kept::within(MAX_KEPT) }
     }
 
     /// A method by its address, and the line of a bytecode by its index. `None` where no method is.
@@ -76,19 +73,13 @@ impl Methods {
 
     fn known(&mut self, address: u64, target: Target<'_>) -> Option<&Known> {
         let head = self.head(address, target)?;
-        if self.known.get(&address).is_none_or(|known| known.head != head) {
+        if self.known.get(address).is_none_or(|known| known.head != head) {
             let found = self.describe(head, target)?;
             let file = found.file.as_ref().map_or(0, String::len);
             let size = PER_METHOD + found.function.len() + file + found.lines.len();
-            if self.kept + size > MAX_KEPT {
-                self.known.clear();
-                self.kept = 0;
-            }
-            // what it takes the place of stays counted until everything is forgotten
-            self.kept += size;
-            self.known.insert(address, found);
+            self.known.keep(address, found, size);
         }
-        self.known.get(&address)
+        self.known.get(address)
     }
 
     fn head(&self, address: u64, target: Target<'_>) -> Option<Head> {

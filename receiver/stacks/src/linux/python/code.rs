@@ -3,11 +3,11 @@
 //! The process runs on, and may have freed what is read: nothing is believed that is not of the type that it must be, and what is
 //! kept is compared with what is there each time.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::lines::line_at;
 use super::text::{State, text};
+use crate::linux::kept::Kept;
 use crate::python::{CodeLayout, LineTable, PythonFrame};
 
 /// A layout whose fields lie further away is none, bytes.
@@ -44,9 +44,7 @@ pub(crate) struct Line {
 #[derive(Debug)]
 pub(crate) struct Code {
     layout: CodeLayout,
-    known: HashMap<u64, Known>,
-    /// Bytes.
-    kept: usize,
+    known: Kept<Known>,
     /// Of code objects, texts and byte strings, once their names have been read.
     types: [Option<u64>; 3],
 }
@@ -78,7 +76,7 @@ struct Known {
 
 impl Code {
     pub(crate) fn new(layout: CodeLayout) -> Self {
-        Self { layout, known: HashMap::new(), kept: 0, types: [None; 3] }
+        Self { layout, known: Kept::within(MAX_KEPT), types: [None; 3] }
     }
 
     /// Names frames, in their order.
@@ -127,21 +125,15 @@ impl Code {
     /// The code object at an address.
     fn known(&mut self, address: u64, read: &Read<'_>) -> Option<&Known> {
         let head = self.head(address, read)?;
-        if self.known.get(&address).is_none_or(|known| known.head != head) {
+        if self.known.get(address).is_none_or(|known| known.head != head) {
             let found = self.describe(head, read)?;
             let size = PER_CODE
                 + found.function.len()
                 + found.file.len()
                 + found.table.as_deref().map_or(0, <[u8]>::len);
-            if self.kept + size > MAX_KEPT {
-                self.known.clear();
-                self.kept = 0;
-            }
-            // what it takes the place of stays counted until everything is forgotten
-            self.kept += size;
-            self.known.insert(address, found);
+            self.known.keep(address, found, size);
         }
-        self.known.get(&address)
+        self.known.get(address)
     }
 
     fn head(&mut self, address: u64, read: &Read<'_>) -> Option<Head> {

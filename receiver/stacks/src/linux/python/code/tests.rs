@@ -170,7 +170,7 @@ fn keeps_within_bounds() {
         fake.code(0x100_0000 + index * 0x1000, 0x21000);
         let told = lines(&mut code, &fake, &[frame(0x100_0000 + index * 0x1000, 0)]);
         assert_eq!(told[0].0, "Box.put");
-        let held: usize = code.known.values().flat_map(|known| &known.table).map(|table| table.len()).sum();
+        let held: usize = code.known.all().flat_map(|known| &known.table).map(|table| table.len()).sum();
         assert!(held <= MAX_KEPT);
     }
 }
