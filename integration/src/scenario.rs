@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context as _;
 
@@ -120,12 +121,26 @@ pub fn built(name: &str) -> anyhow::Result<PathBuf> {
     found.with_context(|| format!("`{name}` is not built: run `make test`, or `cargo build --workspace`"))
 }
 
-/// A TCP port of this host that was free a moment ago.
+/// Ports that neither the kernel hands out by itself (`ip_local_port_range` begins at 32768) nor well-known servers use.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
+/// A TCP port of this host that was free a moment ago and that no other test of this process has been given. The
+/// kernel's own choice will not do: it may give the same port to a connection before the server takes it.
 ///
 /// # Errors
 /// When there is none.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let many = u32::from(PORTS.end - PORTS.start);
+    // test programs that run at the same time begin far from each other
+    let first = std::process::id().wrapping_mul(997);
+    (0..many)
+        .filter_map(|_| {
+            let place = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % many;
+            u16::try_from(place).ok().map(|place| PORTS.start + place)
+        })
+        .find(|&port| TcpListener::bind(("0.0.0.0", port)).is_ok())
+        .context("no TCP port is free")
 }
 
 /// The repository's own folder, for the files that users are given.
