@@ -89,6 +89,10 @@ impl Stacks {
     }
 
     #[expect(clippy::unused_self, reason = "as on Linux")]
+    pub(crate) fn is_go(&self, _: u64) -> bool {
+        false
+    }
+
     pub(crate) fn keeps_frame_pointers(&self) -> bool {
         false
     }

@@ -137,6 +137,12 @@ impl Unwinder {
         self.unwind(captured).trace()
     }
 
+    /// The code at an address is Go's: what runs there has its stack among the objects of Go's heap.
+    #[must_use]
+    pub fn is_go(&self, address: u64) -> bool {
+        self.0.is_go(address)
+    }
+
     /// The kernel is to walk the process's stacks by frame pointers: it was asked for, or all code that the process maps
     /// keeps them as of the last [`refresh`](Self::refresh).
     #[must_use]

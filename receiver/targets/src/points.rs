@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mlh_bpf::alloc::point::{Point, Role, Shape, Wrapper};
+use mlh_stacks::java::names_methods;
 use mlh_stacks::modules::{FileId, Module, Modules};
 use mlh_stacks::names::has_javascript;
 
@@ -256,16 +257,18 @@ impl Found<'_> {
             self.files.iter().filter_map(|file| file.analysis.runtime),
             modules,
         ));
+        // some say enough of themselves to have their functions named
+        let names_itself = |runtime: &Runtime| match runtime {
+            Runtime::Node => has_javascript(pid, modules),
+            Runtime::Jvm => names_methods(pid, modules),
+            _ => false,
+        };
         let runtimes: BTreeSet<Runtime> =
             self.files.iter().filter_map(|file| file.analysis.runtime).collect();
+        let runtimes: Vec<Runtime> = runtimes.into_iter().filter(|runtime| !names_itself(runtime)).collect();
         let depends = runtimes.iter().any(naming::depends);
         let started = if depends { os::started(pid) } else { Started::default() };
-        let names_java = runtimes.contains(&Runtime::Jvm) && mlh_stacks::java::names_methods(pid, modules);
-        let started = started.naming_java(names_java);
-        // what V8 says of itself is enough to name its functions
-        let names_itself = |runtime: &Runtime| *runtime == Runtime::Node && has_javascript(pid, modules);
-        let runtimes = runtimes.into_iter().filter(|runtime| !names_itself(runtime));
-        points.stack_blind_spots = naming::blind_spots(runtimes, &started);
+        points.stack_blind_spots = naming::blind_spots(runtimes.into_iter(), &started);
         if !allocates && runtime != Runtime::Go {
             self.blind_spots.insert(self.no_allocator());
             points.stack_blind_spots.extend(self.stripped().map(|file| unmarked(file.module)));

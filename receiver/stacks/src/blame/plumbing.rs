@@ -166,7 +166,11 @@ impl Plumbing {
     /// The frame is of a runtime that makes code. What a program brings along for it is not: addons of Node, libraries for JNI.
     pub(super) fn is_runtime(&self, frame: &Frame) -> bool {
         let name = base_name(&frame.module);
-        let stem = name.split(['.', '-']).next().unwrap_or(name);
+        let stem = name.split('.').next().unwrap_or(name);
+        // `libnode-18`, and not `node-agent`
+        let is_version = |behind: &str| behind.starts_with(|first: char| first.is_ascii_digit());
+        let stem =
+            stem.split_once('-').filter(|(_, behind)| is_version(behind)).map_or(stem, |(stem, _)| stem);
         self.runtimes.contains(stem) && !name.ends_with(".node")
     }
 

@@ -73,6 +73,11 @@ impl Code {
         Way { row, pointers, keeps }
     }
 
+    pub(crate) fn is_go(&self, address: u64) -> bool {
+        let undoing = self.inside(address).and_then(|(image, inside)| image.undoing(inside));
+        undoing.is_some_and(|undoing| undoing.is_go)
+    }
+
     /// No chain of frame pointers is broken by it.
     pub(crate) fn keeps_chains(&self) -> bool {
         match &self.image {

@@ -1,5 +1,6 @@
 //! See [`crate::fuzz`].
 
+use std::cell::Cell;
 use std::io::Write as _;
 
 use super::hotspot::{Hotspot, Place, Target};
@@ -81,6 +82,6 @@ pub(crate) fn v8(memory: &[u8], inside: u64, frame: u64) {
     };
     let Some(mut names) = v8::Names::crafted() else { return };
     for _ in 0..2 {
-        drop(names.at(inside, frame, slot, &read));
+        drop(names.at(inside, frame, slot, &read, &Cell::new(v8::MOST_A_STACK)));
     }
 }

@@ -132,9 +132,10 @@ impl Hotspot {
             }
             Kind::Interpreter => {
                 let name = self.interpreted(place, word, target);
-                Some([name.unwrap_or_else(|| stub("Interpreter"))].into())
+                Some([name.unwrap_or_else(|| made("Interpreter".to_owned()))].into())
             }
-            Kind::Adapter(name) | Kind::Stub(name) => Some([stub(name)].into()),
+            // each version has names of its own for these, and none is the program's
+            Kind::Adapter(name) | Kind::Stub(name) => Some([made(format!("Stub:{name}"))].into()),
         }
     }
 
@@ -211,6 +212,6 @@ impl Hotspot {
     }
 }
 
-fn stub(name: &str) -> Named {
-    Named { function: Some(name.to_owned()), ..Named::default() }
+fn made(name: String) -> Named {
+    Named { function: Some(name), ..Named::default() }
 }

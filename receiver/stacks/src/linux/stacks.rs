@@ -1,5 +1,6 @@
 //! The stacks of one process: addresses to files, files to names.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -127,6 +128,10 @@ impl Stacks {
         self.stale
     }
 
+    pub(crate) fn is_go(&self, address: u64) -> bool {
+        at(&self.code, address).is_some_and(|code| code.is_go(address))
+    }
+
     pub(crate) fn keeps_frame_pointers(&self) -> bool {
         match self.unwind {
             Unwind::FramePointers => true,
@@ -175,6 +180,7 @@ impl Stacks {
             let is_innermost = step.inside == step.address;
             jvm.names(hotspot::Place { inside: step.inside, is_innermost, frame: step.fp }, &word)
         };
+        let left = Cell::new(v8::MOST_A_STACK);
         let mut javascript = |step: Step, code: &Code| {
             if !bare.contains(&step.inside) || !code.may_run_javascript() {
                 return None;
@@ -182,7 +188,8 @@ impl Stacks {
             if v8.is_none() {
                 *v8 = v8_of(&self.code).map(v8::Names::new);
             }
-            v8.as_mut()?.at(step.inside, step.fp?, word, &|address, to| read_memory(pid, address, to))
+            let read = |address, to: &mut [u8]| read_memory(pid, address, to);
+            v8.as_mut()?.at(step.inside, step.fp?, word, &read, &left)
         };
         let place = |step: Step| {
             let code = at(&self.code, step.inside).cloned();

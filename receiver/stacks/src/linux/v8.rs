@@ -24,6 +24,7 @@ mod inlined;
 #[cfg(any(test, fuzzing))]
 mod crafted;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ use crate::modules::{Module, Modules};
 
 pub(crate) use self::heap::Read;
 
+/// Bytes of tables and texts that are read for one stack: the text of one large script, and more.
+pub(crate) const MOST_A_STACK: usize = 20 << 20;
 /// Bytes of what is kept; then everything is forgotten.
 const MAX_KEPT: usize = 16 << 20;
 /// Bytes of a table of positions.
@@ -119,19 +122,20 @@ impl Names {
     }
 
     /// Who executes `inside` with the frame at `frame`, innermost first: a function of JavaScript, behind those that were inlined.
-    /// `slot` reads words of the stack. `None`: nobody who could be told for sure.
+    /// `slot` reads words of the stack; `left`: bytes that may still be read for it, of [`MOST_A_STACK`]. `None`: nobody who could be told for sure.
     pub(crate) fn at(
         &mut self,
         inside: u64,
         frame: u64,
         slot: impl Fn(u64) -> Option<u64>,
         read: &Read<'_>,
+        left: &Cell<usize>,
     ) -> Option<Arc<[Named]>> {
         if self.size + self.scripts.size > MAX_KEPT {
             self.forget();
         }
         let (layout, maps) = (Arc::clone(&self.layout), std::mem::take(&mut self.maps));
-        let heap = Heap { layout: &layout, maps: &maps, read };
+        let heap = Heap { layout: &layout, maps: &maps, read, left };
         let found = self.find(inside, |offset| slot(frame.checked_add_signed(offset)?).map(Tagged), &heap);
         self.maps = maps;
         found
@@ -140,6 +144,7 @@ impl Names {
     fn forget(&mut self) {
         (self.scripts, self.functions, self.size) = (Scripts::default(), HashMap::new(), 0);
         (self.told, self.optimised, self.code) = (HashMap::new(), HashMap::new(), HashMap::new());
+        self.maps = Maps::default();
     }
 
     fn find(
@@ -196,6 +201,9 @@ impl Names {
             code
         } else {
             let found = Code::around(heap, inside).and_then(read);
+            if heap.is_exhausted() {
+                return None;
+            }
             self.size += size_of::<(u64, Option<u64>)>();
             self.code.insert(inside, found.map(|code| code.at));
             found?

@@ -2,8 +2,8 @@
 
 use super::{BlindSpot, Runtime};
 
-/// Variables in which options stand, as in a command line.
-const OPTIONS: [&str; 4] = ["NODE_OPTIONS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"];
+/// The variable in which options stand, as in a command line.
+const OPTIONS: &str = "NODE_OPTIONS";
 /// Those of .NET are variables themselves.
 const DOTNET: [&str; 2] = ["DOTNET_PerfMapEnabled", "COMPlus_PerfMapEnabled"];
 
@@ -14,8 +14,6 @@ pub(crate) struct Started {
     words: Vec<String>,
     /// `/tmp/perf-PID.map` is there.
     has_map: bool,
-    /// Its JVM says where it keeps methods.
-    names_java: bool,
 }
 
 impl Started {
@@ -23,18 +21,13 @@ impl Started {
     pub(crate) fn new(command_line: &str, environment: &str, has_map: bool) -> Self {
         let mut words: Vec<String> = command_line.split('\0').map(str::to_owned).collect();
         for (name, value) in environment.split('\0').filter_map(|variable| variable.split_once('=')) {
-            if OPTIONS.contains(&name) {
+            if name == OPTIONS {
                 words.extend(value.split_whitespace().map(str::to_owned));
             } else if DOTNET.contains(&name) && value != "0" {
                 words.push("PerfMapEnabled".to_owned());
             }
         }
-        Self { words, has_map, names_java: false }
-    }
-
-    /// Whether its JVM says where it keeps methods.
-    pub(super) fn naming_java(self, names_java: bool) -> Self {
-        Self { names_java, ..self }
+        Self { words, has_map }
     }
 
     /// V8 takes either dash for the other.
@@ -53,7 +46,7 @@ pub(super) fn blind_spots(found: impl Iterator<Item = Runtime>, started: &Starte
     let spots = found.filter_map(|runtime| match runtime {
         Runtime::Native | Runtime::Go | Runtime::Cpython => None,
         Runtime::Node => node(started),
-        Runtime::Jvm => jvm(started),
+        Runtime::Jvm => Some(jvm(started)),
         Runtime::Dotnet => dotnet(started),
         Runtime::Ruby => Some((
             "names of Ruby methods",
@@ -88,18 +81,17 @@ fn node(started: &Started) -> Option<(&'static str, &'static str)> {
     })
 }
 
-fn jvm(started: &Started) -> Option<(&'static str, &'static str)> {
-    match (started.names_java, started.has_map) {
-        (true, _) => None,
-        (false, true) => Some((
+fn jvm(started: &Started) -> (&'static str, &'static str) {
+    if started.has_map {
+        return (
             "names of Java methods that are interpreted or were compiled since /tmp/perf-PID.map was written",
             "have it written again, and those that have been compiled by then have names",
-        )),
-        (false, false) => Some((
-            "names of Java methods",
-            "this JVM does not say where it keeps them, as HotSpot does from version 8 on: load perf-map-agent, and stacks name methods that are compiled",
-        )),
+        );
     }
+    (
+        "names of Java methods",
+        "this JVM does not say where it keeps them, as HotSpot does from version 8 on once it has begun: load perf-map-agent, and stacks name methods that are compiled",
+    )
 }
 
 fn dotnet(started: &Started) -> Option<(&'static str, &'static str)> {
@@ -163,11 +155,6 @@ mod tests {
 
         assert!(has(reason(Runtime::Jvm, "java\0", "", false), "perf-map-agent"));
         assert!(has(reason(Runtime::Jvm, "java\0", "", true), "written again"));
-        for has_map in [false, true] {
-            let started = Started::new("java\0", "", has_map).naming_java(true);
-            assert_eq!(said(Runtime::Jvm, &started), None);
-        }
-
         assert_eq!(reason(Runtime::Dotnet, "dotnet\0", "", true), None);
         assert!(has(reason(Runtime::Dotnet, "", "DOTNET_PerfMapEnabled=1\0", false), "is not there"));
         assert!(has(reason(Runtime::Dotnet, "", "DOTNET_PerfMapEnabled=0\0", false), "=1"));

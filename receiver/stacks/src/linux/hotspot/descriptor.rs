@@ -2,6 +2,8 @@
 
 /// What hidden classes are called behind, which is another in each process: an address, or a number.
 const LAMBDA: &str = "$$Lambda";
+/// How classes end that have a number behind, in the order in which they were made.
+const NUMBERED: [&str; 3] = ["MethodAccessor", "ConstructorAccessor", "$Proxy"];
 
 /// `org.example.Pool` for `org/example/Pool`; hidden classes without what tells them from others of the same process.
 pub(super) fn class(name: &str) -> String {
@@ -9,7 +11,10 @@ pub(super) fn class(name: &str) -> String {
         Some(at) => at + LAMBDA.len(),
         None => ["+0x", "/0x"].iter().filter_map(|mark| name.find(mark)).min().unwrap_or(name.len()),
     };
-    name.get(..end).unwrap_or(name).replace('/', ".")
+    let name = name.get(..end).unwrap_or(name).replace('/', ".");
+    // each process numbers what it makes for itself
+    let plain = name.trim_end_matches(|digit: char| digit.is_ascii_digit());
+    if NUMBERED.iter().any(|made| plain.ends_with(made)) { plain.to_owned() } else { name }
 }
 
 /// What a method takes: `int, byte[]` for `(I[B)V`. `None` for what is no such description.
@@ -79,6 +84,12 @@ mod tests {
             ("Leak$$Lambda$14+0x00007f0000c03000", "Leak$$Lambda"),
             ("Leak$$Lambda/0x0000000800c03000", "Leak$$Lambda"),
             ("java/lang/invoke/LambdaForm$MH+0x0000000800c04000", "java.lang.invoke.LambdaForm$MH"),
+            (
+                "jdk/internal/reflect/GeneratedMethodAccessor47",
+                "jdk.internal.reflect.GeneratedMethodAccessor",
+            ),
+            ("jdk/proxy2/$Proxy123", "jdk.proxy2.$Proxy"),
+            ("org/example/Pool2", "org.example.Pool2"),
             ("", ""),
         ] {
             assert_eq!(class(written), expected);

@@ -101,7 +101,8 @@ impl Methods {
         let name = self.constant(head.constants, head.name, target)?;
         let signature = self.constant(head.constants, head.signature, target)?;
         let class_name = self.text(target.pointer(class, layout.class_name)?, target)?;
-        let parameters = descriptor::parameters(&signature)?;
+        // one that was cut is none
+        let parameters = descriptor::parameters(&signature).unwrap_or_else(|| "...".to_owned());
         let function = format!("{}.{name}({parameters})", descriptor::class(&class_name));
         let source = match layout.source {
             Some(SourceName::InPool(at)) => target.half(head.constants, at),

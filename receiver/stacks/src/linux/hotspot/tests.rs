@@ -296,7 +296,7 @@ fn interpreted() {
         assert_eq!(with(&[(METHOD, nonsense)]), [named("Interpreter", 0)], "{nonsense:#x}");
     }
     assert_eq!(with(&[]), [named("Interpreter", 0)]);
-    assert_eq!(machine.names(&mut hotspot, ADAPTER, &[]), [named("I2C/C2I adapters", 0)]);
+    assert_eq!(machine.names(&mut hotspot, ADAPTER, &[]), [named("Stub:I2C/C2I adapters", 0)]);
 }
 
 /// Guarantees: a compiled frame is undone by its size, before it is made by nothing but the return address; the interpreter's by

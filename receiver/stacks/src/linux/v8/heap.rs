@@ -2,7 +2,7 @@
 //!
 //! The collector moves objects, and what is read may be gone: nothing is believed that is not of the kind that it must be.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use super::layout::Layout;
@@ -54,12 +54,22 @@ pub(super) struct Heap<'a> {
     pub(super) layout: &'a Layout,
     pub(super) maps: &'a Maps,
     pub(super) read: &'a Read<'a>,
+    /// Bytes of tables and texts that may still be read for this stack.
+    pub(super) left: &'a Cell<usize>,
 }
 
 impl Heap<'_> {
     pub(super) fn bytes(&self, at: u64, count: usize) -> Option<Vec<u8>> {
+        let left = self.left.get().checked_sub(count);
+        self.left.set(left.unwrap_or_default());
+        left?;
         let mut bytes = vec![0; count];
         (self.read)(at, &mut bytes).then_some(bytes)
+    }
+
+    /// This stack has had its share: what could not be read now can be read another time.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.left.get() == 0
     }
 
     pub(super) fn word(&self, at: u64, offset: u64) -> Option<u64> {

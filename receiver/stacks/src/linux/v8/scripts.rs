@@ -60,6 +60,9 @@ impl Scripts {
                 file: text(heap, head[0], MAX_NAME).map(|name| clean(&name).into()),
                 ends: whole(heap, head[1], MAX_SOURCE).and_then(|source| ends(&source)),
             };
+            if heap.is_exhausted() {
+                return None;
+            }
             // what it takes the place of stays counted until everything is forgotten
             self.size += script.size();
             self.known.insert(at, script);

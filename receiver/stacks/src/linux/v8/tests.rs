@@ -144,8 +144,17 @@ impl Fake {
     }
 
     fn told(&self, names: &mut Names, inside: u64) -> Option<Vec<(String, String, Option<u32>)>> {
+        self.told_within(&Cell::new(MOST_A_STACK), names, inside)
+    }
+
+    fn told_within(
+        &self,
+        left: &Cell<usize>,
+        names: &mut Names,
+        inside: u64,
+    ) -> Option<Vec<(String, String, Option<u32>)>> {
         let read = |address, to: &mut [u8]| self.read(address, to);
-        let told = names.at(inside, FRAME, |at| self.frame.get(&at).copied(), &read)?;
+        let told = names.at(inside, FRAME, |at| self.frame.get(&at).copied(), &read, left)?;
         let told = told.iter().map(|it| (it.function.clone().unwrap(), it.file.clone().unwrap(), it.line));
         Some(told.collect())
     }
@@ -175,6 +184,21 @@ fn interpreted() {
         fake.set(shared, word, value);
     }
     assert_eq!(fake.told(&mut names, 0), Some(vec![named("other", "/srv/app.js", 3)]));
+}
+
+/// Guarantees: one stack has no more read than its share, whatever it leads to; what was not read for it is read for the next one.
+#[test]
+fn one_share_a_stack() {
+    let (mut fake, mut names) = (Fake::new(), Fake::names());
+    let script = fake.script("/srv/app.js");
+    let shared = fake.shared("serve", 0, script);
+    fake.interprets(shared, 9);
+    let left = Cell::new(MOST_A_STACK);
+    let expected = fake.told_within(&left, &mut Fake::names(), 0);
+    let needed = MOST_A_STACK - left.get();
+    assert!(expected.is_some() && needed > 20);
+    assert_eq!(fake.told_within(&Cell::new(needed - 1), &mut names, 0), None);
+    assert_eq!(fake.told(&mut names, 0), expected);
 }
 
 /// Guarantees: compiled code whose instructions are not known to come from anywhere is told by where its function begins; a function
@@ -281,7 +305,8 @@ fn texts() {
     ];
     let maps = Maps::default();
     let read = |address, to: &mut [u8]| fake.read(address, to);
-    let heap = Heap { layout: &layout, maps: &maps, read: &read };
+    let left = Cell::new(MOST_A_STACK);
+    let heap = Heap { layout: &layout, maps: &maps, read: &read, left: &left };
     for (of, expected) in cases {
         assert_eq!(text::text(&heap, Tagged(of), 10).as_deref(), expected);
     }
