@@ -37,6 +37,9 @@ pub const THREADS_MAX: usize = 128;
 /// measured in a virtual machine, which is dearer than none.
 pub const WRITE_COST: Duration = Duration::from_nanos(7_000);
 
+/// What switching to a thread costs it that has a watchpoint: up to so much was measured in a virtual machine.
+pub const SWITCH_COST: Duration = Duration::from_nanos(300);
+
 /// What to watch. Fixed once the watcher is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {

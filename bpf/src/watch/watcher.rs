@@ -163,22 +163,26 @@ impl Watcher {
     /// A watchpoint for each thread that has none.
     fn complete(&self, number: u64, watch: &mut Watch) -> Result<(), SweepError> {
         let program = written(&self.object)?;
+        // who has ended may be listed until somebody has been told of it
+        let mut ended = HashSet::new();
         for _ in 0..ROUNDS {
             let threads = self.threads()?;
             watch.breakpoints.retain(|thread, _| threads.contains(thread));
-            let news: Vec<u32> =
-                threads.into_iter().filter(|thread| !watch.breakpoints.contains_key(thread)).collect();
+            let is_new = |thread: &u32| !watch.breakpoints.contains_key(thread) && !ended.contains(thread);
+            let news: Vec<u32> = threads.into_iter().filter(is_new).collect();
             if news.is_empty() {
                 return Ok(());
             }
             for thread in news {
                 within(watch.breakpoints.len() + 1, THREADS_MAX, "threads")?;
                 let left = watch.left.checked_sub(watch.each);
-                watch.left = left.ok_or_else(|| io_error(DOING, &"more threads came than it was for"))?;
+                let left = left.ok_or_else(|| io_error(DOING, &"more threads came than it was for"))?;
                 match Breakpoint::set(program.as_fd(), thread, watch.address, watch.each, number) {
-                    Ok(breakpoint) => drop(watch.breakpoints.insert(thread, breakpoint)),
-                    // it has ended meanwhile
-                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                    Ok(breakpoint) => {
+                        watch.left = left;
+                        watch.breakpoints.insert(thread, breakpoint);
+                    }
+                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => drop(ended.insert(thread)),
                     Err(error) => return Err(refused(&error)),
                 }
             }

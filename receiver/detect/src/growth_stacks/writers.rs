@@ -69,12 +69,14 @@ impl<K: Copy> Watched<K> {
         }
     }
 
-    /// A thread has written there.
-    pub fn written(&mut self, at: Duration, thread: u32, by: K) {
+    /// A thread has written there: `by` whom. `None`: it is nobody to blame for what it wrote.
+    pub fn written(&mut self, at: Duration, thread: u32, by: Option<K>) {
         let writes = self.writes.entry(thread).or_default();
         *writes = writes.saturating_add(1);
         self.count = self.count.saturating_add(1);
-        if at >= self.missed {
+        if let Some(by) = by
+            && at >= self.missed
+        {
             self.last = Some((at, by));
         }
     }
@@ -186,14 +188,14 @@ mod tests {
     fn who_wrote_last() {
         let mut often = watched();
         for write in 1..=100 {
-            often.written(seconds(100.0 + 0.05 * f64::from(write)), 7, OTHER);
+            often.written(seconds(100.0 + 0.05 * f64::from(write)), 7, Some(OTHER));
         }
-        often.written(seconds(105.05), 8, KEEPER);
+        often.written(seconds(105.05), 8, Some(KEEPER));
         assert_eq!(often.says(seconds(111.0)), Says::Waits);
         assert_eq!(often.says(seconds(111.1)), Says::Rests(KEEPER));
         let mut rarely = watched();
-        rarely.written(seconds(103.0), 7, OTHER);
-        rarely.written(seconds(104.0), 7, KEEPER);
+        rarely.written(seconds(103.0), 7, Some(OTHER));
+        rarely.written(seconds(104.0), 7, Some(KEEPER));
         assert_eq!(rarely.says(seconds(119.9)), Says::Waits);
         assert_eq!(rarely.says(seconds(120.1)), Says::Rests(KEEPER));
         assert_eq!((rarely.count(), rarely.last()), (2, Some(KEEPER)));
@@ -211,18 +213,18 @@ mod tests {
     #[test]
     fn what_tells_nothing() {
         let mut blind = watched();
-        blind.written(seconds(101.0), 7, OTHER);
+        blind.written(seconds(101.0), 7, Some(OTHER));
         blind.missed(seconds(102.0));
-        blind.written(seconds(101.9), 7, OTHER);
+        blind.written(seconds(101.9), 7, Some(OTHER));
         assert_eq!(blind.says(seconds(150.0)), Says::Waits);
-        blind.written(seconds(140.0), 7, KEEPER);
+        blind.written(seconds(140.0), 7, Some(KEEPER));
         assert_eq!(blind.says(seconds(157.0)), Says::Rests(KEEPER));
         assert_eq!(blind.says(seconds(160.0)), Says::Nothing);
         let mut hot = watched();
-        (0..199).for_each(|_| hot.written(seconds(100.5), 7, OTHER));
-        hot.written(seconds(100.5), 8, OTHER);
+        (0..199).for_each(|_| hot.written(seconds(100.5), 7, Some(OTHER)));
+        hot.written(seconds(100.5), 8, Some(OTHER));
         assert_eq!(hot.says(seconds(101.0)), Says::Waits);
-        hot.written(seconds(100.6), 7, OTHER);
+        hot.written(seconds(100.6), 7, None);
         assert_eq!(hot.says(seconds(150.0)), Says::Nothing);
     }
 

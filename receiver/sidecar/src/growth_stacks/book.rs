@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use mlh_bpf::faults::{FAULT_COST, Heard, SAMPLE_COST, Touch as Fault};
-use mlh_bpf::watch::{self, WRITE_COST, Write};
+use mlh_bpf::watch::{self, SWITCH_COST, WRITE_COST, Write};
 use mlh_detect::growth_stacks::{BlockSurvival, Figures, Lies, Page, PageSizes, PageSurvival, Sums, Touch};
 use mlh_stacks::unwind::Stack;
 use mlh_targets::pagemap::PagemapError;
@@ -51,12 +51,19 @@ pub(super) struct Toll {
     pub(super) faults: u64,
     /// Writes to what is watched.
     pub(super) writes: u64,
+    /// Times that a thread with a watch was switched to.
+    pub(super) switches: u64,
 }
 
 impl Toll {
     /// CPU time that it has cost whoever is looked at.
     pub(super) fn cost(self) -> Duration {
-        let all = [(SAMPLE_COST, self.samples), (FAULT_COST, self.faults), (WRITE_COST, self.writes)];
+        let all = [
+            (SAMPLE_COST, self.samples),
+            (FAULT_COST, self.faults),
+            (WRITE_COST, self.writes),
+            (SWITCH_COST, self.switches),
+        ];
         let cost = all.map(|(cost, count)| (cost.as_nanos() as u64).saturating_mul(count));
         Duration::from_nanos(cost.into_iter().fold(0, u64::saturating_add))
     }
@@ -166,6 +173,10 @@ impl Book {
         if let Some(process) = space.and_then(|space| self.processes.get_mut(&space)) {
             process.ended = true;
         }
+        // its number may be another's soon
+        if let Some(watching) = self.watching.as_mut().filter(|watching| watching.pid() == pid) {
+            watching.give_up();
+        }
     }
 
     /// Nothing is sampled from now on; pages are looked at all the same.
@@ -198,7 +209,10 @@ impl Book {
             Told::Watch(watch::Heard::Born { .. }) => self.missed(),
             Told::Watch(watch::Heard::Lost(count)) => {
                 self.toll.writes = self.toll.writes.saturating_add(*count);
-                self.missed();
+                // whose, nobody knows: whoever wrote last may be among them, and some watchpoint may have told all that it may
+                if let Some(watching) = &mut self.watching {
+                    watching.give_up();
+                }
             }
         }
     }
@@ -238,19 +252,23 @@ impl Book {
         let own = Key { space, identity: stack.identity() };
         let page = Page { space, address: fault.address };
         // a thread's stack is kept by whoever made the thread, and touched its end for it
-        let is_on_stack = process.is_on_stack(fault.capture.sp, fault.address);
-        let maker = if is_on_stack { self.survival.above(page, STACK, &own) } else { None };
+        let stack_end = process.stack_end(&fault.capture, fault.address);
+        let within = stack_end.map(|end| end.saturating_sub(fault.address).min(STACK));
+        let maker = within.and_then(|within| self.survival.above(page, within, &own));
         let key = maker.unwrap_or(own);
+        let is_watchable = stack_end.is_none() && process.is_its_own(fault.address);
         if self.survival.touch(&Touch { at, page, key, weight: u64::from(fault.one_of) }) {
             if key == own {
                 process.stacks.entry(own.identity).or_insert(stack);
             }
-            if let Some((_, blocks)) = self.blocks.as_mut().filter(|(pid, _)| *pid == fault.pid) {
+            let is_resting = self.rests.is_some();
+            let blocks = self.blocks.as_mut().filter(|(pid, _)| *pid == fault.pid && !is_resting);
+            if let Some((_, blocks)) = blocks {
                 blocks.touch(key, fault.address);
             }
             let watching = self.watching.as_mut().filter(|watching| watching.pid() == fault.pid);
-            if let Some(watching) = watching.filter(|_| !is_on_stack) {
-                watching.offer(Fresh { address: fault.address, key });
+            if let Some(watching) = watching.filter(|_| is_watchable) {
+                watching.offer(Fresh { at: fault.at, address: fault.address, key });
             }
         }
     }
@@ -301,7 +319,9 @@ impl Book {
         let space = self.living.get(&watching.pid());
         let Some(process) = space.and_then(|space| self.processes.get_mut(space)) else { return false };
         let spent = self.toll.cost();
-        match watching.see(now, spent, process) {
+        let seen = watching.see(now, spent, process);
+        self.toll.switches = watching.switches();
+        match seen {
             Ok(is_watching) => is_watching,
             Err(reason) => {
                 self.note(unwatched(&reason));
@@ -318,13 +338,13 @@ impl Book {
             return;
         };
         // a thread's stack is kept by whoever made the thread, whatever it writes there for itself
-        if process.is_on_stack(write.capture.sp, address) {
-            return;
+        if process.stack_end(&write.capture, address).is_some() {
+            return watching.written(write, None);
         }
         let stack = process.unwind(&write.capture);
         let key = Key { space: *space, identity: stack.identity() };
         process.stacks.entry(key.identity).or_insert(stack);
-        watching.written(write, key);
+        watching.written(write, Some(key));
     }
 
     /// Somebody may have written unseen.

@@ -196,7 +196,9 @@ impl GrowthLook {
                 let _ = put.send(Told::Watch(heard));
             }),
         );
-        lock(&self.book).take_watcher(opened, now);
+        let mut book = lock(&self.book);
+        book.take_watcher(opened, now);
+        self.kernel_bytes = self.kernel_bytes.saturating_add(book.watcher_bytes());
     }
 
     /// Follows who belongs to the target. To be called once a second. It waits for nothing: where stacks are being unwound or pages
@@ -356,7 +358,7 @@ impl GrowthLook {
     /// Kernel memory, bytes.
     #[must_use]
     pub fn kernel_bytes(&self) -> u64 {
-        self.sampler.as_ref().map_or(0, |_| self.kernel_bytes + lock(&self.book).watcher_bytes())
+        self.sampler.as_ref().map_or(0, |_| self.kernel_bytes)
     }
 
     /// Waits until all that was told has been taken in.
@@ -408,10 +410,17 @@ fn listen(take: &Receiver<Told>, book: &Mutex<Book>, spacing: Duration) {
             // whatever comes and goes in step with something, this does not
             next = now + spacing.mul_f64(2.0 * fastrand::f64());
         }
+        // looking at pages, or naming the first stack, may have taken a while
+        let now = HostClock::now_boot().unwrap_or(now);
         let is_watching = lock(book).see_to_watches(now);
         let patience = next.saturating_sub(now);
         match take.recv_timeout(if is_watching { patience.min(WATCHING) } else { patience }) {
-            Ok(told) => lock(book).take_in(&told),
+            Ok(told) => {
+                let mut book = lock(book);
+                book.take_in(&told);
+                // nothing rests as long as writes to it wait here
+                take.try_iter().take(WAITING).for_each(|told| book.take_in(&told));
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

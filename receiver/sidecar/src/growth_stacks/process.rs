@@ -135,14 +135,28 @@ impl Process {
         is_of_file(self) && (!self.refresh(FILES_SETTLED) || is_of_file(self))
     }
 
-    /// A thread that has its stack there touches it for itself, as far as can be told by how near it is.
-    pub(super) fn is_on_stack(&self, sp: u64, address: u64) -> bool {
+    /// Where the stack ends that a thread has there and touches for itself, as far as can be told by how near it is; `u64::MAX` where
+    /// nothing is known to be mapped there yet. `None`: it touches something else, or has its stack among objects, as Go's have.
+    pub(super) fn stack_end(&self, capture: &Capture, address: u64) -> Option<u64> {
+        let sp = capture.sp;
         let is_near = (sp.saturating_sub(BELOW)..sp.saturating_add(FRAMES)).contains(&address);
-        let is_same = |part: &mlh_stacks::modules::Anonymous| {
-            let part = part.start..part.end;
-            part.contains(&sp) == part.contains(&address)
-        };
-        is_near && self.modules.anonymous.iter().all(is_same)
+        if !is_near || self.unwinder.is_go(capture.ip) {
+            return None;
+        }
+        let mut end = u64::MAX;
+        for part in &self.modules.anonymous {
+            match ((part.start..part.end).contains(&sp), (part.start..part.end).contains(&address)) {
+                (true, true) => end = part.end,
+                (false, false) => {}
+                _ => return None,
+            }
+        }
+        Some(end)
+    }
+
+    /// Nobody else has the memory at an address: it is of no file and of no shared memory, as far as is known.
+    pub(super) fn is_its_own(&self, address: u64) -> bool {
+        self.modules.at(address).is_none()
     }
 
     fn answer(&mut self, state: PageState, (address, is_first): (u64, bool)) -> Answer {

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::time::Duration;
 
-use mlh_bpf::watch::{WATCHES_MAX, WRITE_COST, Write};
+use mlh_bpf::watch::{THREADS_MAX, WATCHES_MAX, WRITE_COST, Write};
 use mlh_detect::growth_stacks::{Answer, Lies, Says, Watched, Writers, address_in};
 use mlh_targets::host::HostClock;
 
@@ -19,8 +19,12 @@ use super::watcher::Watcher;
 const MOST: u32 = 2048;
 /// and with fewer most addresses would tell nothing: it is saved up for so many.
 const LEAST: u32 = 512;
-/// It is looked so often whether what is watched is still there.
+/// It is looked so often whether what is watched is still there; and nothing is tried for so long after it was refused.
 const CHECKING: Duration = Duration::from_secs(1);
+/// A page that was touched longer ago is none that was just touched: who knows who has written there since.
+const FRESH: Duration = Duration::from_secs(1);
+/// Of what may be spent, so many parts are left to what comes in the meantime.
+const SPARED: u32 = 2;
 /// Addresses that rest and wait for a walk over the heap. It walks every few seconds.
 const MAX_RESTING: usize = 64;
 /// So many refusals in a row are no chance.
@@ -29,6 +33,8 @@ const TRIES: u32 = 8;
 /// A page that has just been touched.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fresh {
+    /// Since boot.
+    pub(super) at: Duration,
     pub(super) address: u64,
     pub(super) key: Key,
 }
@@ -59,7 +65,12 @@ pub(super) struct Watching {
     slots: Vec<Slot>,
     number: u64,
     checked: Duration,
+    /// Refusals in a row, and when the last one was.
     refused: u32,
+    refused_at: Duration,
+    /// Time slices of its threads when it was last looked, and those in which any of them had a watch.
+    slices: Option<u64>,
+    switches: u64,
     rested: u64,
     resting: Vec<(u64, Key)>,
     writers: Writers<Key>,
@@ -81,6 +92,9 @@ impl Watching {
             number: 0,
             checked: Duration::ZERO,
             refused: 0,
+            refused_at: Duration::ZERO,
+            slices: None,
+            switches: 0,
             rested: 0,
             resting: Vec::new(),
             writers: Writers::default(),
@@ -93,7 +107,7 @@ impl Watching {
 
     pub(super) fn begin(&mut self, watcher: Box<dyn Watcher>, now: Duration) {
         self.captured = Capturing::default();
-        (self.watcher, self.since) = (Some(watcher), now);
+        (self.watcher, self.since, self.refused, self.slices) = (Some(watcher), now, 0, None);
     }
 
     /// What watches is to be dropped then. What rests by now is not forgotten.
@@ -111,7 +125,22 @@ impl Watching {
 
     /// A page has been touched: the newest is watched next.
     pub(super) fn offer(&mut self, fresh: Fresh) {
-        self.fresh = Some(fresh);
+        self.fresh = self.watcher.is_some().then_some(fresh);
+    }
+
+    /// Nothing that is watched now will tell anything.
+    pub(super) fn give_up(&mut self) {
+        self.fresh = None;
+        for slot in self.slots.drain(..) {
+            if let Some(watcher) = &mut self.watcher {
+                watcher.release(slot.number);
+            }
+        }
+    }
+
+    /// Times that a thread was switched to while addresses were watched.
+    pub(super) fn switches(&self) -> u64 {
+        self.switches
     }
 
     /// Where this watch is, if it still is.
@@ -119,7 +148,8 @@ impl Watching {
         self.slots.iter().find(|slot| slot.number == number).map(|slot| slot.address)
     }
 
-    pub(super) fn written(&mut self, write: &Write, by: Key) {
+    /// `by`: whom. `None`: it is nobody to blame for what it wrote.
+    pub(super) fn written(&mut self, write: &Write, by: Option<Key>) {
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.number == write.watch) {
             slot.watched.written(write.at, write.thread, by);
         }
@@ -152,6 +182,7 @@ impl Watching {
         if is_due {
             self.checked = now;
             self.follow_capturing(process);
+            self.count_switches();
         }
         let mut told = Vec::new();
         let watcher = &mut self.watcher;
@@ -173,16 +204,17 @@ impl Watching {
             stays
         });
         for (address, by) in told {
-            self.rested += 1;
             if !self.is_walked {
+                self.rested += 1;
                 self.writers.vote(by);
             } else if self.resting.len() < MAX_RESTING {
+                self.rested += 1;
                 self.resting.push((address, by));
             }
         }
-        if self.slots.len() < WATCHES_MAX
-            && let Some(fresh) = self.fresh.take()
-        {
+        let is_free = self.slots.len() < WATCHES_MAX && now.saturating_sub(self.refused_at) >= CHECKING;
+        let fresh = self.fresh.take_if(|fresh| is_free || now.saturating_sub(fresh.at) > FRESH);
+        if let Some(fresh) = fresh.filter(|fresh| is_free && now.saturating_sub(fresh.at) <= FRESH) {
             self.watch(now, spent, fresh)?;
         }
         Ok(true)
@@ -205,7 +237,7 @@ impl Watching {
                 Ok(())
             }
             Err(reason) => {
-                self.refused += 1;
+                (self.refused, self.refused_at) = (self.refused + 1, now);
                 if self.refused < TRIES { Ok(()) } else { Err(reason) }
             }
         }
@@ -216,8 +248,17 @@ impl Watching {
         let worked = self.worked + now.saturating_sub(self.since);
         let allowed = worked.mul_f64(self.budget.unwrap_or(1.0).clamp(0.0, 1.0));
         let asked: u32 = self.slots.iter().map(|slot| slot.writes.saturating_sub(slot.watched.count())).sum();
-        let left = allowed.saturating_sub(spent).saturating_sub(WRITE_COST * asked);
+        let left = allowed.saturating_sub(spent).saturating_sub(WRITE_COST * asked) / SPARED;
         u32::try_from(left.as_nanos() / WRITE_COST.as_nanos().max(1)).unwrap_or(MOST).min(MOST)
+    }
+
+    /// Switching to a thread with a watch costs it something.
+    fn count_switches(&mut self) {
+        let now = if self.slots.is_empty() { None } else { slices(self.pid) };
+        if let (Some(before), Some(now)) = (self.slices, now) {
+            self.switches = self.switches.saturating_add(now.saturating_sub(before));
+        }
+        self.slices = now;
     }
 
     /// Has stacks captured as what the process maps by now allows.
@@ -281,6 +322,17 @@ impl Watching {
         keys.extend(self.slots.iter().filter_map(|slot| slot.watched.last()));
         keys
     }
+}
+
+/// How often its threads have been switched to. `None`: that cannot be read, or there are more than could be watched.
+fn slices(pid: u32) -> Option<u64> {
+    let threads: Vec<_> =
+        fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten().take(THREADS_MAX + 1).collect();
+    let of = |thread: &fs::DirEntry| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().nth(2)?.parse::<u64>().ok()
+    };
+    (threads.len() <= THREADS_MAX).then(|| threads.iter().filter_map(of).fold(0, u64::saturating_add))
 }
 
 /// A debugger is at work: it may want the watchpoints for itself.

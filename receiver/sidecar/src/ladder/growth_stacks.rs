@@ -18,7 +18,7 @@ use super::climber::Wanted;
 use super::heap::Heap;
 use super::knowledge::{Lead, ranked};
 use super::rung::{Look, Paid, runtime};
-use super::writers::{WRITERS, watches, wrote};
+use super::writers::{Belief, WRITERS, watches, wrote};
 use crate::growth_stacks::{Ended, GrowthLook, Names};
 use crate::investigate::plan::{Origin, Plan, Target};
 use crate::investigate::report::GrowthStack;
@@ -50,7 +50,7 @@ const MAY_BE_GONE: &str = "though its own blocks may be gone, and somebody else'
 /// Why somebody who touched what stays is not blamed.
 const GIVEN_BACK: &str = "it has given back its own blocks there, and somebody else's lie there now";
 const NOT_YET: &str = "whether its own blocks there stay was not seen for long enough";
-const COLLECTED: &str = "the heap is collected, and whoever makes the garbage touches it first";
+pub(super) const COLLECTED: &str = "the heap is collected, and whoever makes the garbage touches it first";
 /// Who tells more.
 const PROBES: &str = "; probes in the allocator tell (escalation.max_rung: full_probes, or inspect)";
 
@@ -127,7 +127,8 @@ impl GrowthStacks {
 
     /// All that grows steadily has a name, or there was no way to one.
     fn is_named(&self) -> bool {
-        self.failed >= TRIES || self.growth.iter().all(|stack| !stack.trace.frames.is_empty())
+        let mut all = self.growth.iter().chain(&self.writers);
+        self.failed >= TRIES || all.all(|stack| !stack.trace.frames.is_empty())
     }
 
     fn name(&mut self, ended: Ended) {
@@ -137,9 +138,10 @@ impl GrowthStacks {
         // those that touched nothing are no growth by page
         self.growth.retain(|stack| stack.figures.samples > 0);
         self.not_seen = outcome.not_seen;
-        self.failed += u32::from(self.growth.iter().any(|stack| stack.trace.frames.is_empty()));
+        let mut all = self.growth.iter().chain(&self.writers);
+        self.failed += u32::from(all.any(|stack| stack.trace.frames.is_empty()));
         let ranked = self.ranked(None);
-        let is_unknown = wrote(&self.writers, &self.growth, None).is_empty();
+        let is_unknown = self.wrote(None).is_empty();
         let untold = ranked.iter().filter(|_| is_unknown);
         let untold = untold.filter_map(|lead| Some((lead, self.standing(lead).untold()?)));
         let untold = untold.take(UNTOLD).map(|(lead, why)| {
@@ -153,6 +155,16 @@ impl GrowthStacks {
     fn standing(&self, lead: &Lead) -> Standing {
         let walked = self.heap.as_ref().is_some_and(Heap::tells);
         Standing::of(&lead.blocks, self.least != Some(LEAST), walked)
+    }
+
+    /// Those who wrote last to what stays.
+    fn wrote(&self, pid: Option<u32>) -> Vec<Lead> {
+        let belief = match (self.least, &self.heap) {
+            (Some(LEAST), Some(heap)) if heap.tells() => Belief::Blocks,
+            (Some(LEAST), _) => Belief::Unseen,
+            _ => Belief::Collected,
+        };
+        wrote(&self.writers, &self.growth, pid, belief)
     }
 
     /// Everybody who touched first what stays, whoever has it now.
@@ -230,11 +242,11 @@ impl Look for GrowthStacks {
     }
 
     fn leads_source(&self, pid: Option<u32>) -> &'static str {
-        if wrote(&self.writers, &self.growth, pid).is_empty() { SOURCE } else { WRITERS }
+        if self.wrote(pid).is_empty() { SOURCE } else { WRITERS }
     }
 
     fn leads(&self, pid: Option<u32>) -> Vec<Lead> {
-        let writers = wrote(&self.writers, &self.growth, pid);
+        let writers = self.wrote(pid);
         if !writers.is_empty() {
             return writers;
         }

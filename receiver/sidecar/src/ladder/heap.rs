@@ -33,9 +33,9 @@ impl Heap {
         Some(Self { census, due: now, unknown: 0 })
     }
 
-    /// It tells whose blocks lie in it, or will once it is walked.
+    /// It tells whose blocks lie in it, or will once it is walked again.
     pub(super) fn tells(&self) -> bool {
-        self.unknown == 0
+        !self.is_foreign()
     }
 
     /// So often nothing was known there that no C library of ours has it: a walk that meets what is being changed fails once.

@@ -4,7 +4,7 @@ use mlh_detect::growth_stacks::Pattern;
 use mlh_targets::points::Runtime;
 
 use super::climber::Wanted;
-use super::growth_stacks::steady;
+use super::growth_stacks::COLLECTED;
 use super::knowledge::{Lead, ranked};
 use crate::investigate::report::GrowthStack;
 
@@ -14,28 +14,53 @@ pub(crate) const WRITERS: &str = "last_writers";
 /// Addresses that rest before somebody is blamed for them: of fewer, chance may have chosen them.
 const VOTES: u64 = 3;
 
+/// How far those are to be believed who wrote last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Belief {
+    /// It was seen that somebody has the blocks where they wrote.
+    Blocks,
+    /// Nobody looked whose the memory is by now.
+    Unseen,
+    /// What they wrote to may be garbage that has not been collected.
+    Collected,
+}
+
 /// Those who wrote last to what stays: each has as large a share of what was seen to be kept as of the addresses that rest. Who
-/// has given back what it touched is none of them: nobody has written over it yet. Empty: too few addresses rest.
-pub(super) fn wrote(writers: &[GrowthStack], growth: &[GrowthStack], pid: Option<u32>) -> Vec<Lead> {
+/// has given back what it touched is none of them: nobody has written over it yet. Empty: too few addresses rest, or most of them
+/// for somebody who has no name yet.
+pub(super) fn wrote(
+    writers: &[GrowthStack],
+    growth: &[GrowthStack],
+    pid: Option<u32>,
+    belief: Belief,
+) -> Vec<Lead> {
     let writers: Vec<_> = writers
         .iter()
         .filter(|stack| pid.is_none_or(|pid| stack.pid == pid) && !stack.figures.blocks.are_given_back())
-        .filter(|stack| !stack.trace.frames.is_empty())
         .collect();
-    let votes: u64 = writers.iter().map(|stack| stack.figures.votes).sum();
-    if votes < VOTES {
+    let sum = |writers: &mut dyn Iterator<Item = &&GrowthStack>| {
+        writers.map(|stack| stack.figures.votes).sum::<u64>()
+    };
+    let votes = sum(&mut writers.iter());
+    let named: Vec<_> = writers.into_iter().filter(|stack| !stack.trace.frames.is_empty()).collect();
+    let told = sum(&mut named.iter());
+    if told < VOTES || told <= votes - told {
         return Vec::new();
     }
-    let steady = steady(growth).filter(|lead| pid.is_none_or(|pid| lead.pid == pid));
-    let kept = steady.fold(0_u64, |sum, lead| sum.saturating_add(lead.bytes));
+    let own = growth.iter().filter(|stack| pid.is_none_or(|pid| stack.pid == pid));
+    let total = |all: &mut dyn Iterator<Item = u64>| all.fold(0, u64::saturating_add);
+    let steadily = total(&mut own.clone().map(|stack| stack.figures.steady_bytes));
+    let kept = if steadily > 0 { steadily } else { total(&mut own.map(|stack| stack.figures.bytes)) };
     let lead = |stack: &&GrowthStack| Lead {
         pid: stack.pid,
         trace: stack.trace.clone(),
         bytes: (kept as f64 * stack.figures.votes as f64 / votes as f64) as u64,
-        pattern: Some(Pattern::Steady.name()),
+        pattern: (steadily > 0).then(|| Pattern::Steady.name()),
+        doubted: belief != Belief::Blocks || stack.figures.votes < VOTES,
+        remark: (belief == Belief::Collected).then_some(COLLECTED),
         ..Lead::default()
     };
-    ranked(writers.iter().map(lead))
+    ranked(named.iter().map(lead))
 }
 
 /// Addresses are to be watched: nobody has forbidden it, and memory of this runtime stays where it is, so that who wrote there last is no
@@ -52,7 +77,8 @@ mod tests {
     use super::*;
 
     /// Guarantees: once enough addresses rest, those are blamed who wrote there last, each with a share of what is kept as large as of the
-    /// addresses; who has given back what it touched first is none of them, nor who has no name. Of too few nobody is.
+    /// addresses; who has given back what it touched first is none of them, nor who has no name, whose addresses count all the same. Of
+    /// too few nobody is, and who has too few himself, or whose blocks nobody has seen, is doubted.
     #[test]
     fn last_writers() {
         let stack = |name: Option<&str>, figures: Figures| GrowthStack {
@@ -80,16 +106,25 @@ mod tests {
             growth[0].clone(),
             stack(Some("other"), voted(1)),
             stack(Some("remember"), voted(3)),
-            stack(None, voted(9)),
+            stack(None, voted(1)),
         ];
-        let told: Vec<_> = wrote(&writers, &growth, Some(7))
-            .into_iter()
-            .map(|lead| (lead.frame().and_then(|it| it.function.clone()).unwrap(), lead.bytes, lead.share))
-            .collect();
-        let expected = [("remember".to_owned(), 600, 0.75), ("other".to_owned(), 200, 0.25)];
-        assert_eq!(told, expected);
-        assert!(wrote(&writers[..2], &growth, Some(7)).is_empty());
-        assert!(wrote(&writers, &growth, Some(8)).is_empty());
+        let told = |belief| -> Vec<_> {
+            let leads = wrote(&writers, &growth, Some(7), belief).into_iter();
+            let name = |lead: &Lead| lead.frame().and_then(|it| it.function.clone()).unwrap();
+            leads.map(|lead| (name(&lead), lead.bytes, lead.doubted, lead.remark.is_some())).collect()
+        };
+        let (remember, other) = ("remember".to_owned(), "other".to_owned());
+        // one address in seven rests for somebody without a name
+        let expected = |doubted, remarked| {
+            [(remember.clone(), 480, doubted, remarked), (other.clone(), 160, true, remarked)]
+        };
+        assert_eq!(told(Belief::Blocks), expected(false, false));
+        assert_eq!(told(Belief::Unseen), expected(true, false));
+        assert_eq!(told(Belief::Collected), expected(true, true));
+        assert!(wrote(&writers[..2], &growth, Some(7), Belief::Blocks).is_empty(), "too few");
+        assert!(wrote(&writers, &growth, Some(8), Belief::Blocks).is_empty(), "another process");
+        let nameless = [&writers[..3], &[stack(None, voted(4))]].concat();
+        assert!(wrote(&nameless, &growth, Some(7), Belief::Blocks).is_empty(), "most have no name yet");
     }
 
     /// Guarantees: addresses are watched unless the operator has forbidden it, and of no runtime that moves what it keeps.

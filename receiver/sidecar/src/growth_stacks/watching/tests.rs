@@ -136,7 +136,9 @@ fn code() -> u64 {
 #[test]
 fn the_last_writer_has_the_vote() {
     let mut scene = Scene::new(None, false, 100);
-    (1..4).for_each(|page| scene.touch(page, 1, 1));
+    (1..3).for_each(|page| scene.touch(page, 1, 1));
+    // no watch is free, and by the time one is nobody knows who has written there
+    scene.touch(3, 1, 1);
     let begin = scene.memory.as_ptr() as u64;
     let watched = scene.watched();
     assert_eq!(watched.iter().map(|(number, ..)| *number).collect::<Vec<_>>(), [1, 2]);
@@ -154,15 +156,15 @@ fn the_last_writer_has_the_vote() {
     assert_eq!(votes, [(1, 1), (3, 1)]);
     scene.touch(9, 1, 21);
     let asked = scene.asked.lock().unwrap();
-    assert_eq!((asked.watched.len(), &asked.released[..]), (4, &[2, 1][..]));
+    assert_eq!((asked.watched.len(), &asked.released[..]), (3, &[2, 1][..]));
 }
 
 /// Guarantees: no more writes are asked for than the process can pay for, with all else that it pays and those asked for before; where
 /// that is too little nothing is watched. What was told, and what was lost, is in the cost.
 #[test]
 fn within_the_budget() {
-    // 0.1 % of 5 s are 714 writes; of those a fault costs one
-    let mut scene = Scene::new(Some(0.001), false, 5);
+    // 0.1 % of 10 s are 1428 writes; of those a fault costs one, and half of the others is spared
+    let mut scene = Scene::new(Some(0.001), false, 10);
     scene.touch(1, 1, 0);
     scene.touch(2, 1, 0);
     let asked: Vec<u32> = scene.watched().iter().map(|(.., writes)| *writes).collect();
@@ -171,7 +173,7 @@ fn within_the_budget() {
     scene.write(1, 1, 0);
     scene.book.take_in(&Told::Watch(watch::Heard::Lost(3)));
     assert_eq!(scene.book.toll().cost() - before, WRITE_COST * 4);
-    let mut poor = Scene::new(Some(0.001), false, 3);
+    let mut poor = Scene::new(Some(0.001), false, 6);
     poor.touch(1, 1, 0);
     assert!(poor.watched().is_empty());
 }
@@ -221,4 +223,37 @@ fn what_may_have_been_missed() {
     assert!(scene.book.unwatch(scene.at(71)).is_some() && scene.book.watcher_bytes() == 0);
     scene.touch(3, 1, 72);
     assert_eq!((scene.votes(), scene.watched().len()), (vec![(2, 1)], 2));
+}
+
+/// Guarantees: once a write was lost nothing that is watched is believed any more; a write of a thread to its own stack counts towards what the thread may tell, and nobody is blamed for it; what is
+/// touched while nothing is watched is not watched later.
+#[test]
+fn what_tells_nothing_any_more() {
+    let mut scene = Scene::new(None, false, 100);
+    scene.touch(1, 1, 1);
+    scene.book.take_in(&Told::Watch(watch::Heard::Lost(1)));
+    assert_eq!(scene.asked.lock().unwrap().released, [1]);
+    scene.write(1, 2, 2);
+    scene.book.see_to_watches(scene.at(30));
+    assert!(scene.votes().is_empty());
+
+    let mut scene = Scene::new(None, false, 100);
+    scene.touch(1, 1, 1);
+    let (_, address, writes) = scene.watched()[0];
+    for _ in 0..writes / 2 {
+        let pid = std::process::id();
+        let capture = Capture { ip: code() + 2, sp: address - 8, truncated: true, ..Capture::default() };
+        let write = Write { at: scene.at(2), pid, thread: pid, watch: 1, capture };
+        scene.book.take_in(&Told::Watch(watch::Heard::Write(write)));
+    }
+    scene.book.see_to_watches(scene.at(30));
+    assert!(scene.votes().is_empty() && scene.asked.lock().unwrap().released == [1]);
+
+    let mut scene = Scene::new(None, false, 100);
+    assert!(scene.book.unwatch(scene.at(1)).is_some());
+    scene.touch(1, 1, 1);
+    let fake = Box::new(Fake(Arc::clone(&scene.asked)));
+    scene.book.take_watcher(Ok(fake), scene.at(1));
+    scene.book.see_to_watches(scene.at(1));
+    assert!(scene.watched().is_empty());
 }
