@@ -29,9 +29,11 @@ impl Rootfs {
         let podman = need::program("podman")?;
         need::program("runc")?;
         let root = world.path("rootfs");
-        for folder in ["proc", "sys", "dev", "etc", "tmp", "bin"] {
+        for folder in ["proc", "sys", "dev", "etc", "tmp", &world.name()] {
             std::fs::create_dir_all(root.join(folder))?;
         }
+        // so that a sidecar can tell them from other tests' programs
+        std::os::unix::fs::symlink(world.name(), root.join("bin"))?;
         for program in programs.iter().chain([&PathBuf::from("/bin/true")]) {
             std::fs::copy(program, root.join("bin").join(program.file_name().context("a program")?))?;
             for library in libraries(program)? {

@@ -58,12 +58,30 @@ impl World {
         Process::spawn(self.folder(), name, command)
     }
 
-    /// Starts one of the target programs (`src/bin`).
+    /// Starts one of the target programs (`src/bin`), from the test's folder: see [`scope`](Self::scope).
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn target(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Process> {
-        self.spawn(name, Command::new(built(name)?).args(arguments))
+        let program = self.path(name);
+        if !program.exists() {
+            let built = built(name)?;
+            std::fs::hard_link(&built, &program).or_else(|_| std::fs::copy(&built, &program).map(drop))?;
+        }
+        self.spawn(name, Command::new(program).args(arguments))
+    }
+
+    /// The name of the test's folder, and of the one in which its containers have their programs.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.folder().file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Settings by which a sidecar looks at this test's programs alone, in containers or not. Whoever looks closely at the same process as
+    /// another sidecar does reads memory, which the other one takes for the program's own use of it.
+    #[must_use]
+    pub fn scope(&self) -> String {
+        format!("include: {{executables: ['/{}/']}}", self.name())
     }
 
     /// The last lines of every output in the folder.

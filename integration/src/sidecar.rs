@@ -58,13 +58,13 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A configuration that hunts on this host: log records through one exporter, written as YAML, and metrics on a port.
+/// A configuration that hunts among the test's own programs: log records through one exporter, written as YAML, and metrics on a port.
 #[must_use]
-pub fn hunting(logs: &str, metrics_port: u16) -> String {
-    hunting_by("collection_interval: 1s", logs, metrics_port)
+pub fn hunting(world: &World, logs: &str, metrics_port: u16) -> String {
+    hunting_by(&format!("collection_interval: 1s, {}", world.scope()), logs, metrics_port)
 }
 
-/// The same by settings of the receiver. What is known of leaks is kept nowhere.
+/// One that hunts by these settings of the receiver. What is known of leaks is kept nowhere.
 #[must_use]
 pub fn hunting_by(settings: &str, logs: &str, metrics_port: u16) -> String {
     let exporter = logs.split(':').next().unwrap_or_default();

@@ -53,7 +53,7 @@ pub(crate) fn measure(world: &World, table: &mut Table) -> anyhow::Result<()> {
     let rootfs = Rootfs::new(world, &[built("target-leak")?])?;
     let (file, port) = (world.path("records.jsonl"), free_port()?);
     let exporter = format!("file: {{path: '{}', format: json}}", file.display());
-    let mut hunter = sidecar::start(world, "sidecar", &sidecar::hunting(&exporter, port), port)?;
+    let mut hunter = sidecar::start(world, "sidecar", &sidecar::hunting(world, &exporter, port), port)?;
     let mut doomed = Vec::new();
     for (rate, limit) in RUNS {
         let run = Doomed { rate, limit };

@@ -33,7 +33,7 @@ fn a_leak_reaches_collector_prometheus_and_event_file() {
             world.target("target-idle", &[])?,
         ];
         let events = world.path("events.jsonl");
-        let config = config(&collector.otlp, scrape_port, &events);
+        let config = config(world, &collector.otlp, scrape_port, &events);
         let mut hunter = sidecar::start(world, "sidecar", &config, scrape_port)?;
 
         let of_leak = |event: &str| -> anyhow::Result<Option<Record>> {
@@ -94,10 +94,10 @@ fn a_leak_reaches_collector_prometheus_and_event_file() {
     });
 }
 
-fn config(otlp: &str, scrape_port: u16, events: &Path) -> String {
+fn config(world: &World, otlp: &str, scrape_port: u16, events: &Path) -> String {
     format!(
         "receivers:
-  memory_leak_hunter: {{collection_interval: 1s, state: {{path: ''}}}}
+  memory_leak_hunter: {{collection_interval: 1s, state: {{path: ''}}, {}}}
 processors:
   memory_limiter: {{check_interval: 1s, limit_mib: 128}}
   batch: {{timeout: 200ms}}
@@ -110,6 +110,7 @@ service:
     logs: {{receivers: [memory_leak_hunter], processors: [memory_limiter, batch], exporters: [otlp_grpc, file]}}
     metrics: {{receivers: [memory_leak_hunter], processors: [memory_limiter, batch], exporters: [prometheus]}}
 ",
+        world.scope(),
         events.display()
     )
 }

@@ -146,8 +146,8 @@ fn growth_in_a_container_names_it() {
         let port = free_port()?;
         let collector = Collector::start(world, free_port()?)?;
         let otlp = format!("otlp_grpc: {{endpoint: '{}', tls: {{insecure: true}}}}", collector.otlp);
-        let config =
-            sidecar::hunting(&otlp, port).replace("{collection", "{rss_check_interval: 2s, collection");
+        let config = sidecar::hunting(world, &otlp, port)
+            .replace("{collection", "{rss_check_interval: 2s, collection");
         let mut hunter = sidecar::start(world, "sidecar", &config, port)?;
         let leak = rootfs.start(world, "leak", "1g", &["/bin/target-leak", "--rate", "1000000"])?;
         let record = until("growth in the container", Duration::from_secs(120), || {

@@ -51,7 +51,7 @@ fn only_the_leaking_containers_are_named() {
         })?;
         let port = free_port()?;
         let otlp = format!("otlp_grpc: {{endpoint: '{}', tls: {{insecure: true}}}}", collector.otlp);
-        let mut hunter = sidecar::start(world, "sidecar", &sidecar::hunting(&otlp, port), port)?;
+        let mut hunter = sidecar::start(world, "sidecar", &sidecar::hunting(world, &otlp, port), port)?;
         let leak = start("target-leak", &["--rate", "524288"])?;
         let recycle = start("target-recycle", &["--rate", "524288", "--life", "12"])?;
         let cache = start("target-cache", &["--mib", "96", "--fill", "20"])?;

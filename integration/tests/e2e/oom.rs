@@ -22,7 +22,7 @@ fn a_kill_is_foretold_and_told() {
         let rootfs = Rootfs::new(world, &[built("target-leak")?])?;
         let (file, port) = (world.path("records.jsonl"), free_port()?);
         let exporter = format!("file: {{path: '{}', format: json}}", file.display());
-        let mut hunter = sidecar::start(world, "sidecar", &sidecar::hunting(&exporter, port), port)?;
+        let mut hunter = sidecar::start(world, "sidecar", &sidecar::hunting(world, &exporter, port), port)?;
         let doomed = Doomed { rate: 512, limit: 112 };
         let mut container = doomed.start(world, &rootfs)?;
         let risk = until("a warning", Duration::from_secs(300), || {

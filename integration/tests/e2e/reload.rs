@@ -142,7 +142,7 @@ fn what_cannot_run_is_refused() {
         let (port, moved) = (free_port()?, free_port()?);
         let file = exporter(&world.path("records.jsonl"));
         let config = |port| {
-            sidecar::hunting(&file, port)
+            sidecar::hunting(world, &file, port)
                 .replace("collection_interval", "rss_check_interval: 1s, collection_interval")
         };
         let mut hunter = sidecar::start(world, "sidecar", &config(port), port)?;
@@ -191,7 +191,7 @@ fn a_disabled_receiver_lets_go() {
     scenario(|world| {
         need::ebpf()?;
         let port = free_port()?;
-        let config = sidecar::hunting("debug: {verbosity: basic}", port);
+        let config = sidecar::hunting(world, "debug: {verbosity: basic}", port);
         let mut hunter = sidecar::start(world, "sidecar", &config, port)?;
         ensure!(sidecar::holds_bpf(hunter.pid())?, "it does not run on eBPF: {}", hunter.stderr());
         world.write(
@@ -215,7 +215,7 @@ fn a_disabled_receiver_lets_go() {
 fn no_signal_is_lost() {
     scenario(|world| {
         let port = free_port()?;
-        let config = sidecar::hunting("debug: {verbosity: basic}", port);
+        let config = sidecar::hunting(world, "debug: {verbosity: basic}", port);
         let mut command = Command::new(sidecar::executable()?);
         command.arg("--config").arg(format!("yaml:{config}"));
         let mut hunter = world.spawn("sidecar", &mut command)?;

@@ -15,7 +15,7 @@ fn blind_for_an_hour(world: &World, source: &str) -> anyhow::Result<(Process, Pa
     let (file, port) = (world.path(&format!("{source}.jsonl")), free_port()?);
     let exporter = format!("file: {{path: '{}', format: json}}", file.display());
     let ours = format!("collection_interval: 1s, rss_check_interval: 1h, rss_source: {source}");
-    let config = sidecar::hunting(&exporter, port).replace("collection_interval: 1s", &ours);
+    let config = sidecar::hunting(world, &exporter, port).replace("collection_interval: 1s", &ours);
     Ok((sidecar::start(world, source, &config, port)?, file))
 }
 

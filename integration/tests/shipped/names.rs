@@ -189,8 +189,12 @@ fn every_stage_is_explained() -> anyhow::Result<()> {
 fn every_stage_stands_at_zero() {
     scenario(|world| {
         let port = free_port()?;
-        let mut hunter =
-            sidecar::start(world, "sidecar", &sidecar::hunting("debug: {verbosity: basic}", port), port)?;
+        let mut hunter = sidecar::start(
+            world,
+            "sidecar",
+            &sidecar::hunting(world, "debug: {verbosity: basic}", port),
+            port,
+        )?;
         let page = web::get(&format!("http://127.0.0.1:{port}/metrics"))?;
         let labels = page.split("stage=\"").skip(1).filter_map(|rest| rest.split('"').next());
         let standing: BTreeSet<String> = labels.map(str::to_owned).collect();
