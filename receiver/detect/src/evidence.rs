@@ -130,9 +130,10 @@ impl Testimonies {
 }
 
 impl Testimonies {
-    /// Those that outlive a case: what is in use stays in use when it has stopped growing for a while.
+    /// Those that outlive a case, for as long as they are believed: what nobody keeps has not become a leak when it stops growing for a
+    /// while.
     pub(crate) fn outlive(&self) -> Self {
-        self.iter().filter(|held| held.says == Says::Spare(Spare::InUse)).copied().collect()
+        self.iter().filter(|held| matches!(held.says, Says::Spare(_))).copied().collect()
     }
 }
 

@@ -169,8 +169,8 @@ impl Series {
         let due = self.due_to(in_use, held);
         let share = charged.map_or(1.0, |charged| due / charged.velocity.max(due));
         let grown = in_use.velocity * self.span().as_secs_f64();
-        let is_kept = in_use.interval.0 > 0.0 && grown >= MIN_GROWN && share >= EXPLAINS;
-        if is_kept && self.spare != Spare::Copies {
+        let keeps = in_use.interval.0 > 0.0 && grown >= MIN_GROWN;
+        if keeps && share >= EXPLAINS && self.spare != Spare::Copies {
             return Says::Kept { velocity: in_use.velocity, interval: in_use.interval, share };
         }
         let Some(grows) = grows else { return Says::Unclear("its memory does not grow meanwhile") };
@@ -179,6 +179,10 @@ impl Series {
                 Spare::Copies => "pages of its own grow; whether they are kept, others must say",
                 Spare::Garbage | Spare::Retained | Spare::InUse => "what is in use goes up and down",
             });
+        }
+        if keeps && self.spare == Spare::Retained {
+            // each block that is kept may hold the free memory around it fast, which serves nobody else
+            return Says::Unclear("what is in use grows as well, though by less than what is held for it");
         }
         match held {
             Some(held) if held.velocity >= MAKES_UP * grows.velocity => Says::Spare(self.spare),

@@ -41,7 +41,7 @@ fn run_by(
         if second % 30 == 0
             && let Some((rung, says)) = says(age)
         {
-            let watched = Duration::from_secs(30);
+            let watched = Duration::from_secs(60);
             detector.hear(&About::Process(KEY), Testimony { rung, source: "test", at, watched, says });
         }
         let memory = Memory { anon: memory(age) as u64, ..Memory::default() };
@@ -178,11 +178,17 @@ fn cold_growth_convicts_by_itself() {
     }
 }
 
-/// Guarantees: what was seen to be in use still is when it has stopped growing and a new case begins.
+/// Guarantees: what was seen to be in use still is when it has stopped growing and a new case begins, half an hour long; what was garbage is
+/// none of a new case's growth, but what comes later is judged anew.
 #[test]
 fn use_outlives_a_case() {
-    let fills = |age: f64| leak(4.0 * age.min(270.0)) + (age - 270.0).max(0.0) * 2000.0;
-    let used = |age: f64| (age < 290.0).then_some((Rung::Coldness, Says::Spare(Spare::InUse)));
-    let told = run_by(live(), 600, fills, used);
-    assert!(told.cleared.is_some() && told.detected.is_none(), "{told:?}");
+    let fills = |age: f64| leak(2.0 * (age.min(270.0) + (age - 600.0).max(0.0)));
+    let used = run_by(live(), 1400, fills, |age| {
+        (age < 290.0).then_some((Rung::Coldness, Says::Spare(Spare::InUse)))
+    });
+    assert!(used.cleared.is_some() && used.detected.is_none(), "{used:?}");
+    let garbage = run_by(live(), 1400, fills, |age| {
+        (age < 290.0).then_some((Rung::Outside, Says::Spare(Spare::Garbage)))
+    });
+    assert!(garbage.cleared.is_some() && garbage.detected.is_some_and(|(at, _)| at > 600.0), "{garbage:?}");
 }

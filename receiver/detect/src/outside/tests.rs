@@ -59,6 +59,19 @@ fn retained_or_elsewhere() {
     assert!(matches!(says(&series, 20), Some(Says::Unclear(why)) if why.contains("outside")));
 }
 
+/// Guarantees: where a little stays of all that is given back, that holds the rest fast: an allocator is not said to retain it; of a
+/// collected heap, which is made compact, or collected again, the rest is garbage all the same.
+#[test]
+fn fragments() {
+    let pinned = |spare| {
+        let mut series = Series::new("glibc_census", spare);
+        watch(&mut series, 20, |s| (5.0 + s * 0.001, 10.0 + s * 0.1, 20.0 + s * 0.1), Some(1));
+        says(&series, 20)
+    };
+    assert!(matches!(pinned(Spare::Retained), Some(Says::Unclear(why)) if why.contains("grows as well")));
+    assert_eq!(pinned(Spare::Garbage), Some(Says::Spare(Spare::Garbage)));
+}
+
 /// Guarantees: of a collected heap only what a collection leaves counts: garbage that piles up between them is none that is
 /// kept, also when it is read many times before it goes, and without a collection nothing is said.
 #[test]
