@@ -37,8 +37,8 @@ pub(crate) fn bearing(testimonies: &Testimonies, at: Duration) -> Bearing {
     told.next().unwrap_or(Bearing::Open)
 }
 
-/// Whether what it grows by is never referenced again, which tells a leak from a cache that fills; and how many bytes were seen to be
-/// so. `None`: nobody knows, or it is not so.
+/// Whether what it grows by is never referenced again, which tells a leak from a cache that fills; and how many bytes of it come in the time
+/// that was watched, at the speed that was seen. `None`: nobody knows, or it is not so.
 pub(crate) fn cold(testimonies: &Testimonies, at: Duration) -> Option<f64> {
     let held = testimonies.of(Rung::Coldness).filter(|held| held.is_fresh(at))?;
     match held.says {

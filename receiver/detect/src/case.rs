@@ -70,7 +70,7 @@ impl Case {
         self.ripe = ripe.or(self.ripe).filter(|_| bearing != Bearing::Spare);
     }
 
-    /// How many bytes of what it grows by were seen never to be referenced again, see [`cold`].
+    /// How many bytes of what it grows by are never referenced again, see [`cold`].
     pub(crate) fn cold(&self, at: Duration) -> Option<f64> {
         cold(&self.heard, at)
     }

@@ -123,7 +123,7 @@ pub enum FindingKind {
         reason: Cleared,
         /// What it had been.
         was: Stage,
-        /// Bytes grown from the onset to the peak.
+        /// Bytes, from the onset to the most that was held at several looks in a row.
         peak: u64,
     },
     /// A limit is near.

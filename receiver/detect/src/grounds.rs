@@ -69,7 +69,8 @@ impl Grounds<'_> {
         let due = GOES_ON_SHARE * ripe.trend.velocity * (last.at_s - first.at_s);
         let rises = points.windows(2).filter(|pair| pair[1].bytes > pair[0].bytes).count();
         let goes_on = last.bytes - first.bytes.max(before) >= due && rises >= GOES_ON_RISES;
-        goes_on.then(|| self.since_onset().unwrap_or(ripe))
+        let evidence = self.since_onset().unwrap_or(ripe);
+        (goes_on && !self.may_be_load(&evidence, POOL_GROWS)).then_some(evidence)
     }
 
     /// The newest minute.
@@ -89,7 +90,7 @@ impl Grounds<'_> {
         (trend.velocity > 0.0).then_some(Evidence { trend, shape, onset })
     }
 
-    /// Growth of which so many bytes were seen never to be referenced again: that is the leak itself, whatever else comes and goes
+    /// Growth of which so many bytes are never referenced again: that is the leak itself, whatever else comes and goes
     /// beside it, and whether it is even or not.
     pub(crate) fn cold(&self, bytes: f64) -> Option<Evidence> {
         let evidence = self.since_onset()?;

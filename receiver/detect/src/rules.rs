@@ -159,8 +159,8 @@ pub(crate) const GOES_ON_RISES: usize = 2;
 /// The minute is cut into so many segments.
 pub(crate) const GOES_ON_SEGMENTS: usize = 4;
 
-/// So much of what is never referenced again, as measured, is enough for a verdict whose growth since the onset is a mebibyte, bytes:
-/// less may be what a program sets up and needs no more.
+/// So much that is never referenced again is enough for a verdict whose growth since the onset is a mebibyte, bytes, at the speed at which it
+/// came and over all the time that was watched: less may be what a program sets up and needs no more.
 pub(crate) const COLD_GROWN: f64 = (512 * KIB) as f64;
 
 /// The lower end of the velocity's interval over the velocity: what may well be standing still is no leak yet.

@@ -281,10 +281,11 @@ impl Track {
         let ripe = grounds.conviction(bearing, around.alone, self.doubt);
         let ripe = ripe.filter(|evidence| !grows_up && own(evidence));
         let cold = case.filter(|_| bearing == Bearing::Kept).and_then(|case| case.cold(at));
+        let goes_on = || grounds.goes_on(case?.ripe?).filter(own);
         let growth = match cold {
-            Some(bytes) => ripe.or_else(|| grounds.cold(bytes).filter(own)),
+            Some(bytes) => ripe.or_else(|| grounds.cold(bytes).filter(own)).or_else(goes_on),
             None if bearing == Bearing::Spare || grows_up => None,
-            None => ripe.or_else(|| grounds.goes_on(case?.ripe?)),
+            None => ripe.or_else(goes_on),
         };
         let patience = if cold.is_some() { Duration::ZERO } else { around.patience };
         if self.case.is_none() {

@@ -44,7 +44,9 @@ impl<K: Copy + Eq + Hash + Ord> Remains<K> {
         let before = std::mem::take(&mut self.blocks);
         if self.walks >= WALKS {
             self.older.extend(before);
-            self.older.truncate(MOST);
+            let surplus = self.older.len().saturating_sub(MOST);
+            // the oldest have told the most
+            self.older.drain(..surplus);
         }
         self.blocks = blocks.into_iter().take(MOST).collect();
         (self.walks, self.left) = (0, HashMap::new());
