@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 
 use super::admission::Admission;
 use super::bucket::Bucket;
-use super::held::Held;
+use super::held::{ASKED_EVERY, Held};
 use super::scope::Scope;
 use super::subjects::Subjects;
 use super::units::Units;
@@ -243,7 +243,9 @@ impl Judge {
                 let subject = Arc::new(self.subjects.of(finding, &readings, &self.units, clock));
                 let known = self.known.of(&finding.about, finding.leader);
                 let blames = known.as_ref().is_some_and(|known| !known.leads.is_empty());
-                unclimbed += u64::from(!self.follow_up(finding, &subject, blames));
+                // probes may be at work that will know more than was told
+                let awaits = self.docket.as_ref().is_some_and(|docket| docket.awaits(&finding.about));
+                unclimbed += u64::from(!self.follow_up(finding, &subject, blames && !awaits));
                 let leak = self.leaks.note(finding, &subject, known.as_deref().and_then(place), &times);
                 let returned = leak.as_ref().is_some_and(|leak| leak.returned);
                 recurred += u64::from(returned);
@@ -366,7 +368,9 @@ impl Judge {
     /// How soon; `None` when nobody is.
     #[must_use]
     pub fn watch_again_in(&self) -> Option<Duration> {
-        self.detector.watch_again_in()
+        let again = self.detector.watch_again_in();
+        let asked = self.held.is_waiting().then_some(ASKED_EVERY);
+        again.into_iter().chain(asked).min()
     }
 
     /// For the metrics.

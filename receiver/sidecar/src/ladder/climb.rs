@@ -30,8 +30,8 @@ use crate::records::{Subject, culprit};
 const STOCK: Duration = Duration::from_secs(5);
 /// A rung has so long to find who is to blame before the next one is tried.
 const HIGHER: Duration = Duration::from_secs(60);
-/// The same where it has found somebody, with a doubt: a verdict falls little more than a minute after a suspicion, and probes are to have
-/// been at work by then.
+/// The same where it has found somebody, with a doubt: the first verdicts fall little more than a minute after a suspicion, and probes are
+/// to have been at work by then.
 const HIGHER_IN_DOUBT: Duration = Duration::from_secs(35);
 /// Before that no cost is judged: the first second tells nothing of a minute.
 const SETTLED: Duration = Duration::from_secs(10);
@@ -223,7 +223,7 @@ impl Climb {
         let awaits = self.awaits_culprit(now, wanted);
         self.cases().for_each(|case| docket.set_awaits(&case.about, awaits));
         let is_told = docket.stage(&self.case.about) == Some(mlh_detect::Stage::Leaking);
-        if is_told && self.is_settled(wanted) {
+        if is_told && self.is_settled(now, wanted) {
             return Some(End::Verdict);
         }
         // who waits for a turn keeps nobody out, as long as there is room

@@ -26,8 +26,10 @@ const TOP: usize = 10;
 /// Blocks have to live for a while to be known as kept, and what was watched before a rest tells nothing of those after it.
 const LEAST_TURN: Duration = Duration::from_secs(60);
 
-/// What is remarked of a lead that was not seen to go on.
+/// What is remarked of a lead that was not seen to go on,
 const AT_ONCE: &str = "though it came at once";
+/// and of one whose blocks were found when nobody watched any more.
+const LEFT: &str = "and its blocks were still there after the burst";
 
 pub(super) struct Probes {
     rung: Rung,
@@ -164,14 +166,12 @@ impl Look for Probes {
         let said = investigation.testimony(now, self.growth);
         let tells = said.is_some_and(|said| !matches!(said.says, Says::Unclear(_)));
         if tells || !self.stands {
-            let leads = investigation.leads(TOP);
-            self.leads = leads.iter().filter(|stack| stack.survives()).map(lead).collect();
+            self.leads = investigation.leads(TOP).iter().map(lead).collect();
             (self.said, self.stands) = (said, false);
         }
         if self.leads.is_empty() {
             let remaining = investigation.remaining(TOP);
-            self.leads =
-                remaining.iter().map(|(stack, bytes)| Lead { bytes: *bytes, ..lead(stack) }).collect();
+            self.leads = remaining.iter().map(|(stack, bytes)| left(stack, *bytes)).collect();
         }
         let report = investigation.report(now, 0);
         let target = report.lasted.mul_f64(report.cost.target_cpu_share.clamp(0.0, 1.0));
@@ -230,6 +230,11 @@ fn lead(stack: &StackEvidence) -> Lead {
     Lead { bytes: kept.clamp(0.0, u64::MAX as f64) as u64, remark, doubted, ..of(stack) }
 }
 
+/// So many bytes of what a stack allocated in a burst are still there. That more of it comes all the time was not seen.
+fn left(stack: &StackEvidence, bytes: u64) -> Lead {
+    Lead { bytes, remark: Some(LEFT), doubted: true, ..of(stack) }
+}
+
 fn of(stack: &StackEvidence) -> Lead {
     Lead { pid: stack.pid, trace: stack.trace.clone(), count: Some(stack.live_count), ..Lead::default() }
 }
@@ -258,6 +263,8 @@ mod tests {
             let lead = lead(&stack(pattern));
             assert_eq!((lead.bytes, lead.doubted, lead.remark.is_some()), (60, doubted, doubted));
             assert!(survival(pattern).has_stayed());
+            let left = left(&stack(pattern), 40);
+            assert_eq!((left.bytes, left.doubted, left.remark), (40, true, Some(LEFT)));
         }
         assert!(!survival(mlh_detect::alloc::Pattern::TurnsOver).has_stayed());
     }

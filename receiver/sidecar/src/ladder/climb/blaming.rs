@@ -25,19 +25,22 @@ impl Climb {
         self.kept && first.is_some_and(|lead| !lead.doubted)
     }
 
-    /// There is nobody to be found who is more to blame: it is beyond doubt, or nobody may look more closely.
-    pub(super) fn is_settled(&self, wanted: &Wanted) -> bool {
-        let may_probe = wanted.escalation.max_rung > Rung::GrowthStacks;
-        self.blames() || (self.kept && self.has_leads() && !may_probe)
+    /// There is nobody to be found who is more to blame: it is beyond doubt, or nobody looks more closely any more.
+    pub(super) fn is_settled(&self, now: Duration, wanted: &Wanted) -> bool {
+        self.blames() || (self.kept && self.has_leads() && !self.may_find(now, wanted))
     }
 
     /// A rung is at work, or is still to come, that will find who is to blame if anybody does.
     pub(super) fn awaits_culprit(&self, now: Duration, wanted: &Wanted) -> bool {
+        self.turn.is_some() && !self.blames() && self.may_find(now, wanted)
+    }
+
+    /// Probes are permitted and still to come, or have not been at work for long.
+    fn may_find(&self, now: Duration, wanted: &Wanted) -> bool {
         let max_rung = wanted.escalation.max_rung;
-        let has_time = self.highest < max_rung || self.at_work(now).saturating_sub(self.risen) < PROBING;
-        let probes = self.highest < max_rung || self.looks.iter().any(|look| look.rung() == max_rung);
-        let is_open = self.turn.is_some() && !self.blames();
-        is_open && max_rung > Rung::GrowthStacks && has_time && probes
+        let is_new = || self.at_work(now).saturating_sub(self.risen) < PROBING;
+        let probes = || self.looks.iter().any(|look| look.rung() == max_rung);
+        max_rung > Rung::GrowthStacks && (self.highest < max_rung || (is_new() && probes()))
     }
 
     /// Who is to blame: as the dearest rung tells it that knows what lives, else the dearest one, which sees the most.

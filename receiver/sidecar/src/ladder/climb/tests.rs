@@ -231,7 +231,8 @@ fn what_is_seen_is_told() {
 }
 
 /// Guarantees: where somebody is to blame whom there is no doubt about nobody waits for more, nor where no probes are permitted; whom there
-/// is a doubt about is looked into further where they are, a verdict waits for that, and what was known stays known.
+/// is a doubt about is looked into further where they are, a verdict waits for that, and what was known stays known; of probes that have
+/// been at work for a minute no more is expected.
 #[test]
 fn doubts_are_looked_into() {
     let climbed = |doubts: bool, max_rung: Rung| {
@@ -240,14 +241,16 @@ fn doubts_are_looked_into() {
         scene.climb.highest = Rung::GrowthStacks;
         assert_eq!(scene.step(105), None);
         let awaits = scene.docket.awaits(&scene.climb.case.about);
+        let settled =
+            |scene: &Scene, second| scene.climb.entrant(at(second), Stage::Suspected, &scene.wanted).settled;
+        let before = settled(&scene, 105);
         assert_eq!(scene.step(140), None);
-        let settled = scene.climb.entrant(Stage::Suspected, &scene.wanted).settled;
         assert!(scene.climb.has_leads());
-        (awaits, scene.climb.highest, settled)
+        (awaits, scene.climb.highest, [before, settled(&scene, 140), settled(&scene, 201)])
     };
-    assert_eq!(climbed(false, Rung::FullProbes), (false, Rung::GrowthStacks, true));
-    assert_eq!(climbed(true, Rung::GrowthStacks), (false, Rung::GrowthStacks, true));
-    assert_eq!(climbed(true, Rung::GateProbes), (true, Rung::GateProbes, false));
+    assert_eq!(climbed(false, Rung::FullProbes), (false, Rung::GrowthStacks, [true; 3]));
+    assert_eq!(climbed(true, Rung::GrowthStacks), (false, Rung::GrowthStacks, [true; 3]));
+    assert_eq!(climbed(true, Rung::GateProbes), (true, Rung::GateProbes, [false, false, true]));
 }
 
 /// Guarantees: that memory is kept is told to the judge once it is known whether somebody will say that it is in use, and not before.
@@ -290,12 +293,14 @@ fn turns_are_taken() {
     let paid = Duration::from_millis(50);
     let mut scene = Scene::new(Fake { keeps: true, paid, ..Fake::default() });
     assert_eq!(
-        (scene.step(150), scene.climb.entrant(Stage::Suspected, &scene.wanted).began),
+        (scene.step(150), scene.climb.entrant(at(150), Stage::Suspected, &scene.wanted).began),
         (None, Some(at(100)))
     );
-    assert!(scene.climb.mode().is_some() && scene.climb.entrant(Stage::Suspected, &scene.wanted).settled);
+    assert!(
+        scene.climb.mode().is_some() && scene.climb.entrant(at(150), Stage::Suspected, &scene.wanted).settled
+    );
     scene.climb.end_turn(at(150));
-    let entrant = scene.climb.entrant(Stage::Suspected, &scene.wanted);
+    let entrant = scene.climb.entrant(at(150), Stage::Suspected, &scene.wanted);
     assert_eq!((entrant.began, entrant.rested, scene.climb.mode()), (None, Some(at(150)), None));
     assert_eq!((scene.step(500), scene.climb.shown(at(500)).rungs), (None, vec![]));
     assert_eq!(

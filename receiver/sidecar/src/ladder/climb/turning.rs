@@ -79,14 +79,14 @@ impl Climb {
     }
 
     /// As far as turns go; `exhaustion`: until a limit is reached.
-    pub(in crate::ladder) fn entrant(&self, stage: Stage, wanted: &Wanted) -> Entrant {
+    pub(in crate::ladder) fn entrant(&self, now: Duration, stage: Stage, wanted: &Wanted) -> Entrant {
         let least = self.looks.iter().map(|look| look.least_turn()).fold(turns::LEAST, Duration::max);
         let Case { exhaustion, velocity, .. } = self.case;
         Entrant {
             began: self.turn,
             rested: self.rested,
             least,
-            settled: self.is_settled(wanted),
+            settled: self.is_settled(now, wanted),
             stage,
             exhaustion,
             velocity,
