@@ -2,13 +2,19 @@
 
 use std::time::{Duration, SystemTime};
 
-use mlh_detect::{About, Cleared, Exhaustion, Finding, FindingKind, Kill, Limit, LimitKind, Risk, Stage};
+use mlh_detect::{
+    About, Cleared, Exhaustion, Finding, FindingKind, Kill, Limit, LimitKind, Risk, Rung, Says, Stage,
+    Testimonies,
+};
 
 use super::blamed;
 use super::clock::{Clock, from_nanos, later};
 use super::subject::Subject;
 use super::words::{about, between, moment, printable, rate, size, span, tail};
 use crate::ladder::Knowledge;
+
+/// What else a verdict may be about that rests on growth.
+const OR_FILLS: &str = ", unless it is a cache that still fills";
 
 /// Says what was found.
 pub(super) fn sentence(
@@ -47,10 +53,11 @@ impl Teller<'_> {
             FindingKind::Detected(verdict) => {
                 let end = verdict.exhaustion.and_then(|end| self.ends(&end));
                 format!(
-                    "{who} leaks {most}{}, {} since {}{}{}",
+                    "{who} leaks {most}{}, {} since {}{}{}{}",
                     rate(&verdict.trend),
                     size(verdict.leaked),
                     self.moment(verdict.onset),
+                    if is_unused(&verdict.evidence) { "" } else { OR_FILLS },
                     end.map(|end| format!("; {end}")).unwrap_or_default(),
                     self.known.and_then(blamed::clause).map(|who| format!("; {who}")).unwrap_or_default()
                 )
@@ -155,6 +162,11 @@ impl Teller<'_> {
     fn time(&self, at: Duration) -> SystemTime {
         from_nanos(self.clock.nanos(at))
     }
+}
+
+/// Whether what it keeps was seen not to be used. A cache keeps what it is given as well, whoever looks at that alone.
+fn is_unused(evidence: &Testimonies) -> bool {
+    evidence.of(Rung::Coldness).is_some_and(|said| matches!(said.says, Says::Kept { .. }))
 }
 
 /// The name, the pid, and where it runs. `whole`: all that the container holds, of which the process is one.

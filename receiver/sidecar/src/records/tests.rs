@@ -204,6 +204,22 @@ fn resources_of_a_neighbour_and_of_a_stranger() {
     );
 }
 
+/// Guarantees: a verdict says that it may be a cache that fills, unless what it keeps was seen not to be used.
+#[test]
+fn a_cache_may_look_the_same() {
+    let with = |says: mlh_detect::Says| {
+        let mut finding = detected(None);
+        let FindingKind::Detected(verdict) = &mut finding.kind else { panic!("{finding:?}") };
+        let (rung, source) = (mlh_detect::Rung::Coldness, mlh_detect::coldness::SOURCE);
+        let said = mlh_detect::Testimony { rung, source, at: at(1800), watched: at(60), says };
+        verdict.evidence = [said].into_iter().collect();
+        let (_, record) = encoded(&finding, &subject());
+        body(&record).contains("unless it is a cache")
+    };
+    assert!(!with(mlh_detect::Says::Kept { velocity: 1.0, interval: (0.5, 1.5), share: 1.0 }));
+    assert!(with(mlh_detect::Says::Unclear("some of it")));
+}
+
 /// Guarantees: a verdict carries the agreed fields and attributes with their types, integers for counts and
 /// bytes, a version 7 UUID of the event's own time, and a sentence with the rate, the amount, the onset and the end.
 #[test]
@@ -217,8 +233,8 @@ fn a_verdict() {
     assert_eq!(record.severity_text, "ERROR");
     assert_eq!(
         body(&record),
-        "api-server (pid 4242, container 4f1e5c9ab012) leaks 2.0 MB/min (1.9 to 2.1), 14.2 MB since 03:14:07 UTC; \
-         the host's memory is gone in about 9 h."
+        "api-server (pid 4242, container 4f1e5c9ab012) leaks 2.0 MB/min (1.9 to 2.1), 14.2 MB since 03:14:07 UTC, \
+         unless it is a cache that still fills; the host's memory is gone in about 9 h."
     );
 
     let attributes = shown(&record.attributes);
