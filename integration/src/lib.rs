@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backends;
+pub mod bench;
 pub mod container;
 pub mod memory_cgroup;
 pub mod need;

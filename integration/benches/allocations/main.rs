@@ -18,12 +18,7 @@ mod ring;
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use mlh_integration::need::{self, Skip};
-use mlh_integration::scenario::World;
-use mlh_integration::table::Table;
-
-type Part = fn(&World, &mut Table) -> anyhow::Result<()>;
+use mlh_integration::bench::{self, Part};
 
 const PARTS: [(&str, Part); 9] = [
     ("pairs", pairs::measure),
@@ -38,24 +33,5 @@ const PARTS: [(&str, Part); 9] = [
 ];
 
 fn main() -> anyhow::Result<ExitCode> {
-    // cargo passes --bench
-    let named: Vec<String> =
-        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    if let Some(unknown) = named.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
-        anyhow::bail!("no part `{unknown}`; there are: {}", PARTS.map(|(part, _)| part).join(" "));
-    }
-    need::ebpf()?;
-    let mut table = Table::default();
-    for (name, part) in PARTS {
-        if !named.is_empty() && named.iter().all(|wanted| wanted != name) {
-            continue;
-        }
-        eprintln!("measuring: {name}");
-        if let Err(error) = part(&World::new()?, &mut table) {
-            let skip = error.downcast::<Skip>().with_context(|| name.to_owned())?;
-            table.beside(name, format!("skipped: {skip}"));
-        }
-    }
-    print!("{table}");
-    Ok(if table.is_missed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    bench::measure(&PARTS)
 }

@@ -9,7 +9,7 @@ use mlh_integration::scenario::World;
 use mlh_integration::statistics::median;
 
 use crate::herd;
-use crate::table::Table;
+use mlh_integration::table::Table;
 
 const COUNT: u32 = 500;
 const ROUNDS: usize = 8;

@@ -11,7 +11,7 @@ use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 
 use crate::herd;
-use crate::table::Table;
+use mlh_integration::table::Table;
 
 /// All that the process's threads have used, the ended ones too. A BPF iterator runs inside the read that drives it,
 /// so the kernel's side of each sweep is in it.

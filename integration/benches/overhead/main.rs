@@ -14,11 +14,9 @@ mod pass;
 mod start;
 mod storm;
 
-use anyhow::Context as _;
-use mlh_integration::scenario::World;
-use mlh_integration::table::{self, Table};
+use std::process::ExitCode;
 
-type Part = fn(&World, &mut Table) -> anyhow::Result<()>;
+use mlh_integration::bench::{self, Part};
 
 const PARTS: [(&str, Part); 7] = [
     ("pass", pass::measure),
@@ -30,22 +28,6 @@ const PARTS: [(&str, Part); 7] = [
     ("idle", idle::measure),
 ];
 
-fn main() -> anyhow::Result<()> {
-    // cargo passes --bench
-    let named: Vec<String> =
-        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    if let Some(unknown) = named.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
-        let parts: Vec<_> = PARTS.iter().map(|(part, _)| *part).collect();
-        anyhow::bail!("no part `{unknown}`; there are: {}", parts.join(" "));
-    }
-    mlh_integration::need::ebpf()?;
-    let mut table = Table::default();
-    for (name, part) in PARTS {
-        if named.is_empty() || named.iter().any(|wanted| wanted == name) {
-            eprintln!("measuring: {name}");
-            part(&World::new()?, &mut table).with_context(|| name.to_owned())?;
-        }
-    }
-    print!("{table}");
-    Ok(())
+fn main() -> anyhow::Result<ExitCode> {
+    bench::measure(&PARTS)
 }

@@ -11,7 +11,7 @@ use mlh_integration::sidecar;
 use mlh_integration::statistics::median;
 use mlh_integration::wait::until;
 
-use crate::table::Table;
+use mlh_integration::table::Table;
 
 /// KiB a second and MiB: they die from 90 to 400 s after their start.
 const RUNS: [(u64, u64); 10] = [

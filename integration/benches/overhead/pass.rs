@@ -10,7 +10,7 @@ use mlh_integration::statistics::median;
 use mlh_targets::sweep::ProcSweep;
 
 use crate::herd;
-use crate::table::Table;
+use mlh_integration::table::Table;
 
 pub(crate) fn measure(world: &World, table: &mut Table) -> anyhow::Result<()> {
     let mut sweeper = Sweeper::open(&SweepOptions::default())?;

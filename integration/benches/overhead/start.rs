@@ -7,7 +7,7 @@ use mlh_integration::scenario::{World, free_port};
 use mlh_integration::sidecar;
 use mlh_integration::statistics::median;
 
-use crate::table::Table;
+use mlh_integration::table::Table;
 
 pub(crate) fn measure(world: &World, table: &mut Table) -> anyhow::Result<()> {
     let mut times = Vec::new();

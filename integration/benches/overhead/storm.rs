@@ -10,7 +10,7 @@ use mlh_integration::scenario::{World, built, free_port};
 use mlh_integration::sidecar;
 use mlh_integration::statistics::{Ratio, median, paired_ratio};
 
-use crate::table::Table;
+use mlh_integration::table::Table;
 
 const PAIRS: u32 = 15;
 
