@@ -96,6 +96,7 @@ fn collectors() {
     assert!(
         of("gc_collect_main @ /usr/bin/python3") && of("collect_generations.constprop.0 @ /usr/bin/python3")
     );
+    assert!(of("runtime.(*mcache).refill @ /bin/app") && !of("runtime.mallocgc @ /bin/app"));
     assert!(of("_PyGC_CollectNoFail @ /usr/bin/python3"));
     assert!(!of("collect @ /bin/app") && !of("_PyObject_GC_New @ /usr/bin/python3") && !of(" @ /bin/app"));
 }
