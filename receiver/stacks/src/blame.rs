@@ -9,12 +9,46 @@ mod plumbing;
 /// The frame to blame, innermost first: an index. Where none stands out, the outermost that is in no library of the
 /// language, else the first. `None`: there are no frames, or a runtime is at work and nothing of the program it runs is in sight.
 /// A runtime's own frames are never to blame, nor is code that was made at run time and has no name: what they are called says
-/// nothing of the program.
+/// nothing of the program. Of what has no name, and of what Java calls, the caller is to blame: see [`told`].
 #[must_use]
 pub fn culprit(frames: &[Frame]) -> Option<usize> {
-    let is_python = |frame: &Frame| frame.module == python::MODULE;
+    let serves = server(frames);
+    let is_program = |frame: &Frame| {
+        !PLUMBING.is_library(&frame.module) && !PLUMBING.is_entry(frame) && !PLUMBING.hosts(frame)
+    };
+    let is_hosted = frames.iter().any(|frame| PLUMBING.hosts(frame));
+    let (pooled, rest) = frames.split_at(pooled(frames, &serves));
+    rest.iter()
+        .position(|frame| !serves(frame))
+        .map(|at| told(frames, pooled.len() + at, &serves))
+        .or_else(|| frames.iter().position(is_python))
+        .or_else(|| frames.iter().rposition(is_program))
+        .or_else(|| (!frames.is_empty() && !is_hosted).then_some(0))
+}
+
+/// The functions of the program that had the one at an index called, innermost first: indices. Those without a name are left out, and
+/// where programs begin.
+pub fn callers(frames: &[Frame], of: usize) -> impl Iterator<Item = usize> {
+    let serves = server(frames);
+    let is_told = move |frame: &Frame| {
+        frame.function.is_some() && !serves(frame) && !PLUMBING.hosts(frame) && !PLUMBING.is_outermost(frame)
+    };
+    frames
+        .iter()
+        .enumerate()
+        .skip(of.saturating_add(1))
+        .filter(move |(_, frame)| is_told(frame))
+        .map(|(at, _)| at)
+}
+
+fn is_python(frame: &Frame) -> bool {
+    frame.module == python::MODULE
+}
+
+/// Which frames of a stack are there on behalf of others.
+fn server(frames: &[Frame]) -> impl Fn(&Frame) -> bool + use<> {
     let has_python = frames.iter().any(is_python);
-    let serves = |frame: &Frame| {
+    move |frame| {
         if is_python(frame) {
             return python::serves(frame);
         }
@@ -22,18 +56,31 @@ pub fn culprit(frames: &[Frame]) -> Option<usize> {
             || PLUMBING.is_runtime(frame)
             || PLUMBING.is_nameless(frame)
             || PLUMBING.serves(frame)
+    }
+}
+
+/// By whom the frame is told that would be to blame. One without a name is told by its nearest caller that has one, in the same file or in
+/// the language that calls it: nobody finds an address in their code. And what Java calls by its own interface has its name there.
+fn told(frames: &[Frame], at: usize, serves: impl Fn(&Frame) -> bool) -> usize {
+    let Some((blamed, callers)) = frames.get(at..).and_then(<[Frame]>::split_first) else { return at };
+    let of_language = |frame: &Frame| is_python(frame) || PLUMBING.is_made(frame);
+    let mut outer = (at + 1..).zip(callers).filter(|(_, frame)| !serves(frame));
+    if of_language(blamed) {
+        return at;
+    }
+    let own = frames.iter().skip(at).take_while(|frame| !of_language(frame));
+    let found = if own.into_iter().any(|frame| PLUMBING.is_bridge(frame)) {
+        outer.find(|(_, frame)| of_language(frame))
+    } else if blamed.function.is_none() {
+        let has_no_name = |frame: &Frame| frame.function.is_none() && frame.module == blamed.module;
+        let next = outer.find(|(_, frame)| !has_no_name(frame));
+        next.filter(|(_, frame)| {
+            of_language(frame) || (frame.module == blamed.module && !PLUMBING.is_outermost(frame))
+        })
+    } else {
+        None
     };
-    let is_program = |frame: &Frame| {
-        !PLUMBING.is_library(&frame.module) && !PLUMBING.is_entry(frame) && !PLUMBING.hosts(frame)
-    };
-    let is_hosted = frames.iter().any(|frame| PLUMBING.hosts(frame));
-    let (pooled, rest) = frames.split_at(pooled(frames, serves));
-    rest.iter()
-        .position(|frame| !serves(frame))
-        .map(|at| pooled.len() + at)
-        .or_else(|| frames.iter().position(is_python))
-        .or_else(|| frames.iter().rposition(is_program))
-        .or_else(|| (!frames.is_empty() && !is_hosted).then_some(0))
+    found.map_or(at, |(at, _)| at)
 }
 
 /// So many of the innermost frames are of a pool: what it calls has often no name, and nobody else calls it.
@@ -52,6 +99,12 @@ fn pooled(frames: &[Frame], serves: impl Fn(&Frame) -> bool) -> usize {
 #[must_use]
 pub fn allocates(frame: &Frame) -> bool {
     PLUMBING.allocates(frame)
+}
+
+/// The frame is of a garbage collector, which goes through all that there is: it runs for whoever happens to allocate then.
+#[must_use]
+pub fn collects(frame: &Frame) -> bool {
+    PLUMBING.collects(frame)
 }
 
 #[cfg(test)]

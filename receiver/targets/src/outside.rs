@@ -24,6 +24,8 @@ use std::time::Duration;
 
 use mlh_stacks::modules::{Module, Modules};
 
+pub use self::go::objects::GoObjects;
+
 /// Of a reading so many kinds are told.
 const MAX_CLASSES: usize = 64;
 

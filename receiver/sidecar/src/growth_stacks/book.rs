@@ -279,8 +279,7 @@ impl Book {
     }
 
     /// Addresses of this process are to be watched.
-    pub(super) fn watch(&mut self, pid: u32, budget: Option<f64>) {
-        let is_walked = self.blocks.as_ref().is_some_and(|(walked, _)| *walked == pid);
+    pub(super) fn watch(&mut self, pid: u32, budget: Option<f64>, is_walked: bool) {
         self.watching = Some(Watching::new(pid, budget, self.page_size, is_walked));
     }
 

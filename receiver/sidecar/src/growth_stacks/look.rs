@@ -180,9 +180,10 @@ impl GrowthLook {
 
     /// Watches addresses of this process in pages that it has just touched, to learn who writes there last (`mlh_detect`'s
     /// [`Writers`](mlh_detect::growth_stacks::Writers)), for no more than this share of a CPU's time together with all else that it pays
-    /// for this look. Where that is not possible it is told among what was not seen.
-    pub fn watch(&mut self, pid: u32, budget: Option<f64>, now: Duration) {
-        lock(&self.book).watch(pid, budget);
+    /// for this look. Where that is not possible it is told among what was not seen. `is_walked`: whose the memory is where they rest will
+    /// be told by walks over its heap.
+    pub fn watch(&mut self, pid: u32, budget: Option<f64>, is_walked: bool, now: Duration) {
+        lock(&self.book).watch(pid, budget, is_walked);
         self.begin_watching(pid, now);
     }
 

@@ -97,11 +97,11 @@ impl GrowthStacks {
         let runtime = runtime(leader);
         let least = least(runtime);
         let heap = Heap::of(leader, now);
-        if heap.is_some() {
+        if heap.as_ref().is_some_and(|heap| !heap.is_collected()) {
             look.follow_blocks(leader);
         }
         if watches(wanted, runtime) {
-            look.watch(leader, wanted.budget, now);
+            look.watch(leader, wanted.budget, heap.is_some(), now);
         }
         Ok(Self {
             look,
@@ -159,9 +159,10 @@ impl GrowthStacks {
 
     /// Those who wrote last to what stays.
     fn wrote(&self, pid: Option<u32>) -> Vec<Lead> {
-        let belief = match (self.least, &self.heap) {
-            (Some(LEAST), Some(heap)) if heap.tells() => Belief::Blocks,
-            (Some(LEAST), _) => Belief::Unseen,
+        let is_plain = self.least == Some(LEAST);
+        let belief = match &self.heap {
+            Some(heap) if heap.tells() && (is_plain || heap.is_collected()) => Belief::Blocks,
+            _ if is_plain => Belief::Unseen,
             _ => Belief::Collected,
         };
         wrote(&self.writers, &self.growth, pid, belief)

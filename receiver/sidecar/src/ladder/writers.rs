@@ -1,11 +1,13 @@
 //! Who wrote last to what stays, where growth stacks have watched single addresses: those are blamed, and not who touched a page first.
 
 use mlh_detect::growth_stacks::Pattern;
+use mlh_stacks::blame::collects;
 use mlh_targets::points::Runtime;
 
 use super::climber::Wanted;
 use super::growth_stacks::COLLECTED;
 use super::knowledge::{Lead, ranked};
+use super::shared::{is_same, with_shared};
 use crate::investigate::report::GrowthStack;
 
 /// How such leads were seen, as records say it.
@@ -13,6 +15,9 @@ pub(crate) const WRITERS: &str = "last_writers";
 
 /// Addresses that rest before somebody is blamed for them: of fewer, chance may have chosen them.
 const VOTES: u64 = 3;
+
+/// So few are enough where all of them are somebody's who also touched the most of it first.
+const AGREED: u64 = 2;
 
 /// How far those are to be believed who wrote last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +42,8 @@ pub(super) fn wrote(
     let writers: Vec<_> = writers
         .iter()
         .filter(|stack| pid.is_none_or(|pid| stack.pid == pid) && !stack.figures.blocks.are_given_back())
+        // it writes into all that it looks through, for whoever happens to run it
+        .filter(|stack| !stack.trace.frames.iter().any(collects))
         .collect();
     let sum = |writers: &mut dyn Iterator<Item = &&GrowthStack>| {
         writers.map(|stack| stack.figures.votes).sum::<u64>()
@@ -44,7 +51,7 @@ pub(super) fn wrote(
     let votes = sum(&mut writers.iter());
     let named: Vec<_> = writers.into_iter().filter(|stack| !stack.trace.frames.is_empty()).collect();
     let told = sum(&mut named.iter());
-    if told < VOTES || told <= votes - told {
+    if told < AGREED || told <= votes - told {
         return Vec::new();
     }
     let own = growth.iter().filter(|stack| pid.is_none_or(|pid| stack.pid == pid));
@@ -60,7 +67,19 @@ pub(super) fn wrote(
         remark: (belief == Belief::Collected).then_some(COLLECTED),
         ..Lead::default()
     };
-    ranked(named.iter().map(lead))
+    let leads = ranked(named.iter().map(lead));
+    if told < VOTES && !agree(&leads, growth, pid) {
+        return Vec::new();
+    }
+    with_shared(leads, named.iter().map(lead))
+}
+
+/// All of it was written by somebody who also touched the most of it first.
+fn agree(writers: &[Lead], growth: &[GrowthStack], pid: Option<u32>) -> bool {
+    let [writer] = writers else { return false };
+    let own = growth.iter().filter(|stack| pid.is_none_or(|pid| stack.pid == pid));
+    let foremost = own.max_by_key(|stack| stack.figures.bytes);
+    is_same(writer.frame(), foremost.and_then(|stack| stack.trace.culprit_frame()))
 }
 
 /// Addresses are to be watched: nobody has forbidden it, and memory of this runtime stays where it is, so that who wrote there last is no
@@ -125,6 +144,58 @@ mod tests {
         assert!(wrote(&writers, &growth, Some(8), Belief::Blocks).is_empty(), "another process");
         let nameless = [&writers[..3], &[stack(None, voted(4))]].concat();
         assert!(wrote(&nameless, &growth, Some(7), Belief::Blocks).is_empty(), "most have no name yet");
+    }
+
+    /// `who`: the functions of a stack, innermost first.
+    fn stack(who: &[&str], votes: u64, bytes: u64) -> GrowthStack {
+        let frame = |name: &&str| Frame {
+            function: Some((*name).to_owned()),
+            module: "/bin/app".to_owned(),
+            ..Default::default()
+        };
+        let frames: Vec<_> = who.iter().map(frame).collect();
+        let hash = who
+            .iter()
+            .flat_map(|name| name.bytes())
+            .fold(7, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        GrowthStack {
+            pid: 7,
+            trace: Trace { frames, hash, culprit: Some(0), ..Default::default() },
+            figures: Figures { votes, bytes, ..Figures::default() },
+        }
+    }
+
+    fn told(writers: &[GrowthStack], growth: &[GrowthStack]) -> Vec<(String, u64)> {
+        let leads = wrote(writers, growth, Some(7), Belief::Blocks).into_iter();
+        leads
+            .map(|lead| (lead.frame().and_then(|it| it.function.clone()).unwrap(), percent(lead.share)))
+            .collect()
+    }
+
+    fn percent(share: f64) -> u64 {
+        (share * 100.0).round() as u64
+    }
+
+    /// Guarantees: what a collector wrote last says nothing of whom it ran for.
+    #[test]
+    fn collectors_write() {
+        let growth = [stack(&["answer"], 0, 1000)];
+        let unlucky = stack(&["gc_collect_main", "parse", "main"], 9, 0);
+        assert_eq!(
+            told(&[unlucky.clone(), stack(&["keep", "main"], 3, 0)], &growth),
+            [("keep".to_owned(), 100)]
+        );
+        assert!(told(&[unlucky], &growth).is_empty());
+    }
+
+    /// Guarantees: two addresses are enough for whoever also touched the most of it first, and for nobody else; one never is.
+    #[test]
+    fn two_witnesses() {
+        let growth = [stack(&["burst", "main"], 0, 1000), stack(&["answer", "main"], 0, 10)];
+        let told = |name, votes| told(&[stack(&[name, "main"], votes, 0)], &growth).len();
+        assert_eq!((told("burst", 2), told("answer", 2), told("burst", 1)), (1, 0, 0));
+        let both = [stack(&["burst", "main"], 1, 0), stack(&["answer", "main"], 1, 0)];
+        assert!(wrote(&both, &growth, Some(7), Belief::Blocks).is_empty());
     }
 
     /// Guarantees: addresses are watched unless the operator has forbidden it, and of no runtime that moves what it keeps.

@@ -13,6 +13,12 @@ const TEXT: &str = include_str!("plumbing.txt");
 /// The module of code that was made at run time.
 const MADE: &str = "[anon]";
 
+/// What the names of functions begin with that Java calls.
+const BRIDGE: &str = "Java_";
+
+/// Outermost functions of programs: of C, Go, Java and Python.
+const OUTERMOST: [&str; 4] = ["main", "main.main", "<module>", "runtime.main"];
+
 /// What C libraries put before the names of functions that have another name for everybody else.
 const ALIASES: [&str; 3] = ["__GI_", "__libc_", "__glibc_"];
 /// What compilers put behind the names of parts of functions, and of copies.
@@ -30,6 +36,7 @@ pub(super) struct Plumbing {
     made: Patterns,
     runtimes: HashSet<&'static str>,
     entries: HashSet<&'static str>,
+    collectors: HashSet<&'static str>,
     hosts: Patterns,
 }
 
@@ -131,6 +138,7 @@ impl Plumbing {
             "hosts" if !is_allocator => self.hosts.add(line, false),
             "runtimes" if !is_allocator => self.runtimes.insert(line),
             "crates" if !is_allocator => self.crates.insert(line),
+            "collectors" if !is_allocator => self.collectors.insert(line) && !line.starts_with('_'),
             "entries" if !is_allocator => self.entries.insert(line),
             _ => false,
         }
@@ -151,6 +159,21 @@ impl Plumbing {
                 .file
                 .as_deref()
                 .is_some_and(|file| self.sources.all.iter().any(|known| known.is_in(file)))
+    }
+
+    /// The frame is of a collector.
+    pub(super) fn collects(&self, frame: &Frame) -> bool {
+        frame.function.as_deref().is_some_and(|name| self.collectors.contains(plain(bare(name))))
+    }
+
+    /// The frame is of code that was made at run time.
+    pub(super) fn is_made(&self, frame: &Frame) -> bool {
+        frame.module == MADE
+    }
+
+    /// The frame is of a function by which Java calls into a library.
+    pub(super) fn is_bridge(&self, frame: &Frame) -> bool {
+        frame.function.as_deref().is_some_and(|name| name.starts_with(BRIDGE))
     }
 
     /// The frame is of code that was made at run time, and nothing has a name for it.
@@ -202,6 +225,11 @@ impl Plumbing {
             || self.prefixes.allocators.iter().any(|known| known.begins(name))
     }
 
+    /// The frame is a program's outermost function: that somebody was called from there says nothing.
+    pub(super) fn is_outermost(&self, frame: &Frame) -> bool {
+        self.is_entry(frame) || frame.function.as_deref().is_some_and(|name| OUTERMOST.contains(&bare(name)))
+    }
+
     pub(super) fn is_entry(&self, frame: &Frame) -> bool {
         frame.function.as_deref().is_some_and(|name| self.entries.contains(bare(name)))
     }
@@ -237,9 +265,15 @@ fn without_type(name: &str) -> &str {
     head.find(' ').and_then(|at| name.get(at + 1..)).unwrap_or(name)
 }
 
-/// Of a function of Rust: `alloc::vec::..`, `<alloc::vec::Vec<u8>>::push`, `<&alloc::..`.
+/// Of a function of Rust: `alloc::vec::..`, `<alloc::vec::Vec<u8>>::push`, `<&alloc::..`. What a trait does for a type that belongs to
+/// nobody is the trait's: `<u8 as alloc::..>::..`, `<T as alloc::..>::..`.
 fn crate_of(name: &str) -> Option<&str> {
-    Some(name.trim_start_matches(['<', '&', '[', '*']).split_once("::")?.0)
+    let implemented = name.strip_prefix('<').and_then(|inside| inside.split_once(" as "));
+    let path = match implemented {
+        Some((implementor, trait_path)) if !implementor.contains("::") => trait_path,
+        _ => name,
+    };
+    Some(path.trim_start_matches(['<', '&', '[', '*']).split_once("::")?.0)
 }
 
 /// Functions of C++ are told with their parameters, those of Rust are not.

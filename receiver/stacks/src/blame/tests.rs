@@ -70,3 +70,33 @@ fn allocators() {
         assert!(!allocates(&frame(text)), "{text}");
     }
 }
+
+/// Guarantees: callers are told innermost first, without what serves them, what has no name and where programs begin.
+#[test]
+fn who_called() {
+    let frames = [
+        "malloc @ /usr/lib/libc.so.6",
+        "copy @ /bin/app",
+        "std::for_each @ /bin/app",
+        " @ /bin/app",
+        "remember @ /bin/app",
+        "serve @ /bin/app",
+        "main @ /bin/app",
+        "_start @ /bin/app",
+    ]
+    .map(frame);
+    assert_eq!(callers(&frames, 1).collect::<Vec<_>>(), [4, 5]);
+    assert_eq!(callers(&frames, 5).count() + callers(&frames, 9).count() + callers(&[], 0).count(), 0);
+}
+
+/// Guarantees: a collector is known by its functions, however they were compiled; who is called alike is none.
+#[test]
+fn collectors() {
+    let of = |text| collects(&frame(text));
+    assert!(
+        of("gc_collect_main @ /usr/bin/python3") && of("collect_generations.constprop.0 @ /usr/bin/python3")
+    );
+    assert!(of("runtime.(*mcache).refill @ /bin/app") && !of("runtime.mallocgc @ /bin/app"));
+    assert!(of("_PyGC_CollectNoFail @ /usr/bin/python3"));
+    assert!(!of("collect @ /bin/app") && !of("_PyObject_GC_New @ /usr/bin/python3") && !of(" @ /bin/app"));
+}

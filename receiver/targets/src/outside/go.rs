@@ -10,6 +10,8 @@ mod layout;
 
 mod goroutines;
 
+pub(super) mod objects;
+
 mod profile;
 
 mod spans;

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use mlh_stacks::modules::Modules;
 use mlh_stacks::unwind::{Captured, Unwinder};
-use mlh_targets::outside::{Class, OutsideError, Reading, Source};
+use mlh_targets::outside::census::Occupant;
+use mlh_targets::outside::{Class, GoObjects, OutsideError, Reading, Source};
 
 use crate::program::{Program, is_there};
 
@@ -142,5 +143,37 @@ fn stripped() {
         assert_eq!(function(&program, &kept.classes[0]), "main.remember", "{at}: {:?}", kept.classes[0]);
         assert!(abandoned.classes.iter().any(|class| class.count == ABANDONED), "{at}: {abandoned:?}");
         assert!(kept.not_seen.iter().any(|what| what.contains("stripped")), "{at}: {kept:?}");
+    }
+}
+
+/// Guarantees: once two collections have ended since it was first asked, an object that is kept is there, from its beginning on, and one
+/// that was lost is not; a goroutine's stack, and what is not Go's, lie elsewhere. Before that nothing is told. With and without symbols,
+/// and with every version of Go that is here.
+/// Needs: go.
+#[test]
+fn objects_after_collections() {
+    if !is_there("go") {
+        return;
+    }
+    for (go, flags) in toolchains().iter().flat_map(|go| ["", "-s -w"].map(|flags| (go, flags))) {
+        let at = format!("{} {flags}", go.display());
+        let room = tempfile::tempdir().unwrap();
+        let mut program = build(go, room.path(), &["objects.go"], flags);
+        let answer = program.ask("where");
+        let addresses: Vec<u64> = answer.split(' ').map(|word| word.parse().unwrap()).collect();
+        let (keep, lose, stack) = (addresses[0], addresses[1], addresses[2]);
+        let mut objects = GoObjects::of(program.pid(), &Modules::read(program.pid()).unwrap()).unwrap();
+        let mut told = || objects.at(&[keep + 100, lose + 16, stack, 8]).unwrap().0;
+        assert!(told().is_empty(), "{at}");
+        program.order("collect");
+        assert!(told().is_empty(), "{at}: one may have been under way");
+        program.order("collect");
+        let found = told();
+        assert_eq!(found.get(&(keep + 100)), Some(&Occupant::Block(keep)), "{at}: {answer}");
+        assert_eq!(found.get(&(lose + 16)), Some(&Occupant::Free), "{at}: {answer}");
+        assert_eq!(found.get(&stack), Some(&Occupant::Elsewhere), "{at}: {answer}");
+        assert_eq!(found.get(&8), Some(&Occupant::Elsewhere), "{at}");
+        program.end();
+        assert_eq!(objects.at(&[keep]).map(|(found, _)| found), Err(OutsideError::Gone), "{at}");
     }
 }

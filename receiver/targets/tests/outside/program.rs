@@ -29,9 +29,19 @@ impl Program {
     }
 
     fn hear(&mut self, word: &str) {
+        assert_eq!(self.line(), word);
+    }
+
+    /// Asks it something, and reads the answer.
+    pub(crate) fn ask(&mut self, question: &str) -> String {
+        writeln!(self.input, "{question}").unwrap();
+        self.line()
+    }
+
+    fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
-        assert_eq!(line.trim_end(), word);
+        line.trim_end().to_owned()
     }
 
     pub(crate) fn pid(&self) -> u32 {

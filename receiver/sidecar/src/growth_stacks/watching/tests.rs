@@ -77,7 +77,7 @@ impl Scene {
         if is_walked {
             book.follow_blocks(pid);
         }
-        book.watch(pid, budget);
+        book.watch(pid, budget, is_walked);
         let asked = Arc::new(Mutex::new(Asked::default()));
         let fake = Box::new(Fake(Arc::clone(&asked)));
         book.take_watcher(Ok(fake), began.saturating_sub(Duration::from_secs(ago)));

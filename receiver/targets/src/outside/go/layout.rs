@@ -29,6 +29,15 @@ pub(super) struct Span {
     pub(super) state: usize,
     /// `elemsize`.
     pub(super) size: usize,
+    /// `allocBits`, a pointer.
+    pub(super) bits: usize,
+}
+
+impl Span {
+    /// `sweepgen`, four bytes.
+    pub(super) fn sweeps(self) -> usize {
+        self.live - 8
+    }
 }
 
 /// In a `g`, which begins with its stack's bounds.
@@ -52,7 +61,7 @@ const V1_26: Layout = Layout {
     stacks: 136,
     ready: 312,
     spans: 65_864,
-    span: Span { start: 24, live: 96, state: 99, size: 104 },
+    span: Span { start: 24, live: 96, state: 99, size: 104, bits: 64 },
     goroutine: Goroutine { status: 144, started_at: 288 },
 };
 
@@ -62,14 +71,15 @@ const V1_24: Layout = Layout { goroutine: Goroutine { status: 152, started_at: 2
 
 const V1_22: Layout = Layout { goroutine: Goroutine { status: 144, started_at: 280 }, ..V1_24 };
 
-const V1_21: Layout = Layout { span: Span { start: 24, live: 104, state: 107, size: 112 }, ..V1_22 };
+const V1_21: Layout =
+    Layout { span: Span { start: 24, live: 104, state: 107, size: 112, bits: 72 }, ..V1_22 };
 
 const V1_20: Layout = Layout {
     marked: 128,
     stacks: 112,
     ready: 288,
     spans: 65_824,
-    span: V1_22.span,
+    span: Span { bits: 72, ..V1_22.span },
     goroutine: Goroutine { status: 144, started_at: 296 },
 };
 

@@ -1,0 +1,147 @@
+//! Where many keep a part each: the function which had all of them called.
+//!
+//! An object that is kept keeps what others made for it: texts, lists, copies. Each of those is a small part of the leak, and who is to blame
+//! for it is further out on the stack, where their ways meet.
+
+use std::collections::{HashMap, HashSet};
+
+use mlh_stacks::blame::callers;
+use mlh_stacks::trace::{Frame, Trace};
+
+use super::knowledge::{Lead, ranked};
+
+/// Whoever keeps less than this share of it is one of many: most of it goes through whom this share does.
+const MANY: f64 = 0.5;
+/// Whoever keeps so much of it is to blame by himself. Between the two it is his caller if that keeps a part too, and so much in all.
+const ALONE: f64 = 2.0 / 3.0;
+/// So many callers out it is looked for: further out, all that a program does goes through one of its functions.
+const NEAR: usize = 2;
+
+/// The leads, and before them the innermost function through which most of it goes, where nobody among them keeps most of it. `stacks` are
+/// what they were ranked from. Its share has theirs in it.
+pub(super) fn with_shared(leads: Vec<Lead>, stacks: impl Iterator<Item = Lead>) -> Vec<Lead> {
+    let first = leads.first().map_or(1.0, |first| first.share);
+    let least = if first < MANY { MANY } else { ALONE };
+    let shared = (first < ALONE).then(|| shared(stacks, least)).flatten();
+    let keeps = |shared: &Lead| leads.iter().any(|lead| is_same(lead.frame(), shared.frame()));
+    match shared.filter(|shared| first < MANY || keeps(shared)) {
+        Some(shared) => {
+            let others = leads.into_iter().filter(|lead| !is_same(lead.frame(), shared.frame())).collect();
+            [vec![shared], others].concat()
+        }
+        None => leads,
+    }
+}
+
+/// The frames are of one function, as far as is known.
+pub(super) fn is_same(one: Option<&Frame>, other: Option<&Frame>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return false };
+    one.module == other.module && one.function.is_some() && one.function == other.function
+}
+
+/// The innermost function through which more than `least` of it goes, with the stack by which the most does.
+fn shared(stacks: impl Iterator<Item = Lead>, least: f64) -> Option<Lead> {
+    let stacks: Vec<_> = stacks.filter(|lead| lead.trace.culprit.is_some()).collect();
+    let all: u64 = stacks.iter().map(|lead| lead.bytes).fold(0, u64::saturating_add);
+    let mut through: HashMap<Name<'_>, u64> = HashMap::new();
+    for lead in &stacks {
+        let names: HashSet<_> = ways(lead).filter_map(|at| name(lead, at)).collect();
+        names.into_iter().for_each(|name| add(&mut through, name, lead.bytes));
+    }
+    let is_most = |name: &Name<'_>| through.get(name).is_some_and(|sum| *sum as f64 > least * all as f64);
+    let mut innermost: HashMap<Name<'_>, u64> = HashMap::new();
+    for lead in &stacks {
+        let name = ways(lead).filter_map(|at| name(lead, at)).find(is_most);
+        name.into_iter().for_each(|name| add(&mut innermost, name, lead.bytes));
+    }
+    let (shared, _) = innermost.into_iter().max_by_key(|(name, sum)| (*sum, *name))?;
+    let moved = stacks.iter().filter_map(|lead| {
+        let culprit = ways(lead).find(|at| name(lead, *at) == Some(shared));
+        culprit.map(|_| Lead { trace: Trace { culprit, ..lead.trace.clone() }, ..lead.clone() })
+    });
+    let lead = ranked(moved).into_iter().next()?;
+    Some(Lead { share: lead.bytes as f64 / all.max(1) as f64, ..lead })
+}
+
+/// A function: its file and its name.
+type Name<'a> = (&'a str, &'a str);
+
+fn name(lead: &Lead, at: usize) -> Option<Name<'_>> {
+    let frame = lead.trace.frames.get(at)?;
+    Some((&frame.module, frame.function.as_deref()?))
+}
+
+fn add<'a>(sums: &mut HashMap<Name<'a>, u64>, name: Name<'a>, bytes: u64) {
+    let sum = sums.entry(name).or_default();
+    *sum = sum.saturating_add(bytes);
+}
+
+/// Who is to blame on a stack, and the nearest who had that one called, innermost first: indices.
+fn ways(lead: &Lead) -> impl Iterator<Item = usize> {
+    let culprit = lead.trace.culprit;
+    culprit.into_iter().flat_map(|at| std::iter::once(at).chain(callers(&lead.trace.frames, at).take(NEAR)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The functions of a stack, innermost first, and what it keeps.
+    fn stack(who: &[&str], bytes: u64) -> Lead {
+        let frame = |name: &&str| Frame {
+            function: Some((*name).to_owned()),
+            module: "/bin/app".to_owned(),
+            ..Frame::default()
+        };
+        let frames: Vec<_> = who.iter().map(frame).collect();
+        Lead { trace: Trace { frames, culprit: Some(0), ..Trace::default() }, bytes, ..Lead::default() }
+    }
+
+    fn told(stacks: &[Lead]) -> Vec<(&str, u64)> {
+        let leads = with_shared(ranked(stacks.iter().cloned()), stacks.iter().cloned());
+        let name = |lead: &Lead| lead.frame().and_then(|frame| frame.function.clone()).unwrap_or_default();
+        let of = |lead: &Lead| {
+            let all =
+                stacks.iter().flat_map(|lead| &lead.trace.frames).filter_map(|it| it.function.as_deref());
+            all.clone().find(|known| *known == name(lead)).unwrap_or_default()
+        };
+        leads.iter().map(|lead| (of(lead), (lead.share * 100.0).round() as u64)).collect()
+    }
+
+    /// Guarantees: where nobody keeps half of it, the innermost function near them comes first through which more than half of it goes, and they
+    /// come behind it; where somebody does, or nothing but the beginning of the program is common to them, they come alone.
+    #[test]
+    fn one_for_many() {
+        let copy = stack(&["copy", "prepare", "execute", "serve", "main"], 30);
+        let plan = stack(&["plan", "execute", "serve", "main"], 20);
+        let log = stack(&["log", "serve", "main"], 20);
+        let lists = stack(&["lists", "prepare", "execute", "serve", "main"], 30);
+        let some = [copy.clone(), lists, plan.clone(), log.clone()];
+        assert_eq!(told(&some), [("prepare", 60), ("copy", 30), ("lists", 30), ("plan", 20), ("log", 20)]);
+        let wider = [Lead { bytes: 40, ..copy.clone() }, plan, Lead { bytes: 40, ..log.clone() }];
+        assert_eq!(told(&wider)[0], ("execute", 60));
+        let far = stack(&["lists", "keys", "prepare", "execute", "serve", "main"], 40);
+        let beside = Lead { bytes: 30, ..log.clone() };
+        assert_eq!(told(&[far, Lead { bytes: 30, ..copy.clone() }, beside])[0], ("prepare", 70));
+        let farther = stack(&["lists", "keys", "index", "prepare", "execute", "main"], 40);
+        let (copied, logged) = (Lead { bytes: 30, ..copy.clone() }, Lead { bytes: 30, ..log.clone() });
+        assert_eq!(told(&[farther, copied, logged])[0], ("lists", 40));
+        let one = [Lead { bytes: 60, ..copy }, Lead { bytes: 40, ..log }];
+        assert_eq!(told(&one), [("copy", 60), ("log", 40)]);
+        let apart = ["one", "two", "three"].map(|name| stack(&[name, "main"], 10));
+        assert_eq!(told(&apart).len(), 3);
+        assert!(told(&[]).is_empty());
+    }
+
+    /// Guarantees: whoever keeps little more than half of it stands behind a caller that keeps the rest, but not behind one that keeps
+    /// nothing itself, nor if it keeps most.
+    #[test]
+    fn a_caller_that_keeps_too() {
+        let (inner, outer) = (stack(&["init", "make", "main"], 52), stack(&["make", "main"], 48));
+        assert_eq!(told(&[inner.clone(), outer.clone()]), [("make", 100), ("init", 52)]);
+        let much = Lead { bytes: 400, ..inner.clone() };
+        assert_eq!(told(&[much, outer]), [("init", 89), ("make", 11)]);
+        let beside = stack(&["log", "make", "main"], 48);
+        assert_eq!(told(&[inner, beside]), [("init", 52), ("log", 48)]);
+    }
+}
