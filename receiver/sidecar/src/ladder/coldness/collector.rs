@@ -1,6 +1,6 @@
 //! Who references a process's memory beside the program: its collector, now and then.
 
-use mlh_detect::coldness::References;
+use mlh_detect::coldness::{Heap, References};
 use mlh_stacks::modules::Modules;
 use mlh_targets::outside::walks::{Walked, Walks};
 use mlh_targets::points::Runtime;
@@ -42,10 +42,11 @@ impl Collector {
 
     /// Where the windows of the process are noted.
     pub(super) fn references(&self) -> References {
-        match self {
-            Self::Told { late: true, .. } => References::with_garbage(),
-            _ => References::default(),
-        }
+        References::of(match self {
+            Self::Nobody => Heap::Plain,
+            Self::Told { late: true, .. } => Heap::Collected,
+            Self::Untold | Self::Told { .. } => Heap::Counted,
+        })
     }
 
     /// What it tells now.
