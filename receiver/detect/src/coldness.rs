@@ -41,10 +41,6 @@ const MAKES_UP: f64 = 0.5;
 /// So much of the growth may be huge pages: of one of them a single reference makes all of it warm.
 const HUGE: f64 = 0.2;
 
-/// Where a collector walks as well no fewer steps than these show that something is in use: a table that is rebuilt is walked by the program
-/// once, and looks alike in one of them.
-const STEPS_IN_USE: usize = 2;
-
 /// What is said of memory that is referenced again where a collector may have done so.
 const WALKED: &str = "what it grows by is referenced again, by the program or by its collector";
 
@@ -184,7 +180,8 @@ impl References {
             Says::Spare(Spare::InUse) if self.heap == Heap::Collected && !is_old(&steps) => {
                 Says::Unclear(YOUNG)
             }
-            Says::Spare(Spare::InUse) if self.heap != Heap::Plain && steps.len() < STEPS_IN_USE => {
+            // walks of what is young, and of a table that is rebuilt, look like use in single steps
+            Says::Spare(Spare::InUse) if self.heap != Heap::Plain && steps.len() < STEPS => {
                 Says::Unclear("what it grows by is referenced again, which more windows must show")
             }
             says => says,
