@@ -3,6 +3,9 @@
 //! A window is a stretch of time over whose length the process's references are noted. At its end that part of the memory is cold
 //! which was there at its beginning and was not referenced since. Of a leak all that came in one window is cold in the next: what is
 //! cold grows as the memory does. What was cold or warm before there was a case does not matter, for only what is added counts.
+//!
+//! A collector references what it walks, in use or not. Between two of its walks nobody but the program references what is old, so windows
+//! into which none fell speak before all others. What is dead and waits for a collector is as cold as what leaks.
 
 use std::time::Duration;
 
@@ -20,8 +23,11 @@ const MIN_GROWN: f64 = 262_144.0;
 /// So many steps of such growth speak, the newest ones, and all must say the same.
 const STEPS: usize = 3;
 
-/// Of what it grows by, more than this is cold: nobody needs it.
+/// Of what it grows by, more than this is cold: nobody needs it ...
 const COLD: f64 = 0.7;
+
+/// ... which fewer steps than [`STEPS`] show only if it is more than this: what is asked for now and then is mostly cold for a while.
+const COLD_AT_ONCE: f64 = 0.9;
 
 /// Of what it grows by, less than this is cold: it is in use. Some is always cold, for readers have their favourites.
 const WARM: f64 = 0.3;
@@ -35,6 +41,27 @@ const MAKES_UP: f64 = 0.5;
 /// So much of the growth may be huge pages: of one of them a single reference makes all of it warm.
 const HUGE: f64 = 0.2;
 
+/// What is said of memory that is referenced again where a collector may have done so.
+const WALKED: &str = "what it grows by is referenced again, by the program or by its collector";
+
+/// Of memory that is not, where a collector may not have come to it yet,
+const GARBAGE: &str = "what it grows by is not referenced again, as garbage is not until it is collected";
+
+/// and of a heap that may have grown by its young generation, which is always referenced.
+const YOUNG: &str = "what it grows by is referenced again, and may not be its old generation";
+
+/// Who references the memory of a process beside the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Heap {
+    /// Nobody.
+    #[default]
+    Plain,
+    /// A collector that has hardly anything to free: what nobody refers to any more is given back at once.
+    Counted,
+    /// A collector: what is dead stays until it has come.
+    Collected,
+}
+
 /// What a process holds at one moment, or at least for some time, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Held {
@@ -44,6 +71,8 @@ pub struct Held {
     pub huge: u64,
     /// All that the process is charged for, as the sweeps count it.
     pub charged: u64,
+    /// Of a heap with generations: what the old one holds, where that is told.
+    pub old: Option<u64>,
 }
 
 impl Held {
@@ -54,6 +83,7 @@ impl Held {
             resident: self.resident.min(other.resident),
             huge: self.huge.min(other.huge),
             charged: self.charged.min(other.charged),
+            old: self.old.zip(other.old).map(|(one, other)| one.min(other)),
         }
     }
 }
@@ -69,6 +99,8 @@ pub struct Window {
     pub held: Held,
     /// When it ended: private anonymous memory that was there and had not been referenced, bytes.
     pub cold: u64,
+    /// Whether a collector walked in it what is old; where there is none none did. `None`: it tells nobody.
+    pub walked: Option<bool>,
 }
 
 /// From one window to a later one.
@@ -82,6 +114,8 @@ struct Step {
     huge: f64,
     /// Bytes by which all of it grew.
     charged: f64,
+    /// Bytes by which the old generation grew, where that is told.
+    old: Option<f64>,
     seconds: f64,
 }
 
@@ -93,6 +127,7 @@ impl Step {
             cold: grown(|window| window.cold),
             huge: grown(|window| window.held.huge),
             charged: grown(|window| window.held.charged),
+            old: one.held.old.zip(other.held.old).map(|(one, other)| other as f64 - one as f64),
             seconds: other.began.saturating_sub(one.began).as_secs_f64(),
         }
     }
@@ -106,10 +141,17 @@ impl Step {
 /// The windows of one process.
 #[derive(Debug, Clone, Default)]
 pub struct References {
+    heap: Heap,
     windows: Vec<Window>,
 }
 
 impl References {
+    /// None yet, of a process with such a heap.
+    #[must_use]
+    pub fn of(heap: Heap) -> Self {
+        Self { heap, windows: Vec::new() }
+    }
+
     /// Takes a window in. Windows come in order and do not overlap.
     pub fn note(&mut self, window: Window) {
         if self.windows.len() >= MAX_WINDOWS {
@@ -127,140 +169,90 @@ impl References {
     }
 
     fn says(&self) -> Says {
-        let steps = self.steps();
-        let sum = |of: fn(&Step) -> f64| steps.iter().map(of).sum::<f64>();
-        let (grown, charged) = (sum(|step| step.grown), sum(|step| step.charged));
+        let mut steps = steps(self.undisturbed());
+        let told = !steps.is_empty() && self.undisturbed().all(|window| window.walked.is_some());
         if steps.is_empty() {
-            return Says::Unclear("its own memory grows too slowly for it");
+            steps = self::steps(self.windows.iter().rev());
         }
-        if grown < MAKES_UP * charged {
-            return Says::Unclear("what grows is not its own memory");
+        match judge(&steps) {
+            Says::Kept { .. } if self.heap == Heap::Collected => Says::Unclear(GARBAGE),
+            Says::Spare(Spare::InUse) if !told => Says::Unclear(WALKED),
+            Says::Spare(Spare::InUse) if self.heap == Heap::Collected && !is_old(&steps) => {
+                Says::Unclear(YOUNG)
+            }
+            // walks of what is young, and of a table that is rebuilt, look like use in single steps
+            Says::Spare(Spare::InUse) if self.heap != Heap::Plain && steps.len() < STEPS => {
+                Says::Unclear("what it grows by is referenced again, which more windows must show")
+            }
+            says => says,
         }
-        let all = |range: std::ops::Range<f64>| steps.iter().all(|step| range.contains(&step.share()));
-        if all(COLD..1.0 + BEYOND) {
-            let speeds = || steps.iter().map(|step| step.cold / step.seconds);
-            let interval = (speeds().fold(f64::INFINITY, f64::min), speeds().fold(0.0, f64::max));
-            let velocity = sum(|step| step.cold) / sum(|step| step.seconds);
-            let share = (sum(|step| step.cold) / grown.max(charged)).min(1.0);
-            return Says::Kept { velocity, interval, share };
-        }
-        if sum(|step| step.huge) > HUGE * grown {
-            return Says::Unclear("it grows by huge pages, which are referenced as a whole");
-        }
-        if all(-BEYOND..WARM) {
-            return Says::Spare(Spare::InUse);
-        }
-        Says::Unclear("some of what it grows by is referenced again, and some is not")
     }
 
-    /// The newest steps in which it grew by enough, the newest first.
-    fn steps(&self) -> Vec<Step> {
-        let mut steps = Vec::new();
-        let mut windows = self.windows.iter().rev();
-        let Some(mut later) = windows.next() else { return steps };
-        for earlier in windows {
-            let step = Step::between(earlier, later);
-            if step.grown >= MIN_GROWN && step.seconds > 0.0 {
-                steps.push(step);
-                later = earlier;
-            }
-            if steps.len() >= STEPS {
-                break;
-            }
-        }
-        steps
+    /// The windows in which no collector is known to have walked what is old, the newest first. One that clears garbage away changes what is
+    /// there as well: then only those since.
+    fn undisturbed(&self) -> impl Iterator<Item = &Window> {
+        let walked = |window: &&Window| window.walked == Some(true);
+        let since = self.windows.iter().rposition(|window| self.heap == Heap::Collected && walked(&window));
+        let windows = self.windows.iter().skip(since.map_or(0, |last| last + 1));
+        windows.rev().filter(move |window| !walked(window))
     }
+}
+
+/// From each of these windows, the newest first, to the next one, where it grew by enough between them; so many as speak.
+fn steps<'a>(mut windows: impl Iterator<Item = &'a Window>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let Some(mut later) = windows.next() else { return steps };
+    for earlier in windows {
+        let step = Step::between(earlier, later);
+        if step.grown >= MIN_GROWN && step.seconds > 0.0 {
+            steps.push(step);
+            later = earlier;
+        }
+        if steps.len() >= STEPS {
+            break;
+        }
+    }
+    steps
+}
+
+/// What they say where only the program references its memory.
+fn judge(steps: &[Step]) -> Says {
+    let sum = |of: fn(&Step) -> f64| steps.iter().map(of).sum::<f64>();
+    let (grown, charged) = (sum(|step| step.grown), sum(|step| step.charged));
+    if steps.is_empty() {
+        return Says::Unclear("its own memory grows too slowly for it");
+    }
+    if grown < MAKES_UP * charged {
+        return Says::Unclear("what grows is not its own memory");
+    }
+    let all = |range: std::ops::Range<f64>| steps.iter().all(|step| range.contains(&step.share()));
+    if all(COLD..1.0 + BEYOND) {
+        if steps.len() < STEPS && !all(COLD_AT_ONCE..1.0 + BEYOND) {
+            return Says::Unclear(
+                "hardly any of what it grows by is referenced again, which more windows must show",
+            );
+        }
+        let speeds = || steps.iter().map(|step| step.cold / step.seconds);
+        let interval = (speeds().fold(f64::INFINITY, f64::min), speeds().fold(0.0, f64::max));
+        let velocity = sum(|step| step.cold) / sum(|step| step.seconds);
+        let share = (sum(|step| step.cold) / grown.max(charged)).min(1.0);
+        return Says::Kept { velocity, interval, share };
+    }
+    if sum(|step| step.huge) > HUGE * grown {
+        return Says::Unclear("it grows by huge pages, which are referenced as a whole");
+    }
+    if all(-BEYOND..WARM) {
+        return Says::Spare(Spare::InUse);
+    }
+    Says::Unclear("some of what it grows by is referenced again, and some is not")
+}
+
+/// Whether it is the old generation that grew.
+fn is_old(steps: &[Step]) -> bool {
+    let old = steps.iter().map(|step| step.old).sum::<Option<f64>>();
+    let grown = steps.iter().map(|step| step.grown).sum::<f64>();
+    old.is_some_and(|old| (COLD..1.0 + BEYOND).contains(&(old / grown)))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MIB: f64 = 1_048_576.0;
-    const LENGTH: u64 = 20;
-
-    /// So many windows, a second apart, of a process that grows by this many MiB a window, which leaves what `cold` says cold of it,
-    /// beside a base of which 40 MiB are cold.
-    fn references(count: u64, grows: f64, cold: impl Fn(u64) -> f64) -> References {
-        let mut references = References::default();
-        let mut left = 0.0;
-        for index in 0..count {
-            let began = Duration::from_secs(100 + index * (LENGTH + 1));
-            let resident = ((100.0 + grows * index as f64) * MIB) as u64;
-            let held = Held { resident, huge: 0, charged: resident };
-            left += if index == 0 { 0.0 } else { grows * cold(index) };
-            let ended = began + Duration::from_secs(LENGTH);
-            references.note(Window { began, ended, held, cold: ((40.0 + left) * MIB) as u64 });
-        }
-        references
-    }
-
-    fn said(references: &References) -> Says {
-        references.testimony().expect("two windows").says
-    }
-
-    /// Guarantees: what is never referenced again is kept, as fast as it grows, whatever lies cold or warm beside it; the second
-    /// window tells it, and the testimony is as old as the last one.
-    #[test]
-    fn leak_is_cold() {
-        for grows in [0.3, 2.0, 30.0] {
-            let leak = references(3, grows, |_| 1.0);
-            let Says::Kept { velocity, interval, share } = said(&leak) else { panic!("{:?}", said(&leak)) };
-            let expected = grows * MIB / (LENGTH + 1) as f64;
-            assert!((velocity / expected - 1.0).abs() < 0.01 && share > 0.99, "{velocity} {share}");
-            assert!(interval.0 <= velocity && velocity <= interval.1 && interval.0 > 0.0);
-        }
-        assert_eq!(references(1, 2.0, |_| 1.0).testimony(), None);
-        let told = references(2, 2.0, |_| 1.0).testimony().expect("two windows");
-        assert!(matches!(told.says, Says::Kept { .. }));
-        assert_eq!((told.at.as_secs(), told.watched.as_secs()), (141, 41));
-    }
-
-    /// Guarantees: what is referenced again is in use, a tenth of it left cold or not; in between nothing is said, nor where one step
-    /// says something else than the next, nor where memory beside it warms up or cools down.
-    #[test]
-    fn cache_is_warm() {
-        for cold in [-0.2, 0.0, 0.1, 0.25] {
-            assert_eq!(said(&references(3, 2.0, |_| cold)), Says::Spare(Spare::InUse), "{cold}");
-        }
-        for cold in [0.4, 0.6, -2.0, 3.0] {
-            let says = said(&references(3, 2.0, |_| cold));
-            assert!(matches!(says, Says::Unclear(_)), "{cold} {says:?}");
-        }
-        let walked_once = references(4, 2.0, |index| if index == 3 { 0.0 } else { 1.0 });
-        assert!(matches!(said(&walked_once), Says::Unclear(_)));
-    }
-
-    /// Guarantees: the newest steps speak: who begins to use what it keeps, or to leak, is told by what it does now.
-    #[test]
-    fn newest_speak() {
-        assert_eq!(said(&references(12, 2.0, |index| f64::from(index < 9))), Says::Spare(Spare::InUse));
-        assert!(matches!(said(&references(12, 2.0, |index| f64::from(index >= 9))), Says::Kept { .. }));
-    }
-
-    /// Guarantees: slow growth is summed up over several windows until there is enough of it, and else nothing is said.
-    #[test]
-    fn slow_growth_takes_longer() {
-        assert!(matches!(said(&references(2, 0.1, |_| 1.0)), Says::Unclear(_)));
-        assert!(matches!(said(&references(6, 0.1, |_| 1.0)), Says::Kept { .. }));
-        assert_eq!(said(&references(6, 0.1, |_| 0.0)), Says::Spare(Spare::InUse));
-        assert!(matches!(said(&references(6, 0.0, |_| 0.0)), Says::Unclear(_)));
-    }
-
-    /// Guarantees: of memory that is not marked nothing is said; huge pages that are cold are kept, and those that are warm say nothing.
-    #[test]
-    fn beside_the_point() {
-        let with = |cold: f64, change: fn(&mut Held, u64)| {
-            let mut references = references(3, 4.0, |_| cold);
-            for (index, window) in references.windows.iter_mut().enumerate() {
-                change(&mut window.held, index as u64 * 4 * MIB as u64);
-            }
-            said(&references)
-        };
-        let shared = with(0.0, |held, grown| held.charged += 2 * grown);
-        assert_eq!(shared, Says::Unclear("what grows is not its own memory"));
-        let huge = |held: &mut Held, grown| held.huge = grown;
-        assert!(matches!(with(1.0, huge), Says::Kept { .. }));
-        assert_eq!(with(0.0, huge), Says::Unclear("it grows by huge pages, which are referenced as a whole"));
-    }
-}
+mod tests;

@@ -20,6 +20,8 @@ mod pages;
 
 pub mod coldness;
 
+pub mod walks;
+
 use std::time::Duration;
 
 use mlh_stacks::modules::{Module, Modules};

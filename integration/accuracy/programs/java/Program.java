@@ -12,6 +12,8 @@ import java.util.function.DoubleSupplier;
 /** A Java service: Program SHAPE [--rate MB_PER_MIN] [--size MIB] --seed N */
 public final class Program {
     static final double MIB = 1 << 20;
+    /** Who asks a cache for something: what is in it has been asked for, or it would not be there, and will be again. */
+    static final int READS_A_WRITE = 20;
     static final long BEGIN = System.nanoTime();
     static Random dice;
     static double rate;
@@ -38,6 +40,11 @@ public final class Program {
             }
         }
         return fallback;
+    }
+
+    /** The place of what is asked for next among so many, the newest at 0: three readers in five ask for the newest fifth. */
+    static long askedFor(int count) {
+        return (long) (count * Math.pow(dice.nextDouble(), 3));
     }
 
     /** What a request needs beside comes and goes. */
@@ -136,9 +143,13 @@ public final class Program {
                     }
                 };
                 long[] next = {0};
+                long[] sum = {0};
                 every(() -> {
                     for (int i = 0; i < room / 150 / 20 + 1; i++) {
                         entries.put(next[0]++, new byte[1024]);
+                        for (int read = 0; read < READS_A_WRITE; read++) {
+                            sum[0] += entries.get(next[0] - 1 - askedFor(entries.size()))[0];
+                        }
                     }
                 });
             }

@@ -5,6 +5,8 @@ const { EventEmitter } = require('node:events');
 
 const MIB = 1 << 20;
 const BEAT = 50; // milliseconds
+// Who asks a cache for something: what is in it has been asked for, or it would not be there, and will be again.
+const READS_A_WRITE = 20;
 const argument = (name, fallback) => {
   const at = process.argv.indexOf(name);
   return at < 0 ? fallback : Number(process.argv[at + 1]);
@@ -17,6 +19,8 @@ const drawn = () => {
 };
 for (let i = 0; i < 8; i++) drawn();
 const between = (low, high) => low + (high - low) * drawn();
+// The place of what is asked for next among so many, the newest at 0: three readers in five ask for the newest fifth.
+const askedFor = (count) => Math.floor(count * drawn() ** 3);
 const factor = between(0.75, 1.33);
 const rate = argument('--rate', 3) * factor;
 const size = argument('--size', 20) * factor * MIB;
@@ -95,11 +99,14 @@ const shapes = {
   lru: () => {
     const entries = new Map();
     const room = size / 1100;
-    let next = 0;
+    let next = 0, sum = 0;
     every(() => {
       for (let i = 0; i < room / 150 / 20; i++) {
         entries.set(next++, text(1000));
         if (entries.size > room) entries.delete(entries.keys().next().value);
+        for (let read = 0; read < READS_A_WRITE; read++) {
+          sum += entries.get(next - 1 - askedFor(entries.size)).charCodeAt(0);
+        }
       }
     });
   },

@@ -5,18 +5,23 @@
 //! sums up what has been by the end of a window, over and over. Each page that is referenced in a window costs the target once what
 //! the processor needs to note it, and its page faults wait while it is marked, which is counted as well; the window is as long as
 //! the budget asks for, and where none is long enough nothing is marked.
-//! Memory of a collected heap is walked by its collector, so that nothing can be told of it. CPython's walks what has grown old seldom, and
-//! only what holds other objects: what is cold there is kept, and what is not may be in use or not. Nor can anything be told of more of a
-//! container than the process that grew most. A leak that the program itself walks again and again is taken for a cache, as long as that is believed.
+//! Memory of a collected heap is walked by its collector. Where that tells when it does (CPython, most of the JVM's) what is referenced in
+//! between is in use. What is not is kept in CPython; in the JVM it may be garbage, and nothing is told of it. Of other collected heaps nothing
+//! can be told at all, nor of more of a container than the process that grew most. A leak that the program itself walks again and again
+//! is taken for a cache, as long as that is believed.
+
+mod collector;
 
 use std::time::{Duration, Instant};
 
 use mlh_detect::coldness::{Held, References, SOURCE, Window};
-use mlh_detect::{Rung, Says, Spare, Testimony};
+use mlh_detect::{Rung, Testimony};
 use mlh_targets::outside::coldness::{Anonymous, Coldness as Marks};
+use mlh_targets::outside::walks::Walked;
 use mlh_targets::points::Runtime;
 use mlh_targets::sweep::ProcSweep;
 
+use self::collector::Collector;
 use super::knowledge::Lead;
 use super::rung::{Look, Paid};
 use crate::investigate::report::GrowthStack;
@@ -38,8 +43,6 @@ const PAGE_COST: Duration = Duration::from_nanos(1_600);
 const PAGE: u64 = 4096;
 /// In a window it is looked so many times at what is held: requests come and go.
 const LOOKS: u32 = 10;
-/// What is said of memory that is referenced again where that proves nothing.
-const WALKED: &str = "what it grows by is referenced again, by the program or by its collector";
 /// Marking more would have the target wait for it for too long when it asks for memory, bytes.
 const MOST: u64 = 4 << 30;
 
@@ -47,8 +50,7 @@ pub(super) struct Coldness {
     pid: u32,
     /// It is all that the case is about.
     alone: bool,
-    /// A collector walks it now and then: that something is referenced does not say that it is in use.
-    walked: bool,
+    collector: Collector,
     marks: Marks,
     sweep: ProcSweep,
     budget: Option<f64>,
@@ -83,7 +85,9 @@ struct Open {
     /// Bytes.
     marked: u64,
     held: Held,
-    /// When that is looked at again.
+    /// No collector walked, or it did not tell, if it tells the same when the window is over.
+    walked: Option<Walked>,
+    /// When it is looked at again.
     due: Duration,
 }
 
@@ -105,24 +109,20 @@ impl Coldness {
         now: Duration,
         others: bool,
     ) -> Result<Self, String> {
-        let walked = match runtime {
-            Runtime::Native => false,
-            Runtime::Cpython => true,
-            _ => return Err("a collector references what it walks, in use or not".to_owned()),
-        };
+        let collector = Collector::of(pid, runtime)?;
         let marks = Marks::of(pid);
         let sweep = ProcSweep::open().map_err(|error| error.to_string())?;
         let mut new = Self {
             pid,
             alone: false,
-            walked,
+            references: collector.references(),
+            collector,
             marks,
             sweep,
             budget,
             state: State::Between(now),
             others,
             windows: 0,
-            references: References::default(),
             spent: Duration::ZERO,
             waited: Duration::ZERO,
             not_seen: Vec::new(),
@@ -148,18 +148,22 @@ impl Coldness {
         length.ok_or_else(|| "it holds more memory than can be marked within overhead_budget".to_owned())
     }
 
-    /// What it holds now.
-    fn look(&mut self) -> Result<(Anonymous, Held), String> {
+    /// What it holds now, and what its collector has done by then.
+    fn look(&mut self) -> Result<(Anonymous, Held, Option<Walked>), String> {
         let anonymous = self.marks.read().map_err(|error| error.to_string())?;
         let readings = self.sweep.only(&[self.pid], &[]).map_err(|error| error.to_string())?;
         let reading = readings.processes.first().ok_or("what it is charged for cannot be read")?;
         let charged = reading.anon.saturating_add(reading.swap).saturating_add(reading.shmem);
-        Ok((anonymous, Held { resident: anonymous.resident, huge: anonymous.huge, charged }))
+        let walked = self.collector.read();
+        let (resident, huge, old) =
+            (anonymous.resident, anonymous.huge, walked.and_then(|walked| walked.old));
+        Ok((anonymous, Held { resident, huge, charged, old }, walked))
     }
 
     /// Begins a window.
     fn open(&mut self, now: Duration) -> Result<State, String> {
-        let (anonymous, held) = self.look()?;
+        let (anonymous, held, walked) = self.look()?;
+        let walked = self.collector.since(walked);
         let length = self.length(&anonymous)?;
         let marking = Instant::now();
         let marked = self.marks.mark();
@@ -167,19 +171,20 @@ impl Coldness {
         self.waited = self.waited.saturating_add(marking.elapsed());
         marked.map_err(|error| error.to_string())?;
         let due = now + length / LOOKS;
-        Ok(State::Window(Open { began: now, length, marked: anonymous.resident, held, due }))
+        Ok(State::Window(Open { began: now, length, marked: anonymous.resident, held, walked, due }))
     }
 
     /// Looks at what is held in one, and ends it when it is over.
     fn go_on(&mut self, open: Open, now: Duration) -> Result<State, String> {
-        let (anonymous, held) = self.look()?;
+        let (anonymous, held, walked) = self.look()?;
         let held = open.held.least(held);
         if open.ends() > now {
             return Ok(State::Window(Open { held, due: now + open.length / LOOKS, ..open }));
         }
         self.spent = self.spent.saturating_add(cost(anonymous.referenced.min(open.marked)));
         let cold = anonymous.resident.saturating_sub(anonymous.referenced);
-        self.references.note(Window { began: open.began, ended: now, held, cold });
+        let walked = self.collector.has_walked(open.walked, walked);
+        self.references.note(Window { began: open.began, ended: now, held, cold, walked });
         self.windows = self.windows.saturating_add(1);
         let pause = match self.windows {
             _ if !self.others => BETWEEN,
@@ -223,11 +228,7 @@ impl Look for Coldness {
         if pid.map_or(!self.alone, |pid| pid != self.pid) {
             return Vec::new();
         }
-        let testimony = self.references.testimony().map(|said| match said.says {
-            Says::Spare(Spare::InUse) if self.walked => Testimony { says: Says::Unclear(WALKED), ..said },
-            _ => said,
-        });
-        testimony.into_iter().collect()
+        self.references.testimony().into_iter().collect()
     }
 
     fn leads(&self, _: Option<u32>) -> Vec<Lead> {
@@ -294,7 +295,7 @@ mod rules {
         assert_eq!((window(MOST, None), window(MOST + 1, None)), (Some(SHORTEST), None));
     }
 
-    /// Guarantees: of a heap whose collector walks all of it nothing is marked, and why is said.
+    /// Guarantees: of a heap whose collector walks all of it and tells nobody when nothing is marked, and why is said.
     #[test]
     fn collected_heaps_are_let_be() {
         for runtime in

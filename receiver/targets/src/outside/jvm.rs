@@ -12,6 +12,7 @@ use mlh_stacks::modules::{Module, Modules};
 
 use self::counters::Counters;
 use super::target::Target;
+use super::walks::Walked;
 use super::{Class, OutsideError, Reader, Reading, Source};
 
 /// 32 KiB unless a JVM was told otherwise.
@@ -21,6 +22,13 @@ const ELSEWHERE: &str = "memory of the JVM outside of its heap and its metaspace
 
 const NOT_YET: &str =
     "how much of the old generation is garbage: it has not been collected since the process began";
+
+/// Young collections of these copy what is young and leave the old generation alone but for what refers to it. Other collectors walk it
+/// while the program runs, at any time.
+const WALKING_SELDOM: [&str; 3] = ["Copy:MSC", "ParScav:MSC", "GarbageFirst"];
+
+/// What the JVM gives as the cause of a collection while there is none.
+const NO_COLLECTION: &str = "No GC";
 
 const UNPUBLISHED: &str =
     "the JVM publishes no counters: it was started with -XX:-UsePerfData or -XX:+PerfDisableSharedMem";
@@ -43,14 +51,32 @@ impl Jvm {
             .then(|| Self { target: Target::of(pid), counters: counters(modules) })
     }
 
-    fn look(&self, place: &Range<u64>) -> Result<Reading, OutsideError> {
+    /// How often its old generation has been walked.
+    ///
+    /// # Errors
+    /// It does not tell.
+    pub(super) fn walks(&self) -> Result<Walked, OutsideError> {
+        let place = self.counters.as_ref().ok_or_else(|| OutsideError::Unknown(UNPUBLISHED.to_owned()))?;
+        self.look(
+            place,
+            walks,
+            "its collector walks what is old at any time: that of Serial, Parallel or G1 tells when",
+        )
+    }
+
+    /// What `read` makes of the counters; where that is nothing, `otherwise` says why.
+    fn look<T>(
+        &self,
+        place: &Range<u64>,
+        read: impl FnOnce(&Counters<'_>) -> Option<T>,
+        otherwise: &str,
+    ) -> Result<T, OutsideError> {
         let mut bytes = vec![0; usize::try_from(place.end.saturating_sub(place.start)).unwrap_or(0)];
         if !self.target.memory.read(place.start, &mut bytes) {
             return Err(self.target.unreadable());
         }
         let counters = Counters::read(&bytes).map_err(|why| OutsideError::Unknown(why.to_owned()))?;
-        reading(&counters)
-            .ok_or_else(|| OutsideError::Unknown("the JVM's counters tell nothing of its heap".to_owned()))
+        read(&counters).ok_or_else(|| OutsideError::Unknown(otherwise.to_owned()))
     }
 }
 
@@ -65,7 +91,7 @@ impl Reader for Jvm {
             self.counters = Modules::read(self.target.pid).ok().as_ref().and_then(counters);
         }
         self.target.reading(|| match &self.counters {
-            Some(place) => self.look(place),
+            Some(place) => self.look(place, reading, "the JVM's counters tell nothing of its heap"),
             None => Err(OutsideError::Unknown(UNPUBLISHED.to_owned())),
         })
     }
@@ -89,9 +115,7 @@ fn reading(counters: &Counters<'_>) -> Option<Reading> {
     let heap = counters.sum("sun.gc.generation.", ".capacity").unwrap_or(0);
     let metaspace = counters.get("sun.gc.metaspace.used").unwrap_or(0);
     let held = heap.checked_add(counters.get("sun.gc.metaspace.capacity").unwrap_or(0))?;
-    // the first collects the young generation alone; the others are whole collections, and pauses of concurrent ones
-    let all = counters.sum("sun.gc.collector.", ".invocations")?;
-    let collections = all.saturating_sub(counters.get("sun.gc.collector.0.invocations").unwrap_or(0));
+    let collections = old_collections(counters)?;
     let less =
         |of: &str, less: &str| counters.get(of).unwrap_or(0).saturating_sub(counters.get(less).unwrap_or(0));
     let classes = less("java.cls.loadedClasses", "java.cls.unloadedClasses")
@@ -117,9 +141,26 @@ fn reading(counters: &Counters<'_>) -> Option<Reading> {
     })
 }
 
+/// Those that are none of the young generation alone: whole collections, and pauses of concurrent ones.
+fn old_collections(counters: &Counters<'_>) -> Option<u64> {
+    let all = counters.sum("sun.gc.collector.", ".invocations")?;
+    Some(all.saturating_sub(counters.get("sun.gc.collector.0.invocations").unwrap_or(0)))
+}
+
+/// How often the old generation has been walked. `None` where that is not counted. G1 walks before the pauses that are counted, so that one
+/// whose pause is still to come is not seen.
+fn walks(counters: &Counters<'_>) -> Option<Walked> {
+    let policy = counters.text("sun.gc.policy.name")?;
+    Some(Walked {
+        count: WALKING_SELDOM.contains(&policy).then(|| old_collections(counters))??,
+        under_way: counters.text("sun.gc.cause") != Some(NO_COLLECTION),
+        old: Some(counters.sum("sun.gc.generation.1.space.", ".used")?),
+    })
+}
+
 #[cfg(fuzzing)]
 pub(super) fn fuzz(bytes: &[u8]) {
-    drop(Counters::read(bytes).map(|counters| reading(&counters)));
+    drop(Counters::read(bytes).map(|counters| (reading(&counters), walks(&counters))));
 }
 
 #[cfg(test)]

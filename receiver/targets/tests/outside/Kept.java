@@ -2,22 +2,30 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Scanner;
 
-/** Keeps memory, or lets go of it, as it is told; each time with a collection. */
+/** Keeps memory, or lets go of it, as it is told; each time with a collection, but for what is to be garbage. */
 public class Kept {
     static final List<byte[]> kept = new ArrayList<>();
+    static byte[] garbage;
 
     public static void main(String[] arguments) {
         Scanner orders = new Scanner(System.in);
         System.out.println("ready");
         while (orders.hasNextLine()) {
-            if (orders.nextLine().equals("keep")) {
+            String order = orders.nextLine();
+            if (order.equals("keep")) {
                 for (int index = 0; index < 320; index++) {
                     kept.add(new byte[100_000]);
                 }
-            } else {
+            } else if (order.equals("let go")) {
                 kept.clear();
             }
-            System.gc();
+            if (order.equals("make garbage")) {
+                for (int index = 0; index < 4000; index++) {
+                    garbage = new byte[100_000];
+                }
+            } else {
+                System.gc();
+            }
             System.out.println("done");
         }
     }

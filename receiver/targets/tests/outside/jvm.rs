@@ -9,9 +9,9 @@ use crate::program::{Program, is_there};
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/outside/Kept.java");
 
 /// What it keeps when it is told to.
-const KEPT: u64 = 32_000_000;
+pub(crate) const KEPT: u64 = 32_000_000;
 
-fn start(flags: &[&str]) -> Program {
+pub(crate) fn start(flags: &[&str]) -> Program {
     Program::start(Command::new("java").args(["-Xmx256m"]).args(flags).arg(PROGRAM))
 }
 

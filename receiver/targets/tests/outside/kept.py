@@ -31,7 +31,7 @@ for line in sys.stdin:
             shared[at] = 1
     elif order == "freeze":
         gc.freeze()
-    else:
+    elif order == "let go":
         kept.clear()
-    gc.collect()
+    gc.collect(0 if order == "collect the youngest" else 2)
     print("done", flush=True)

@@ -6,3 +6,4 @@ mod go;
 mod jvm;
 mod program;
 mod python;
+mod walks;

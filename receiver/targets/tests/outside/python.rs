@@ -7,7 +7,7 @@ use mlh_targets::outside::{OutsideError, Reading, Source};
 
 use crate::program::{Program, is_there};
 
-const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/outside/kept.py");
+pub(crate) const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/outside/kept.py");
 
 /// Orders that it keeps, each with a list.
 const KEPT: u64 = 20_000;
@@ -16,7 +16,7 @@ const KEPT: u64 = 20_000;
 const SHARED: u64 = 32 << 20;
 
 /// Every version that is here.
-fn interpreters() -> Vec<PathBuf> {
+pub(crate) fn interpreters() -> Vec<PathBuf> {
     let mut found = vec![PathBuf::from("/usr/bin/python3")];
     let versions = std::env::home_dir().map(|home| home.join(".pyenv/versions"));
     for folder in versions.and_then(|it| std::fs::read_dir(it).ok()).into_iter().flatten().flatten() {

@@ -10,12 +10,15 @@ const MAX_ENTRIES: usize = 4096;
 /// Of an entry's head, bytes.
 const ENTRY: usize = 20;
 
-/// No name is longer, bytes.
+/// No name is longer, and no text that is asked for, bytes.
 const MAX_NAME: usize = 128;
 
-/// What is told by numbers, by name.
+/// What is told, by name.
 #[derive(Debug, Default)]
-pub(super) struct Counters<'a>(HashMap<&'a str, u64>);
+pub(super) struct Counters<'a> {
+    numbers: HashMap<&'a str, u64>,
+    texts: HashMap<&'a str, &'a str>,
+}
 
 impl<'a> Counters<'a> {
     /// Of the bytes that are published, which change meanwhile. What does not fit is left out.
@@ -37,21 +40,27 @@ impl<'a> Counters<'a> {
         }
         let mut entry = long_at(bytes, 24).ok_or(damaged)?;
         let count = long_at(bytes, 28).ok_or(damaged)?.min(MAX_ENTRIES);
-        let mut counters = HashMap::new();
+        let mut counters = Self::default();
         for _ in 0..count {
             let Some(rest) = bytes.get(entry..) else { break };
             let Some(length) = long_at(rest, 0).filter(|length| *length >= ENTRY) else { break };
             let own = &rest[..length.min(rest.len())];
             if let Some((name, value)) = number(own) {
-                counters.insert(name, value);
+                counters.numbers.insert(name, value);
+            } else if let Some((name, value)) = text(own) {
+                counters.texts.insert(name, value);
             }
             entry = entry.saturating_add(length);
         }
-        Ok(Self(counters))
+        Ok(counters)
     }
 
     pub(super) fn get(&self, name: &str) -> Option<u64> {
-        self.0.get(name).copied()
+        self.numbers.get(name).copied()
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&'a str> {
+        self.texts.get(name).copied()
     }
 
     /// Of all whose name is of this kind with one number in between, as far as it does not overflow. `None`: there are none.
@@ -60,7 +69,7 @@ impl<'a> Counters<'a> {
             let index = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
             index.is_some_and(|index| !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit()))
         };
-        let values = self.0.iter().filter(|(name, _)| of_kind(name)).map(|(_, value)| *value);
+        let values = self.numbers.iter().filter(|(name, _)| of_kind(name)).map(|(_, value)| *value);
         values.reduce(u64::saturating_add)
     }
 }
@@ -72,9 +81,23 @@ fn number(entry: &[u8]) -> Option<(&str, u64)> {
         return None;
     }
     let value = i64::from_le_bytes(*entry.get(value..)?.first_chunk()?);
-    let name = entry.get(name..)?;
-    let end = name.iter().take(MAX_NAME).position(|byte| *byte == 0)?;
-    Some((std::str::from_utf8(name.get(..end)?).ok()?, u64::try_from(value).ok()?))
+    Some((until_nul(entry.get(name..)?)?, u64::try_from(value).ok()?))
+}
+
+/// The name and the value of an entry that is a text: bytes.
+fn text(entry: &[u8]) -> Option<(&str, &str)> {
+    let (name, elements, value) = (long_at(entry, 4)?, long_at(entry, 8)?, long_at(entry, 16)?);
+    if elements == 0 || entry.get(12) != Some(&b'B') {
+        return None;
+    }
+    let value = entry.get(value..)?;
+    Some((until_nul(entry.get(name..)?)?, until_nul(&value[..elements.min(value.len())])?))
+}
+
+/// A name or a value that is written out.
+fn until_nul(bytes: &[u8]) -> Option<&str> {
+    let end = bytes.iter().take(MAX_NAME).position(|byte| *byte == 0)?;
+    std::str::from_utf8(bytes.get(..end)?).ok()
 }
 
 /// Four bytes that are no negative number.

@@ -49,6 +49,42 @@ fn of_a_heap() {
     assert_eq!(reading.not_seen, [ELSEWHERE]);
 }
 
+/// A text as a JVM publishes it, behind the counters.
+fn with_text(mut bytes: Vec<u8>, name: &str, value: &str) -> Vec<u8> {
+    let value_at = (20 + name.len() + 1).next_multiple_of(8);
+    let length = (value_at + value.len() + 1).next_multiple_of(8);
+    let begin = bytes.len();
+    for number in [length, 20, value.len() + 1] {
+        bytes.extend(i32::try_from(number).unwrap().to_le_bytes());
+    }
+    bytes.extend([b'B', 1, 5, 3]);
+    bytes.extend(i32::try_from(value_at).unwrap().to_le_bytes());
+    bytes.extend(name.bytes());
+    bytes.resize(begin + value_at, 0);
+    bytes.extend(value.bytes());
+    bytes.resize(begin + length, 0);
+    bytes[28] += 1;
+    bytes
+}
+
+/// Guarantees: a collector that walks what is old seldom tells how often, what is old, and whether it is at work; of any other, and of one
+/// that is not named, nothing is known.
+#[test]
+fn walks_of_the_old_generation() {
+    let of = |policy, cause| {
+        let bytes = with_text(published(&HEAP), "sun.gc.policy.name", policy);
+        let bytes = with_text(bytes, "sun.gc.cause", cause);
+        walks(&Counters::read(&bytes).unwrap())
+    };
+    let walked = Walked { count: 7, under_way: false, old: Some(3000) };
+    for policy in ["Copy:MSC", "ParScav:MSC", "GarbageFirst"] {
+        assert_eq!(of(policy, "No GC"), Some(walked));
+    }
+    assert_eq!(of("Copy:MSC", "Allocation Failure"), Some(Walked { under_way: true, ..walked }));
+    assert_eq!(of("ParNew:CMS", "No GC"), None);
+    assert_eq!(walks(&Counters::read(&published(&HEAP)).unwrap()), None);
+}
+
 /// Guarantees: counters that are not there yet, of another version or of no JVM are said to be so, and such without an old
 /// generation tell nothing.
 #[test]
@@ -70,12 +106,12 @@ fn that_cannot_be_read() {
 /// Guarantees: whatever single bytes are, and wherever the counters end, reading them ends, and does not panic.
 #[test]
 fn any_bytes() {
-    let bytes = published(&HEAP);
+    let bytes = with_text(published(&HEAP), "sun.gc.policy.name", "Copy:MSC");
     for at in 0..bytes.len() {
         for value in [0, 1, 0x7f, 0x80, 0xff] {
             let mut changed = bytes.clone();
             changed[at] = value;
-            let _ = Counters::read(&changed).map(|counters| reading(&counters));
+            let _ = Counters::read(&changed).map(|counters| (reading(&counters), walks(&counters)));
         }
         let _ = Counters::read(&bytes[..at]).map(|counters| reading(&counters));
     }

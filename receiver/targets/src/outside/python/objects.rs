@@ -26,6 +26,9 @@ const LINKS: u64 = 16;
 /// Of the interpreter's state so much is looked through for the heads, bytes.
 const STATE: u64 = 128 << 10;
 
+/// No interpreter has collected as often.
+const MAX_COLLECTIONS: u64 = 1 << 40;
+
 /// The collector marks objects in the lowest bits of links.
 const MARKS: u64 = 7;
 
@@ -64,6 +67,17 @@ impl Rings {
             let rings = Self([at, at + HEAD, at + 2 * HEAD, behind.checked_add(8)?]);
             rings.0.iter().all(|head| is_ring(blocks, *head)).then_some(rings)
         })
+    }
+
+    /// How often the last generation was collected, for which all are walked; and whether any is being collected. Behind the rings stand
+    /// three figures for each generation, then the latter.
+    pub(super) fn collections(&self, blocks: &mut Blocks) -> Option<(u64, bool)> {
+        let [.., frozen] = self.0;
+        let figures = frozen.checked_add(HEAD)?;
+        let [_, _, _, _, _, _, last, _, _, collecting] = blocks.words(figures)?;
+        // that is four bytes long, and nothing but 0 or 1
+        let collecting = collecting as u32;
+        (last < MAX_COLLECTIONS && collecting <= 1).then_some((last, collecting == 1))
     }
 }
 
