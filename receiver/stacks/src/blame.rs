@@ -9,7 +9,7 @@ mod plumbing;
 /// The frame to blame, innermost first: an index. Where none stands out, the outermost that is in no library of the
 /// language, else the first. `None`: there are no frames, or a runtime is at work and nothing of the program it runs is in sight.
 /// A runtime's own frames are never to blame, nor is code that was made at run time and has no name: what they are called says
-/// nothing of the program. Of what has no name, and of what Java calls, the caller is to blame: see [`told`].
+/// nothing of the program. Of what has no name, and of what Java calls, the caller is to blame.
 #[must_use]
 pub fn culprit(frames: &[Frame]) -> Option<usize> {
     let serves = server(frames);
