@@ -15,7 +15,7 @@ const MANY: f64 = 0.5;
 /// Whoever keeps so much of it is to blame by himself. Between the two it is his caller if that keeps a part too, and so much in all.
 const ALONE: f64 = 2.0 / 3.0;
 /// So many callers out it is looked for: further out, all that a program does goes through one of its functions.
-const NEAR: usize = 3;
+const NEAR: usize = 8;
 
 /// The leads, and before them the innermost function through which most of it goes, where nobody among them keeps most of it. `stacks` are
 /// what they were ranked from. Its share has theirs in it.
@@ -120,10 +120,11 @@ mod tests {
         assert_eq!(told(&some), [("prepare", 60), ("copy", 30), ("lists", 30), ("plan", 20), ("log", 20)]);
         let wider = [Lead { bytes: 40, ..copy.clone() }, plan, Lead { bytes: 40, ..log.clone() }];
         assert_eq!(told(&wider)[0], ("execute", 60));
-        let far = stack(&["lists", "keys", "index", "prepare", "execute", "main"], 40);
+        let deep = ["lists", "a", "b", "c", "d", "e", "f", "g", "prepare", "execute", "main"];
+        let far = stack(&deep, 40);
         let beside = Lead { bytes: 30, ..log.clone() };
         assert_eq!(told(&[far, Lead { bytes: 30, ..copy.clone() }, beside])[0], ("prepare", 70));
-        let farther = stack(&["lists", "keys", "index", "tree", "prepare", "main"], 40);
+        let farther = stack(&[&deep[..8], &["h"], &deep[8..]].concat(), 40);
         let (copied, logged) = (Lead { bytes: 30, ..copy.clone() }, stack(&["log", "main"], 30));
         assert_eq!(told(&[farther, copied, logged])[0], ("lists", 40));
         let one = [Lead { bytes: 60, ..copy }, Lead { bytes: 40, ..log }];

@@ -16,8 +16,10 @@ pub(crate) const WRITERS: &str = "last_writers";
 /// Addresses that rest before somebody is blamed for them: of fewer, chance may have chosen them.
 const VOTES: u64 = 3;
 
-/// So few are enough where all of them are somebody's who also touched the most of it first, or whose objects collections have left.
+/// So few are enough where all of them are somebody's who also touched the most of it first,
 const AGREED: u64 = 2;
+/// and so few where collections have left his object: most of what makes the votes of others fewer is garbage.
+const LEFT: u64 = 1;
 
 /// How far those are to be believed who wrote last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +55,8 @@ pub(super) fn wrote(
     let votes = sum(&mut writers.iter());
     let named: Vec<_> = writers.into_iter().filter(|stack| !stack.trace.frames.is_empty()).collect();
     let told = sum(&mut named.iter());
-    if told < AGREED || told <= votes - told {
+    let least = if belief == Belief::Left { LEFT } else { AGREED };
+    if told < least || told <= votes - told {
         return Vec::new();
     }
     let own = growth.iter().filter(|stack| pid.is_none_or(|pid| stack.pid == pid));
@@ -191,15 +194,19 @@ mod tests {
         assert!(told(&[unlucky], &growth).is_empty());
     }
 
-    /// Guarantees: two addresses are enough for whoever also touched the most of it first, or whose objects collections have left, and for
-    /// nobody else; one never is.
+    /// Guarantees: two addresses are enough for whoever also touched the most of it first, and for nobody else; one is where collections have
+    /// left his object, with a doubt.
     #[test]
     fn two_witnesses() {
         let growth = [stack(&["burst", "main"], 0, 1000), stack(&["answer", "main"], 0, 10)];
         let told = |name, votes| told(&[stack(&[name, "main"], votes, 0)], &growth).len();
         assert_eq!((told("burst", 2), told("answer", 2), told("burst", 1)), (1, 0, 0));
-        let left = wrote(&[stack(&["keep", "main"], 2, 0)], &growth, Some(7), Belief::Left);
-        assert_eq!(left.len(), 1, "collections have left it");
+        let left = wrote(&[stack(&["keep", "main"], 1, 0)], &growth, Some(7), Belief::Left);
+        assert_eq!(
+            left.iter().map(|lead| lead.doubted).collect::<Vec<_>>(),
+            [true],
+            "collections have left it"
+        );
         let both = [stack(&["burst", "main"], 1, 0), stack(&["answer", "main"], 1, 0)];
         assert!(wrote(&both, &growth, Some(7), Belief::Blocks).is_empty());
     }
