@@ -9,7 +9,7 @@ mod plumbing;
 /// The frame to blame, innermost first: an index. Where none stands out, the outermost that is in no library of the
 /// language, else the first. `None`: there are no frames, or a runtime is at work and nothing of the program it runs is in sight.
 /// A runtime's own frames are never to blame, nor is code that was made at run time and has no name: what they are called says
-/// nothing of the program. Of what has no name, and of what Java calls, the caller is to blame: see [`told`].
+/// nothing of the program. Of what has no name, and of what Java calls, the caller is to blame.
 #[must_use]
 pub fn culprit(frames: &[Frame]) -> Option<usize> {
     let serves = server(frames);
@@ -60,23 +60,30 @@ fn server(frames: &[Frame]) -> impl Fn(&Frame) -> bool + use<> {
 }
 
 /// By whom the frame is told that would be to blame. One without a name is told by its nearest caller that has one, in the same file or in
-/// the language that calls it: nobody finds an address in their code. And what Java calls by its own interface has its name there.
+/// the language that calls it, there past what its package has around it: nobody finds an address in their code. And what Java calls by its own interface has its name there.
 fn told(frames: &[Frame], at: usize, serves: impl Fn(&Frame) -> bool) -> usize {
     let Some((blamed, callers)) = frames.get(at..).and_then(<[Frame]>::split_first) else { return at };
     let of_language = |frame: &Frame| is_python(frame) || PLUMBING.is_made(frame);
-    let mut outer = (at + 1..).zip(callers).filter(|(_, frame)| !serves(frame));
+    let outer = (at + 1..).zip(callers).filter(|(_, frame)| !serves(frame));
     if of_language(blamed) {
         return at;
     }
     let own = frames.iter().skip(at).take_while(|frame| !of_language(frame));
     let found = if own.into_iter().any(|frame| PLUMBING.is_bridge(frame)) {
-        outer.find(|(_, frame)| of_language(frame))
+        outer.clone().find(|(_, frame)| of_language(frame))
     } else if blamed.function.is_none() {
         let has_no_name = |frame: &Frame| frame.function.is_none() && frame.module == blamed.module;
-        let next = outer.find(|(_, frame)| !has_no_name(frame));
-        next.filter(|(_, frame)| {
+        let mut named = outer.skip_while(|(_, frame)| has_no_name(frame)).peekable();
+        let next = named.peek().copied().filter(|(_, frame)| {
             of_language(frame) || (frame.module == blamed.module && !PLUMBING.is_outermost(frame))
-        })
+        });
+        // a package's own wrapper around it says as little, where the program's call of that is known
+        let wraps =
+            next.is_some_and(|(_, frame)| python::is_installed(blamed) && python::is_installed(frame));
+        let program =
+            |frame: &Frame| is_python(frame) && !python::is_installed(frame) && !PLUMBING.is_outermost(frame);
+        let caller = wraps.then(|| named.find(|(_, frame)| program(frame))).flatten();
+        caller.or(next)
     } else {
         None
     };

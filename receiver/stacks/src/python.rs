@@ -8,6 +8,9 @@ pub const MODULE: &str = "[python]";
 /// Prefixes of the names of the interpreter's own functions, where it is part of a program that is more than it.
 const INTERPRETER: &[&str] = &["Py", "_Py", "pymalloc_", "address_in_range", "slot_"];
 
+/// Where packages are installed.
+const INSTALLED: [&str; 2] = ["/site-packages/", "/dist-packages/"];
+
 /// A frame of a CPython interpreter, as addresses in the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PythonFrame {
@@ -78,9 +81,15 @@ pub(crate) fn serves(frame: &Frame) -> bool {
             .is_some_and(|function| INTERPRETER.iter().any(|it| function.starts_with(it)))
 }
 
+/// The frame is of what has been installed beside the program: a package, or what one brings along in C.
+pub(crate) fn is_installed(frame: &Frame) -> bool {
+    let file = if frame.module == MODULE { frame.file.as_deref() } else { Some(frame.module.as_str()) };
+    file.is_some_and(|file| INSTALLED.iter().any(|folder| file.contains(folder)))
+}
+
 /// A file of the standard library: `/usr/lib/python3.11/json/decoder.py`, and what is frozen into the interpreter.
 fn is_library_source(file: &str) -> bool {
-    let installed = ["/site-packages/", "/dist-packages/"].iter().any(|folder| file.contains(folder));
+    let installed = INSTALLED.iter().any(|folder| file.contains(folder));
     let library = file.split_once("/lib/python3.").is_some_and(|(_, rest)| rest.contains('/'));
     file.starts_with("<frozen ") || (library && !installed)
 }
@@ -117,6 +126,16 @@ mod tests {
 
     fn native(module: &str, function: &str) -> Frame {
         Frame { module: module.to_owned(), function: Some(function.to_owned()), ..Frame::default() }
+    }
+
+    /// Guarantees: packages and what they bring along in C are installed; programs are not, nor what the system has.
+    #[test]
+    fn what_is_installed() {
+        assert!(is_installed(&python("/srv/venv/lib/python3.11/site-packages/pydantic/main.py")));
+        assert!(is_installed(&native("/usr/lib/python3/dist-packages/numpy/core/_multiarray.so", "f")));
+        assert!(
+            !is_installed(&python("/srv/app/main.py")) && !is_installed(&native("/usr/lib/libz.so.1", "f"))
+        );
     }
 
     /// Guarantees: the interpreter, its own extensions and its standard library serve; packages, programs and the libraries of others

@@ -161,7 +161,8 @@ impl GrowthStacks {
     fn wrote(&self, pid: Option<u32>) -> Vec<Lead> {
         let is_plain = self.least == Some(LEAST);
         let belief = match &self.heap {
-            Some(heap) if heap.tells() && (is_plain || heap.is_collected()) => Belief::Blocks,
+            Some(heap) if heap.tells() && heap.is_collected() => Belief::Left,
+            Some(heap) if heap.tells() && is_plain => Belief::Blocks,
             _ if is_plain => Belief::Unseen,
             _ => Belief::Collected,
         };

@@ -10,21 +10,18 @@ use mlh_stacks::trace::{Frame, Trace};
 
 use super::knowledge::{Lead, ranked};
 
-/// Whoever keeps less than this share of it is one of many: most of it goes through whom this share does.
-const MANY: f64 = 0.5;
-/// Whoever keeps so much of it is to blame by himself. Between the two it is his caller if that keeps a part too, and so much in all.
-const ALONE: f64 = 2.0 / 3.0;
+/// Nobody keeps as much as this share of it: each of them is one of many. The more one of them keeps, the surer he is to blame himself.
+const MANY: f64 = 0.25;
+/// So much of it has to go through one function.
+const MOST: f64 = 0.5;
 /// So many callers out it is looked for: further out, all that a program does goes through one of its functions.
-const NEAR: usize = 2;
+const NEAR: usize = 8;
 
-/// The leads, and before them the innermost function through which most of it goes, where nobody among them keeps most of it. `stacks` are
-/// what they were ranked from. Its share has theirs in it.
+/// The leads, and before them the innermost function through which most of it goes, where each of them is one of many. `stacks` are what
+/// they were ranked from. Its share has theirs in it.
 pub(super) fn with_shared(leads: Vec<Lead>, stacks: impl Iterator<Item = Lead>) -> Vec<Lead> {
-    let first = leads.first().map_or(1.0, |first| first.share);
-    let least = if first < MANY { MANY } else { ALONE };
-    let shared = (first < ALONE).then(|| shared(stacks, least)).flatten();
-    let keeps = |shared: &Lead| leads.iter().any(|lead| is_same(lead.frame(), shared.frame()));
-    match shared.filter(|shared| first < MANY || keeps(shared)) {
+    let scattered = leads.first().is_some_and(|first| first.share < MANY);
+    match scattered.then(|| shared(stacks)).flatten() {
         Some(shared) => {
             let others = leads.into_iter().filter(|lead| !is_same(lead.frame(), shared.frame())).collect();
             [vec![shared], others].concat()
@@ -39,8 +36,8 @@ pub(super) fn is_same(one: Option<&Frame>, other: Option<&Frame>) -> bool {
     one.module == other.module && one.function.is_some() && one.function == other.function
 }
 
-/// The innermost function through which more than `least` of it goes, with the stack by which the most does.
-fn shared(stacks: impl Iterator<Item = Lead>, least: f64) -> Option<Lead> {
+/// The innermost function through which most of it goes, with the stack by which the most does.
+fn shared(stacks: impl Iterator<Item = Lead>) -> Option<Lead> {
     let stacks: Vec<_> = stacks.filter(|lead| lead.trace.culprit.is_some()).collect();
     let all: u64 = stacks.iter().map(|lead| lead.bytes).fold(0, u64::saturating_add);
     let mut through: HashMap<Name<'_>, u64> = HashMap::new();
@@ -48,7 +45,7 @@ fn shared(stacks: impl Iterator<Item = Lead>, least: f64) -> Option<Lead> {
         let names: HashSet<_> = ways(lead).filter_map(|at| name(lead, at)).collect();
         names.into_iter().for_each(|name| add(&mut through, name, lead.bytes));
     }
-    let is_most = |name: &Name<'_>| through.get(name).is_some_and(|sum| *sum as f64 > least * all as f64);
+    let is_most = |name: &Name<'_>| through.get(name).is_some_and(|sum| *sum as f64 > MOST * all as f64);
     let mut innermost: HashMap<Name<'_>, u64> = HashMap::new();
     for lead in &stacks {
         let name = ways(lead).filter_map(|at| name(lead, at)).find(is_most);
@@ -108,40 +105,39 @@ mod tests {
         leads.iter().map(|lead| (of(lead), (lead.share * 100.0).round() as u64)).collect()
     }
 
-    /// Guarantees: where nobody keeps half of it, the innermost function near them comes first through which more than half of it goes, and they
-    /// come behind it; where somebody does, or nothing but the beginning of the program is common to them, they come alone.
+    /// Guarantees: where each keeps less than a quarter of it, the innermost function near them comes first through which more than half of
+    /// it goes, and they come behind it; where somebody keeps more, or nothing but the beginning of the program is common to them, they
+    /// come alone.
     #[test]
     fn one_for_many() {
-        let copy = stack(&["copy", "prepare", "execute", "serve", "main"], 30);
+        let copy = stack(&["copy", "prepare", "execute", "serve", "main"], 20);
+        let lists = stack(&["lists", "prepare", "execute", "serve", "main"], 20);
+        let keys = stack(&["keys", "prepare", "execute", "serve", "main"], 20);
         let plan = stack(&["plan", "execute", "serve", "main"], 20);
         let log = stack(&["log", "serve", "main"], 20);
-        let lists = stack(&["lists", "prepare", "execute", "serve", "main"], 30);
-        let some = [copy.clone(), lists, plan.clone(), log.clone()];
-        assert_eq!(told(&some), [("prepare", 60), ("copy", 30), ("lists", 30), ("plan", 20), ("log", 20)]);
-        let wider = [Lead { bytes: 40, ..copy.clone() }, plan, Lead { bytes: 40, ..log.clone() }];
-        assert_eq!(told(&wider)[0], ("execute", 60));
-        let far = stack(&["lists", "keys", "prepare", "execute", "serve", "main"], 40);
-        let beside = Lead { bytes: 30, ..log.clone() };
-        assert_eq!(told(&[far, Lead { bytes: 30, ..copy.clone() }, beside])[0], ("prepare", 70));
-        let farther = stack(&["lists", "keys", "index", "prepare", "execute", "main"], 40);
-        let (copied, logged) = (Lead { bytes: 30, ..copy.clone() }, Lead { bytes: 30, ..log.clone() });
-        assert_eq!(told(&[farther, copied, logged])[0], ("lists", 40));
-        let one = [Lead { bytes: 60, ..copy }, Lead { bytes: 40, ..log }];
-        assert_eq!(told(&one), [("copy", 60), ("log", 40)]);
-        let apart = ["one", "two", "three"].map(|name| stack(&[name, "main"], 10));
-        assert_eq!(told(&apart).len(), 3);
+        let some = [copy.clone(), lists.clone(), keys.clone(), plan.clone(), log.clone()];
+        let each = [("copy", 20), ("lists", 20), ("keys", 20), ("plan", 20), ("log", 20)];
+        assert_eq!(told(&some), [&[("prepare", 60)], &each[..]].concat());
+        let wider = [copy.clone(), lists.clone(), plan, log.clone(), stack(&["tick", "main"], 15)];
+        assert_eq!(told(&wider)[0], ("execute", 63));
+        let one = [Lead { bytes: 30, ..copy.clone() }, lists, keys, log];
+        assert_eq!(told(&one)[0], ("copy", 33));
+        let apart = ["one", "two", "three", "four", "five"].map(|name| stack(&[name, "main"], 10));
+        assert_eq!(told(&apart).len(), 5);
         assert!(told(&[]).is_empty());
     }
 
-    /// Guarantees: whoever keeps little more than half of it stands behind a caller that keeps the rest, but not behind one that keeps
-    /// nothing itself, nor if it keeps most.
+    /// Guarantees: it is looked for eight callers out and no farther.
     #[test]
-    fn a_caller_that_keeps_too() {
-        let (inner, outer) = (stack(&["init", "make", "main"], 52), stack(&["make", "main"], 48));
-        assert_eq!(told(&[inner.clone(), outer.clone()]), [("make", 100), ("init", 52)]);
-        let much = Lead { bytes: 400, ..inner.clone() };
-        assert_eq!(told(&[much, outer]), [("init", 89), ("make", 11)]);
-        let beside = stack(&["log", "make", "main"], 48);
-        assert_eq!(told(&[inner, beside]), [("init", 52), ("log", 48)]);
+    fn far_out() {
+        let deep = ["lists", "a", "b", "c", "d", "e", "f", "g", "prepare", "main"];
+        let others = ["copy", "keys"].map(|name| stack(&[name, "prepare", "main"], 20));
+        let apart = ["log", "tick"].map(|name| stack(&[name, "main"], 20));
+        let first = |of: &[&str]| {
+            let all = [&[stack(of, 20)], &others[..], &apart[..]].concat();
+            told(&all).first().map(|(_, share)| *share)
+        };
+        assert_eq!(first(&deep), Some(60));
+        assert_eq!(first(&[&deep[..8], &["h"], &deep[8..]].concat()), Some(20));
     }
 }

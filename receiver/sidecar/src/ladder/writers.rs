@@ -16,14 +16,18 @@ pub(crate) const WRITERS: &str = "last_writers";
 /// Addresses that rest before somebody is blamed for them: of fewer, chance may have chosen them.
 const VOTES: u64 = 3;
 
-/// So few are enough where all of them are somebody's who also touched the most of it first.
+/// So few are enough where all of them are somebody's who also touched the most of it first,
 const AGREED: u64 = 2;
+/// and so few where collections have left his object: most of what makes the votes of others fewer is garbage.
+const LEFT: u64 = 1;
 
 /// How far those are to be believed who wrote last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Belief {
     /// It was seen that somebody has the blocks where they wrote.
     Blocks,
+    /// The same, after two collections.
+    Left,
     /// Nobody looked whose the memory is by now.
     Unseen,
     /// What they wrote to may be garbage that has not been collected.
@@ -51,7 +55,8 @@ pub(super) fn wrote(
     let votes = sum(&mut writers.iter());
     let named: Vec<_> = writers.into_iter().filter(|stack| !stack.trace.frames.is_empty()).collect();
     let told = sum(&mut named.iter());
-    if told < AGREED || told <= votes - told {
+    let least = if belief == Belief::Left { LEFT } else { AGREED };
+    if told < least || told <= votes - told {
         return Vec::new();
     }
     let own = growth.iter().filter(|stack| pid.is_none_or(|pid| stack.pid == pid));
@@ -63,20 +68,21 @@ pub(super) fn wrote(
         trace: stack.trace.clone(),
         bytes: (kept as f64 * stack.figures.votes as f64 / votes as f64) as u64,
         pattern: (steadily > 0).then(|| Pattern::Steady.name()),
-        doubted: belief != Belief::Blocks || stack.figures.votes < VOTES,
+        doubted: !matches!(belief, Belief::Blocks | Belief::Left) || stack.figures.votes < VOTES,
         remark: (belief == Belief::Collected).then_some(COLLECTED),
         ..Lead::default()
     };
     let leads = ranked(named.iter().map(lead));
-    if told < VOTES && !agree(&leads, growth, pid) {
+    let alone = leads.len() == 1;
+    if told < VOTES && !(alone && (belief == Belief::Left || agree(&leads, growth, pid))) {
         return Vec::new();
     }
     with_shared(leads, named.iter().map(lead))
 }
 
-/// All of it was written by somebody who also touched the most of it first.
+/// The first of them also touched the most of it first.
 fn agree(writers: &[Lead], growth: &[GrowthStack], pid: Option<u32>) -> bool {
-    let [writer] = writers else { return false };
+    let Some(writer) = writers.first() else { return false };
     let own = growth.iter().filter(|stack| pid.is_none_or(|pid| stack.pid == pid));
     let foremost = own.max_by_key(|stack| stack.figures.bytes);
     is_same(writer.frame(), foremost.and_then(|stack| stack.trace.culprit_frame()))
@@ -188,12 +194,19 @@ mod tests {
         assert!(told(&[unlucky], &growth).is_empty());
     }
 
-    /// Guarantees: two addresses are enough for whoever also touched the most of it first, and for nobody else; one never is.
+    /// Guarantees: two addresses are enough for whoever also touched the most of it first, and for nobody else; one is where collections have
+    /// left his object, with a doubt.
     #[test]
     fn two_witnesses() {
         let growth = [stack(&["burst", "main"], 0, 1000), stack(&["answer", "main"], 0, 10)];
         let told = |name, votes| told(&[stack(&[name, "main"], votes, 0)], &growth).len();
         assert_eq!((told("burst", 2), told("answer", 2), told("burst", 1)), (1, 0, 0));
+        let left = wrote(&[stack(&["keep", "main"], 1, 0)], &growth, Some(7), Belief::Left);
+        assert_eq!(
+            left.iter().map(|lead| lead.doubted).collect::<Vec<_>>(),
+            [true],
+            "collections have left it"
+        );
         let both = [stack(&["burst", "main"], 1, 0), stack(&["answer", "main"], 1, 0)];
         assert!(wrote(&both, &growth, Some(7), Belief::Blocks).is_empty());
     }

@@ -21,7 +21,7 @@ const MAX_SPANS: u64 = 1 << 18;
 /// Of a span so much is read, bytes.
 const SIZE: usize = 120;
 
-/// States of spans: they hold objects; they are somebody's stack or the runtime's own.
+/// States of spans: they hold objects; they are a goroutine's stack.
 const IN_USE: u8 = 1;
 const MANUAL: u8 = 2;
 
@@ -50,8 +50,8 @@ impl GoObjects {
         go.program.is_ok().then(|| Self { go, waiting: HashMap::new() })
     }
 
-    /// What lies at those of the addresses of which it can be told by now, and the CPU time that it took of this process. What is on no
-    /// span of objects lies elsewhere: a goroutine's stack, or memory that is not Go's.
+    /// What lies at those of the addresses of which it can be told by now, and the CPU time that it took of this process. On a
+    /// goroutine's stack no object lies; what is on no span lies elsewhere, and is not of Go's heap.
     ///
     /// # Errors
     /// The process has ended, its memory cannot be read, or its runtime keeps its heap in another way than is known.
@@ -115,7 +115,7 @@ fn occupants(
                 // the bits are renewed when it is swept, which is soon
                 IN_USE if !span.is_swept(sweeps) => drop(unknown.insert(*address)),
                 IN_USE => drop(found.insert(*address, span.object(blocks, *address)?)),
-                MANUAL => drop(found.insert(*address, Occupant::Elsewhere)),
+                MANUAL => drop(found.insert(*address, Occupant::Free)),
                 // it was given back, and may be another span's by now
                 _ => drop(found.entry(*address).or_insert(Occupant::Free)),
             }
