@@ -180,12 +180,17 @@ impl References {
             Says::Spare(Spare::InUse) if self.heap == Heap::Collected && !is_old(&steps) => {
                 Says::Unclear(YOUNG)
             }
-            // walks of what is young, and of a table that is rebuilt, look like use in single steps
-            Says::Spare(Spare::InUse) if self.heap != Heap::Plain && steps.len() < STEPS => {
+            // an ebb, a walk of what is young, or a table that is rebuilt looks like use in single steps
+            Says::Spare(Spare::InUse) if steps.len() < self.steps_in_use() => {
                 Says::Unclear("what it grows by is referenced again, which more windows must show")
             }
             says => says,
         }
+    }
+
+    /// So many steps must show that memory is in use: a verdict that rests on growth waits for longer anyway.
+    fn steps_in_use(&self) -> usize {
+        if self.heap == Heap::Plain { STEPS - 1 } else { STEPS }
     }
 
     /// The windows in which no collector is known to have walked what is old, the newest first. One that clears garbage away changes what is

@@ -41,12 +41,13 @@ fn leak_is_cold() {
     assert_eq!((told.at.as_secs(), told.watched.as_secs()), (141, 41));
 }
 
-/// Guarantees: what is referenced again is in use, a tenth of it left cold or not; in between nothing is said, nor where one step
+/// Guarantees: what is referenced again is in use, a tenth of it left cold or not, once two steps show it; in between nothing is said, nor where one step
 /// says something else than the next, nor where memory beside it warms up or cools down.
 #[test]
 fn cache_is_warm() {
     for cold in [-0.2, 0.0, 0.1, 0.25] {
         assert_eq!(said(&references(3, 2.0, |_| cold)), Says::Spare(Spare::InUse), "{cold}");
+        assert!(matches!(said(&references(2, 2.0, |_| cold)), Says::Unclear(_)), "{cold}");
     }
     for cold in [0.4, 0.6, -2.0, 3.0] {
         let says = said(&references(3, 2.0, |_| cold));
@@ -68,7 +69,7 @@ fn newest_speak() {
 fn slow_growth_takes_longer() {
     assert!(matches!(said(&references(2, 0.1, |_| 1.0)), Says::Unclear(_)));
     assert!(matches!(said(&references(6, 0.1, |_| 1.0)), Says::Kept { .. }));
-    assert_eq!(said(&references(6, 0.1, |_| 0.0)), Says::Spare(Spare::InUse));
+    assert_eq!(said(&references(8, 0.1, |_| 0.0)), Says::Spare(Spare::InUse));
     assert!(matches!(said(&references(6, 0.0, |_| 0.0)), Says::Unclear(_)));
 }
 
@@ -125,8 +126,8 @@ fn between_walks() {
     }
 }
 
-/// Guarantees: a table that is rebuilt while little is there does not make what leaks beside a collector look as if it was in use:
-/// three steps show that.
+/// Guarantees: a table that is rebuilt while little is there does not make what leaks look as if it was in use: two steps show that, and
+/// beside a collector three.
 #[test]
 fn rebuilt_tables() {
     let rebuilt = |count, heap| {
@@ -139,12 +140,11 @@ fn rebuilt_tables() {
         }
         said(&references)
     };
-    assert_eq!(rebuilt(2, Heap::Plain), Says::Spare(Spare::InUse));
     let in_use = |count| said(&References { heap: Heap::Counted, ..references(count, 2.0, |_| 0.1) });
     assert!(matches!(in_use(3), Says::Unclear(_)));
     assert_eq!(in_use(4), Says::Spare(Spare::InUse));
-    for (count, heap) in [(2, Heap::Counted), (2, Heap::Collected), (3, Heap::Counted), (3, Heap::Collected)]
-    {
+    let short = [Heap::Plain, Heap::Counted, Heap::Collected].map(|heap| (2, heap));
+    for (count, heap) in short.into_iter().chain([(3, Heap::Counted), (3, Heap::Collected)]) {
         assert!(matches!(rebuilt(count, heap), Says::Unclear(_)), "{count} {heap:?}");
     }
 }
