@@ -16,7 +16,6 @@ mod cooldown;
 mod rung;
 mod outside;
 mod heap;
-mod shared;
 mod writers;
 mod copies;
 mod coldness;

@@ -26,21 +26,6 @@ pub fn culprit(frames: &[Frame]) -> Option<usize> {
         .or_else(|| (!frames.is_empty() && !is_hosted).then_some(0))
 }
 
-/// The functions of the program that had the one at an index called, innermost first: indices. Those without a name are left out, and
-/// where programs begin.
-pub fn callers(frames: &[Frame], of: usize) -> impl Iterator<Item = usize> {
-    let serves = server(frames);
-    let is_told = move |frame: &Frame| {
-        frame.function.is_some() && !serves(frame) && !PLUMBING.hosts(frame) && !PLUMBING.is_outermost(frame)
-    };
-    frames
-        .iter()
-        .enumerate()
-        .skip(of.saturating_add(1))
-        .filter(move |(_, frame)| is_told(frame))
-        .map(|(at, _)| at)
-}
-
 fn is_python(frame: &Frame) -> bool {
     frame.module == python::MODULE
 }

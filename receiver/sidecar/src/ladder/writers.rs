@@ -2,12 +2,12 @@
 
 use mlh_detect::growth_stacks::Pattern;
 use mlh_stacks::blame::collects;
+use mlh_stacks::trace::Frame;
 use mlh_targets::points::Runtime;
 
 use super::climber::Wanted;
 use super::growth_stacks::COLLECTED;
 use super::knowledge::{Lead, ranked};
-use super::shared::{is_same, with_shared};
 use crate::investigate::report::GrowthStack;
 
 /// How such leads were seen, as records say it.
@@ -77,7 +77,13 @@ pub(super) fn wrote(
     if told < VOTES && !(alone && (belief == Belief::Left || agree(&leads, growth, pid))) {
         return Vec::new();
     }
-    with_shared(leads, named.iter().map(lead))
+    leads
+}
+
+/// The frames are of one function, as far as is known.
+fn is_same(one: Option<&Frame>, other: Option<&Frame>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return false };
+    one.module == other.module && one.function.is_some() && one.function == other.function
 }
 
 /// The first of them also touched the most of it first.
@@ -97,7 +103,7 @@ pub(super) fn watches(wanted: &Wanted, runtime: Runtime) -> bool {
 #[cfg(test)]
 mod tests {
     use mlh_detect::growth_stacks::{Blocks, Figures};
-    use mlh_stacks::trace::{Frame, Trace};
+    use mlh_stacks::trace::Trace;
 
     use super::*;
 

@@ -71,24 +71,6 @@ fn allocators() {
     }
 }
 
-/// Guarantees: callers are told innermost first, without what serves them, what has no name and where programs begin.
-#[test]
-fn who_called() {
-    let frames = [
-        "malloc @ /usr/lib/libc.so.6",
-        "copy @ /bin/app",
-        "std::for_each @ /bin/app",
-        " @ /bin/app",
-        "remember @ /bin/app",
-        "serve @ /bin/app",
-        "main @ /bin/app",
-        "_start @ /bin/app",
-    ]
-    .map(frame);
-    assert_eq!(callers(&frames, 1).collect::<Vec<_>>(), [4, 5]);
-    assert_eq!(callers(&frames, 5).count() + callers(&frames, 9).count() + callers(&[], 0).count(), 0);
-}
-
 /// Guarantees: a collector is known by its functions, however they were compiled; who is called alike is none.
 #[test]
 fn collectors() {
