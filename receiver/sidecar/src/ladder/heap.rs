@@ -2,8 +2,8 @@
 //! then.
 //!
 //! Memory that comes and goes is touched first by whoever needs the most of it at once; what is leaked comes to lie where that was, and
-//! touches nothing. A walk tells the two apart, of glibc's malloc; of Go's heap it tells what collections have left. It cannot tell who was given the memory then: probes can, in bursts, and
-//! a walk tells what is left of a burst later.
+//! touches nothing. A walk tells the two apart, of glibc's malloc; of Go's heap it tells what collections have left. It cannot tell who was
+//! given the memory then: probes can, in bursts, and a walk tells what is left of a burst later.
 
 use std::collections::HashMap;
 use std::time::Duration;
