@@ -46,8 +46,9 @@ fn of_java() {
         return;
     }
     for collector in ["-XX:+UseG1GC", "-XX:+UseParallelGC", "-XX:+UseSerialGC"] {
-        // else G1 walks for the classes of the compiler that the program is started with
-        let mut program = jvm::start(&[collector, "-XX:MetaspaceSize=128m"]);
+        // else G1 walks by itself: for the classes of the compiler that the program is started with, and for what is kept
+        let mut program =
+            jvm::start(&[collector, "-XX:MetaspaceSize=128m", "-XX:InitiatingHeapOccupancyPercent=100"]);
         let walks = walks(&program).unwrap_or_else(|why| panic!("{collector}: {why}"));
         let mut after = |order| after(&mut program, &walks, order);
         let (before, kept, young) = (after("let go"), after("keep"), after("make garbage"));
