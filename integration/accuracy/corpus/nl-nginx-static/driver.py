@@ -18,7 +18,7 @@ CONF = """
 daemon off; worker_processes 2; pid nginx.pid; error_log stderr crit;
 events {{ worker_connections 64; }}
 http {{
-  access_log off; client_body_temp_path temp; proxy_temp_path temp; fastcgi_temp_path temp;
+  access_log off; keepalive_timeout 1d; client_body_temp_path temp; proxy_temp_path temp; fastcgi_temp_path temp;
   uwsgi_temp_path temp; scgi_temp_path temp; {cache}
   server {{ listen unix:{socket}; root site; gzip on; gzip_min_length 0; gzip_types *; }}
 }}
