@@ -8,7 +8,7 @@ const V8_HEAP: Goal = Goal::Unseen("V8 allocates within memory of its own");
 const JVM_HEAP: Goal = Goal::Unseen("the JVM allocates within memory of its own");
 
 /// A stack is read some time after it was copied.
-const MOVED: Goal = Goal::Least(0.8, "what the collector moves before it is read has no name");
+const MOVED: Goal = Goal::Least(0.65, "what the collector moves before it is read has no name");
 
 /// They change where the code lies.
 const MAP: [&str; 2] = ["--perf-basic-prof", "--interpreted-frames-native-stack"];
