@@ -32,6 +32,10 @@ const COLD_AT_ONCE: f64 = 0.9;
 /// Of what it grows by, less than this is cold: it is in use. Some is always cold, for readers have their favourites.
 const WARM: f64 = 0.3;
 
+/// That memory is in use is said of steps that take so long together, seconds: two of short windows, or one of long windows. A verdict that
+/// rests on growth waits for longer anyway.
+const IN_USE_FOR: f64 = 40.0;
+
 /// Shares of more or less than all of it, by so much: other memory comes and goes, and nothing can be told.
 const BEYOND: f64 = 0.4;
 
@@ -181,16 +185,19 @@ impl References {
                 Says::Unclear(YOUNG)
             }
             // an ebb, a walk of what is young, or a table that is rebuilt looks like use in single steps
-            Says::Spare(Spare::InUse) if steps.len() < self.steps_in_use() => {
+            Says::Spare(Spare::InUse) if !self.is_shown(&steps) => {
                 Says::Unclear("what it grows by is referenced again, which more windows must show")
             }
             says => says,
         }
     }
 
-    /// So many steps must show that memory is in use: a verdict that rests on growth waits for longer anyway.
-    fn steps_in_use(&self) -> usize {
-        if self.heap == Heap::Plain { STEPS - 1 } else { STEPS }
+    /// Whether so many steps, or over so long a time, are enough to say that memory is in use.
+    fn is_shown(&self, steps: &[Step]) -> bool {
+        match self.heap {
+            Heap::Plain => steps.iter().map(|step| step.seconds).sum::<f64>() >= IN_USE_FOR,
+            Heap::Counted | Heap::Collected => steps.len() >= STEPS,
+        }
     }
 
     /// The windows in which no collector is known to have walked what is old, the newest first. One that clears garbage away changes what is

@@ -41,7 +41,7 @@ fn leak_is_cold() {
     assert_eq!((told.at.as_secs(), told.watched.as_secs()), (141, 41));
 }
 
-/// Guarantees: what is referenced again is in use, a tenth of it left cold or not, once two steps show it; in between nothing is said, nor where one step
+/// Guarantees: what is referenced again is in use, a tenth of it left cold or not, once two steps show it, or long ones; in between nothing is said, nor where one step
 /// says something else than the next, nor where memory beside it warms up or cools down.
 #[test]
 fn cache_is_warm() {
@@ -53,6 +53,10 @@ fn cache_is_warm() {
         let says = said(&references(3, 2.0, |_| cold));
         assert!(matches!(says, Says::Unclear(_)), "{cold} {says:?}");
     }
+    let mut long = references(2, 2.0, |_| 0.0);
+    long.windows[1].began += Duration::from_secs(LENGTH);
+    long.windows[1].ended += Duration::from_secs(LENGTH);
+    assert_eq!(said(&long), Says::Spare(Spare::InUse), "long windows need no third one");
     let walked_once = references(4, 2.0, |index| if index == 3 { 0.0 } else { 1.0 });
     assert!(matches!(said(&walked_once), Says::Unclear(_)));
 }
