@@ -45,7 +45,8 @@ fn server(frames: &[Frame]) -> impl Fn(&Frame) -> bool + use<> {
 }
 
 /// By whom the frame is told that would be to blame. One without a name is told by its nearest caller that has one, in the same file or in
-/// the language that calls it, there past what its package has around it: nobody finds an address in their code. And what Java calls by its own interface has its name there.
+/// the language that calls it, there past what its package has around it: nobody finds an address in their code. And what Java calls by
+/// its own interface has its name there.
 fn told(frames: &[Frame], at: usize, serves: impl Fn(&Frame) -> bool) -> usize {
     let Some((blamed, callers)) = frames.get(at..).and_then(<[Frame]>::split_first) else { return at };
     let of_language = |frame: &Frame| is_python(frame) || PLUMBING.is_made(frame);

@@ -57,3 +57,15 @@ pub struct Frame {
     /// It was inlined into the next frame.
     pub inlined: bool,
 }
+
+impl Frame {
+    /// Whether both are of one function, wherever in it. Without names it is the place that tells.
+    #[must_use]
+    pub fn is_of(&self, other: &Self) -> bool {
+        self.module == other.module
+            && match (&self.function, &other.function) {
+                (Some(one), Some(other)) => one == other,
+                _ => self.offset == other.offset,
+            }
+    }
+}

@@ -91,10 +91,7 @@ fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
 /// The same function is to blame, wherever in it. Without a frame it is the stack that tells.
 fn is_same(one: &Lead, other: &Lead) -> bool {
     match (one.frame(), other.frame()) {
-        (Some(a), Some(b)) if a.module == b.module => match (&a.function, &b.function) {
-            (Some(a), Some(b)) => a == b,
-            _ => a.offset == b.offset,
-        },
+        (Some(one), Some(other)) => one.is_of(other),
         (None, None) => one.trace.hash == other.trace.hash,
         _ => false,
     }

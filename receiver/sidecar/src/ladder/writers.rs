@@ -2,7 +2,6 @@
 
 use mlh_detect::growth_stacks::Pattern;
 use mlh_stacks::blame::collects;
-use mlh_stacks::trace::Frame;
 use mlh_targets::points::Runtime;
 
 use super::climber::Wanted;
@@ -80,18 +79,13 @@ pub(super) fn wrote(
     leads
 }
 
-/// The frames are of one function, as far as is known.
-fn is_same(one: Option<&Frame>, other: Option<&Frame>) -> bool {
-    let (Some(one), Some(other)) = (one, other) else { return false };
-    one.module == other.module && one.function.is_some() && one.function == other.function
-}
-
 /// The first of them also touched the most of it first.
 fn agree(writers: &[Lead], growth: &[GrowthStack], pid: Option<u32>) -> bool {
     let Some(writer) = writers.first() else { return false };
     let own = growth.iter().filter(|stack| pid.is_none_or(|pid| stack.pid == pid));
     let foremost = own.max_by_key(|stack| stack.figures.bytes);
-    is_same(writer.frame(), foremost.and_then(|stack| stack.trace.culprit_frame()))
+    let touched = foremost.and_then(|stack| stack.trace.culprit_frame());
+    writer.frame().zip(touched).is_some_and(|(wrote, touched)| wrote.is_of(touched))
 }
 
 /// Addresses are to be watched: nobody has forbidden it, and memory of this runtime stays where it is, so that who wrote there last is no
@@ -103,7 +97,7 @@ pub(super) fn watches(wanted: &Wanted, runtime: Runtime) -> bool {
 #[cfg(test)]
 mod tests {
     use mlh_detect::growth_stacks::{Blocks, Figures};
-    use mlh_stacks::trace::Trace;
+    use mlh_stacks::trace::{Frame, Trace};
 
     use super::*;
 

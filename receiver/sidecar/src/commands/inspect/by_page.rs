@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use mlh_detect::growth_stacks::{Figures, Pattern};
-use mlh_stacks::trace::{CAUGHT, Frame, Trace};
+use mlh_stacks::trace::{CAUGHT, Trace};
 
 use super::finding::blamed;
 use crate::growth_stacks::Outcome;
@@ -84,7 +84,7 @@ pub(super) fn grows(report: &Report, stack: &StackEvidence) -> bool {
     steady
         .filter(|growth| growth.pid == stack.pid)
         .filter_map(|growth| blamed(&growth.trace))
-        .any(|other| is_same(frame, other))
+        .any(|other| frame.is_of(other))
 }
 
 /// In which order growth is told: what is steady first, then by how much.
@@ -94,16 +94,7 @@ pub(super) fn order(figures: &Figures) -> impl Ord + use<> {
 
 /// Whether the same function is to blame for both.
 pub(super) fn is_of(one: &GrowthStack, other: &GrowthStack) -> bool {
-    blamed(&one.trace).zip(blamed(&other.trace)).is_some_and(|(one, other)| is_same(one, other))
-}
-
-/// One function, wherever in it.
-fn is_same(one: &Frame, other: &Frame) -> bool {
-    one.module == other.module
-        && match (&one.function, &other.function) {
-            (Some(one), Some(other)) => one == other,
-            _ => one.offset == other.offset,
-        }
+    blamed(&one.trace).zip(blamed(&other.trace)).is_some_and(|(one, other)| one.is_of(other))
 }
 
 fn evidence(report: &Report, growth: &GrowthStack) -> StackEvidence {
