@@ -14,7 +14,7 @@ use crate::rooms::{Around, Rooms};
 use crate::rules::{
     self, CONVICT, CONVICT_WINDOW, GROWN_AROUND, GROWN_UP, HELD_SHARE, HELD_SLOTS, LEAK_STOPPED, MAX_DOUBT,
     MAX_STOPPED, MIN_FALL, NOTICED, PATIENT, SHARED_SHARE, SPARE_STOPPED_SHARE, STANDS_STILL, STOPPED_SHARE,
-    SUSPECT_AGE, SUSPECT_STOPPED, URGENT,
+    SUSPECT, SUSPECT_AGE, SUSPECT_STOPPED, URGENT,
 };
 use crate::sample::Memory;
 use crate::teeth::Teeth;
@@ -73,6 +73,8 @@ pub(crate) struct Track {
     case: Option<Box<Case>>,
     /// What was heard in earlier cases and still holds.
     heard: Testimonies,
+    /// When the last case stopped growing, and the least that was held since: what it had grown by has been judged.
+    stopped: Option<(Duration, u64)>,
     doubt: u8,
 }
 
@@ -94,6 +96,7 @@ impl Track {
             history: None,
             case: None,
             heard: Testimonies::default(),
+            stopped: None,
             doubt: 0,
         }
     }
@@ -184,6 +187,7 @@ impl Track {
         self.limits = around.limits;
         self.seen = at;
         self.baseline = self.baseline.min(charged.saturating_add(measure.slack));
+        self.stopped = self.stopped.map(|(at, least)| (at, least.min(charged)));
         self.teeth.observe(at, charged, measure.work);
         if self.history.is_none() && charged < self.teeth.trough().saturating_add(NOTICED) {
             return Vec::new();
@@ -248,6 +252,9 @@ impl Track {
     pub(crate) fn close(&mut self, reason: Cleared) -> Option<FindingKind> {
         let case = self.case.take()?;
         self.heard = case.heard.outlive();
+        if reason == Cleared::Stopped {
+            self.stopped = Some((self.seen, self.memory.charged()));
+        }
         self.doubt = (self.doubt + 1).min(MAX_DOUBT);
         Some(FindingKind::Cleared {
             reason,
@@ -273,7 +280,8 @@ impl Track {
             return findings;
         }
         let Some(grounds) = self.grounds(at, advanced) else { return findings };
-        let own = |evidence: &Evidence| self.is_own(evidence, around);
+        let is_new = |evidence: &Evidence, least| self.is_new(evidence, held, least);
+        let own = |evidence: &Evidence| self.is_own(evidence, around) && is_new(evidence, CONVICT.min_grown);
         let case = self.case.as_deref();
         let bearing = case.map_or_else(|| bearing(&self.heard, at), |case| case.bearing(at));
         // what was seen being kept is kept, however large the siblings are
@@ -290,8 +298,10 @@ impl Track {
         let patience = if cold.is_some() { Duration::ZERO } else { around.patience };
         if self.case.is_none() {
             let old = at.saturating_sub(self.born) >= SUSPECT_AGE;
-            let suspicion = grounds.suspicion(self.doubt).filter(|evidence| old && own(evidence));
-            let suspicion = suspicion.or_else(|| grounds.rising_floor(CONVICT_WINDOW).filter(own));
+            let counts =
+                |evidence: &Evidence| self.is_own(evidence, around) && is_new(evidence, SUSPECT.min_grown);
+            let suspicion = grounds.suspicion(self.doubt).filter(|evidence| old && counts(evidence));
+            let suspicion = suspicion.or_else(|| grounds.rising_floor(CONVICT_WINDOW).filter(counts));
             let Some(evidence) = suspicion else {
                 return findings;
             };
@@ -328,6 +338,13 @@ impl Track {
         [1, 2, 4].into_iter().all(|part| {
             let needed = GROWN_AROUND * grown / f64::from(part);
             (around.grown_around)(back / part).is_none_or(|around| around as f64 >= needed)
+        })
+    }
+
+    /// Whether so much of it has come since a case was over that had stopped growing, or all of it.
+    fn is_new(&self, evidence: &Evidence, held: u64, least: u64) -> bool {
+        self.stopped.is_none_or(|(at, before)| {
+            evidence.onset.at_s >= at.as_secs_f64() || held.saturating_sub(before) >= least
         })
     }
 

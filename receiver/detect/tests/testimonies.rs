@@ -178,6 +178,24 @@ fn cold_growth_convicts_by_itself() {
     }
 }
 
+/// Guarantees: growth that has stopped convicts nobody when a little more comes, though nobody uses that; more of it is a leak.
+#[test]
+fn what_has_stopped_is_judged() {
+    let grown = |later: fn(f64) -> f64| {
+        let memory =
+            move |age: f64| leak(8.0 * age.min(200.0)) + if age > 240.0 { later(age - 240.0) } else { 0.0 };
+        let says = |age: f64| {
+            let says = if age < 215.0 { Says::Spare(Spare::InUse) } else { kept(0.95) };
+            (!(220.0..=245.0).contains(&age)).then_some((Rung::Coldness, says))
+        };
+        run_by(live(), 600, memory, says)
+    };
+    let pool = grown(|_| 430.0 * 1024.0);
+    assert!(pool.cleared.is_some() && pool.detected.is_none(), "{pool:?}");
+    let again = grown(|since| leak(2.0 * since));
+    assert!(again.detected.is_some_and(|(at, _)| at > 240.0), "{again:?}");
+}
+
 /// Guarantees: what was seen to be in use still is when it has stopped growing and a new case begins, half an hour long; what was garbage is
 /// none of a new case's growth, but what comes later is judged anew.
 #[test]
