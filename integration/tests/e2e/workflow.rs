@@ -18,10 +18,6 @@ use serde_json::Value;
 const RATE: &str = "50000";
 /// For the verdict, on a machine that does other things as well.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Nobody else on this host is judged, nor what other tests run meanwhile: a suspect of somebody else's would be followed up as well.
-fn scope(program: &str) -> String {
-    format!("include: {{executables: ['^{program}$']}}")
-}
 
 /// Kinds of events.
 const GROWTH_KIND: u32 = 4;
@@ -69,7 +65,7 @@ fn a_suspicion_is_followed_up_to_its_culprit() {
         let (leak, calm) =
             (remember(world, "followed", "leak", false)?, remember(world, "followed", "calm", true)?);
         let config = sidecar::taking_orders(
-            &format!("collection_interval: 1s, {}", scope("followed")),
+            &format!("collection_interval: 1s, {}", world.scope()),
             &sidecar::otlp(&collector.otlp),
             port,
             &socket,
@@ -141,7 +137,7 @@ fn ordered(told: &[Record]) -> anyhow::Result<()> {
 
 /// The verdict tells whom to blame, and what it rests on.
 fn blames(verdict: &Record) -> anyhow::Result<()> {
-    let attribute = |key: &str| verdict.attributes.get(key).context(key.to_owned());
+    let attribute = |key: &str| verdict.attributes.get(key).with_context(|| format!("no {key}: {verdict:?}"));
     ensure!(attribute("code.function.name")? == "remember_session", "{verdict:?}");
     ensure!(attribute("code.file.path")?.as_str().is_some_and(|file| file.ends_with("remember.c")));
     ensure!(attribute("code.line.number")?.as_u64().is_some_and(|line| line > 0));
@@ -168,7 +164,7 @@ fn nothing_follows_where_it_is_switched_off() {
     scenario(|world| {
         need::ebpf()?;
         let leak = remember(world, "let-alone", "leak", false)?;
-        let scope = scope("let-alone");
+        let scope = world.scope();
         let hunters = [
             Hunter::start(world, "off", &format!("{scope}, escalation: {{enabled: false}}"))?,
             Hunter::start(world, "trend", &format!("{scope}, escalation: {{max_rung: trend}}"))?,

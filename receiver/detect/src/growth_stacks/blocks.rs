@@ -70,8 +70,8 @@ impl Blocks {
     }
 }
 
-/// So many touches are followed from one walk on, the newest: where somebody gives back what he touched, others' blocks soon cover it, and
-/// older touches would speak for him.
+/// So many touches are followed from one walk on, the newest of each stack: where somebody gives back what he touched, others' blocks soon
+/// cover it, and older touches would speak for him.
 const NEWEST: usize = 16;
 /// Stacks of which something is known.
 const MAX_KEYS: usize = 1024;
@@ -106,7 +106,20 @@ impl<K: Copy + Eq + Hash> BlockSurvival<K> {
     /// Takes a touch of new memory, at this very address.
     pub fn touch(&mut self, key: K, address: u64) {
         self.touched.push_front((key, address));
-        self.touched.truncate(NEWEST);
+        if self.touched.len() > NEWEST {
+            self.make_room();
+        }
+    }
+
+    /// Lets go of the oldest touch of the stack that has the most: who touches little would be crowded out by who touches much.
+    fn make_room(&mut self) {
+        let mut touches: HashMap<K, usize> = HashMap::new();
+        for (key, _) in &self.touched {
+            *touches.entry(*key).or_default() += 1;
+        }
+        let most = touches.values().copied().max();
+        let place = self.touched.iter().rposition(|(key, _)| touches.get(key).copied() == most);
+        place.and_then(|place| self.touched.remove(place));
     }
 
     /// Nothing is told of touches for a while: those that no walk has seen yet would be too old to speak for who made them.
@@ -259,6 +272,18 @@ mod tests {
         let (at_once, later) = (at_once.of(&OTHER), later.of(&OTHER));
         assert!(at_once.kept == 0 && at_once.are_given_back(), "{at_once:?}");
         assert!(later.kept == 0 && later.are_given_back(), "{later:?}");
+    }
+
+    /// Guarantees: who touches little beside somebody who touches much is followed all the same, and the other one by as many touches.
+    #[test]
+    fn nobody_is_crowded_out() {
+        let mut blocks = BlockSurvival::default();
+        for address in 0..40_u64 {
+            blocks.touch(KEEPER, 0x10_000 + address);
+            (0..20).for_each(|touch| blocks.touch(OTHER, 0x100 * address + touch));
+        }
+        walk(&mut blocks, |_| Lies::Elsewhere);
+        assert_eq!([KEEPER, OTHER].map(|key| blocks.of(&key).elsewhere), [NEWEST as u64 / 2; 2]);
     }
 
     /// Guarantees: of few blocks nothing is said, and what no walk sees is known to lie elsewhere; what was touched after a walk had been

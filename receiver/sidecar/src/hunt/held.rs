@@ -55,6 +55,11 @@ impl Held {
         findings.extend(told.map(|(finding, since)| as_of(finding, since, at)).collect::<Vec<_>>());
     }
 
+    /// One about this waits.
+    pub(super) fn holds(&self, about: &About) -> bool {
+        self.0.contains_key(about)
+    }
+
     /// Some wait.
     pub(super) fn is_waiting(&self) -> bool {
         !self.0.is_empty()

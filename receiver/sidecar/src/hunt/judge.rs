@@ -214,6 +214,9 @@ impl Judge {
         findings.retain(|finding| self.admission.tells(finding));
         let docket = self.docket.as_ref();
         self.held.sift(&mut findings, seen.at, |about| docket.is_some_and(|docket| docket.awaits(about)));
+        if let Some(docket) = docket {
+            docket.set_due(|about| self.held.holds(about));
+        }
         let growth = findings.iter().filter(|f| matches!(f.kind, FindingKind::Growth { .. })).count();
         findings.sort_by_key(|finding| rank(&finding.kind));
         // a verdict is given once: it is charged for, and never held back

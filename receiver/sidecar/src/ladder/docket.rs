@@ -48,6 +48,8 @@ struct Taken {
     closed: Option<Closed>,
     /// Who is to blame will soon be known.
     awaits: bool,
+    /// A verdict waits for that.
+    due: bool,
 }
 
 impl Docket {
@@ -124,7 +126,7 @@ impl Docket {
         let ready = entries.waiting.values().filter(|case| may(case));
         let about = ready.max_by(|one, other| one.velocity.total_cmp(&other.velocity))?.about;
         let case = entries.waiting.remove(&about)?;
-        entries.taken.insert(about, Taken { stage: case.stage, closed: None, awaits: false });
+        entries.taken.insert(about, Taken { stage: case.stage, closed: None, awaits: false, due: false });
         Some(case)
     }
 
@@ -153,6 +155,16 @@ impl Docket {
         if let Some(taken) = self.lock().taken.get_mut(about) {
             taken.awaits = awaits;
         }
+    }
+
+    /// Says in which of the cases a verdict waits.
+    pub(crate) fn set_due(&self, is_due: impl Fn(&About) -> bool) {
+        self.lock().taken.iter_mut().for_each(|(about, taken)| taken.due = is_due(about));
+    }
+
+    /// Whether a verdict waits in a case that was taken.
+    pub(crate) fn is_due(&self, about: &About) -> bool {
+        self.lock().taken.get(about).is_some_and(|taken| taken.due)
     }
 
     /// How far a case that was taken has come by now.

@@ -31,6 +31,8 @@ pub(crate) const SOURCE: &str = "growth_pages";
 const LENGTH: Duration = Duration::from_secs(60);
 /// Before that nothing is said: what comes and goes within seconds has to have gone.
 const LEAST: Duration = Duration::from_secs(20);
+/// And until then nobody who is to blame is missed: stock is taken every few seconds.
+const FIRST: Duration = Duration::from_secs(26);
 /// The same of a heap that is collected, and of which nobody else tells anything: a collection is due by then where little is kept.
 const LEAST_COLLECTED: Duration = Duration::from_secs(150);
 /// Pages that survive, of all stacks that grow steadily: of fewer, chance may have put them into both halves.
@@ -257,6 +259,12 @@ impl Look for GrowthStacks {
 
     fn not_seen(&self) -> &[String] {
         &self.not_seen
+    }
+
+    fn seeks(&self) -> bool {
+        let is_new = self.watched() < FIRST;
+        let is_near = |lead: &Lead| self.standing(lead) == Standing::Untold(NOT_YET);
+        is_new || !self.writers.is_empty() || self.ranked(None).first().is_some_and(is_near)
     }
 
     fn paid(&self) -> Paid {

@@ -93,6 +93,11 @@ pub(super) trait Look: Send {
         false
     }
 
+    /// It has seen somebody who may be to blame, or has only begun to look: a verdict had better wait.
+    fn seeks(&self) -> bool {
+        false
+    }
+
     /// Nobody else is to read the target's memory now: the kernel takes that for references of its own.
     fn wants_quiet(&self) -> bool {
         false

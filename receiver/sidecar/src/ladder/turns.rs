@@ -15,6 +15,19 @@ const REMINDER: Duration = Duration::from_secs(5);
 /// and it need not tell it again for so long.
 const KNOWN: Duration = Duration::from_secs(120);
 
+/// Where a verdict waits for who is to blame, so much may be needed to tell it: two that fall at once are both in time.
+const DUE: Duration = Duration::from_secs(30);
+
+/// How much somebody needs a turn, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Need {
+    /// It is seen without one that nothing is kept, or that it is in use.
+    Spared,
+    Open,
+    /// A verdict waits for who is to blame.
+    Due,
+}
+
 /// One who is climbed for, as far as turns go.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Entrant {
@@ -26,6 +39,7 @@ pub(super) struct Entrant {
     pub(super) least: Duration,
     /// It is known who is to blame: it has little more to learn.
     pub(super) settled: bool,
+    pub(super) need: Need,
     pub(super) stage: Stage,
     /// Until a limit is reached, where one is ahead.
     pub(super) exhaustion: Option<Duration>,
@@ -40,29 +54,49 @@ pub(super) struct Change {
     pub(super) next: Vec<usize>,
 }
 
-/// Of all that want a turn: whose is over and who is next, where so many may have theirs at once. While nobody waits no turn ends.
+/// Of all that want a turn: whose is over and who is next, where so many may have theirs at once. While nobody waits no turn ends, nor for
+/// somebody who needs it less.
 pub(super) fn change(entrants: &[Entrant], seats: usize, now: Duration) -> Change {
-    let length = ROUND.mul_f64(seats as f64 / entrants.len().max(1) as f64).max(LEAST);
-    let is_awaited = entrants.iter().any(|entrant| entrant.began.is_none() && !entrant.settled);
-    let is_over = |(_, entrant): &(usize, &Entrant)| {
-        let needs = match (entrant.settled, is_awaited) {
-            (true, true) => REMINDER,
-            (true, false) => length.max(KNOWN),
-            (false, _) => length.max(entrant.least),
-        };
-        entrant.began.is_some_and(|began| now.saturating_sub(began) >= needs)
-    };
-    let numbered = || entrants.iter().enumerate();
-    let mut waiting: Vec<_> = numbered().filter(|(_, entrant)| entrant.began.is_none()).collect();
-    waiting.sort_by(|(_, one), (_, other)| order(one, other));
+    let (mut seated, mut waiting): (Vec<_>, Vec<_>) =
+        entrants.iter().enumerate().partition(|(_, entrant)| entrant.began.is_some());
+    waiting.sort_by(|(_, one), (_, other)| other.need.cmp(&one.need).then_with(|| order(one, other)));
+    let rivals = entrants.iter().filter(|entrant| entrant.need > Need::Spared).count();
+    let length = ROUND.mul_f64(seats as f64 / rivals.max(1) as f64).max(LEAST);
+    let foremost = waiting.first().map(|(_, entrant)| *entrant);
+    seated.retain(|(_, entrant)| entrant.is_over(foremost, length, now));
+    // who needs it least, then who has had it longest
+    seated.sort_by_key(|(_, entrant)| (entrant.need, entrant.began));
     let taken = entrants.len() - waiting.len();
-    let mut over: Vec<_> = numbered().filter(is_over).collect();
-    // the longest first
-    over.sort_by_key(|(_, entrant)| entrant.began);
-    over.truncate((taken + waiting.len()).saturating_sub(seats));
-    waiting.truncate((seats + over.len()).saturating_sub(taken));
-    let places = |chosen: Vec<(usize, &Entrant)>| chosen.into_iter().map(|(place, _)| place).collect();
-    Change { over: places(over), next: places(waiting) }
+    let mut over = seated.into_iter().peekable();
+    let mut change = Change::default();
+    change.over.extend(over.by_ref().take(taken.saturating_sub(seats)).map(|(place, _)| place));
+    let mut free = seats.saturating_sub(taken);
+    for (place, next) in waiting {
+        if free > 0 {
+            free -= 1;
+        } else if let Some((left, _)) = over.next_if(|(_, seated)| seated.need <= next.need) {
+            change.over.push(left);
+        } else {
+            break;
+        }
+        change.next.push(place);
+    }
+    change
+}
+
+impl Entrant {
+    /// It has had its turn for long enough, where this one is the foremost of those who wait.
+    fn is_over(&self, foremost: Option<&Self>, length: Duration, now: Duration) -> bool {
+        let is_awaited = foremost.is_some_and(|foremost| !foremost.settled);
+        let needs = match (self.settled, foremost) {
+            (true, _) if is_awaited => REMINDER,
+            (true, _) => length.max(KNOWN),
+            (false, Some(foremost)) if foremost.need > self.need => LEAST.max(self.least),
+            (false, _) if self.need == Need::Due => length.max(DUE).max(self.least),
+            (false, _) => length.max(self.least),
+        };
+        self.began.is_some_and(|began| now.saturating_sub(began) >= needs)
+    }
 }
 
 /// Who had no turn yet comes first: of these a verdict before a suspicion, then the nearest end, then the fastest. All others by who
@@ -88,6 +122,7 @@ mod tests {
             rested: None,
             least: LEAST,
             settled: false,
+            need: Need::Open,
             stage: Stage::Suspected,
             exhaustion: None,
             velocity,
@@ -157,6 +192,30 @@ mod tests {
         );
         let had = turns(&mut [settled(2.0), settled(1.0)], 1, 300);
         assert_eq!((had[0].0.clone(), had[1].0.clone()), (vec![0, 240], vec![120]), "nobody is in a hurry");
+    }
+
+    /// Guarantees: who is spared has a turn only while nobody else waits, and takes no time from the others; where a verdict waits, it has
+    /// the next turn, and another one its own within the minute for which verdicts wait.
+    #[test]
+    fn who_needs_it_most() {
+        let of = |need, velocity| Entrant { need, ..entrant(velocity) };
+        let spared = || of(Need::Spared, 99.0);
+        assert_eq!(turns(&mut [spared()], 1, 400), [(vec![0], 400)]);
+        let mut many = vec![spared(), spared(), entrant(2.0), entrant(1.0)];
+        let had = turns(&mut many, 1, 331);
+        assert_eq!(
+            had.iter().map(|(starts, _)| &starts[..]).collect::<Vec<_>>(),
+            [&[][..], &[], &[0, 220], &[110, 330]]
+        );
+        let mut change_of_mind = [Entrant { began: Some(at(0)), ..spared() }, entrant(1.0)];
+        assert_eq!(turns(&mut change_of_mind, 1, 60)[1].0, [LEAST.as_secs()]);
+        let mut verdicts = vec![of(Need::Due, 2.0), of(Need::Due, 1.0)];
+        verdicts.extend((0..9).map(|_| Entrant { rested: Some(at(0)), ..entrant(9.0) }));
+        verdicts.push(Entrant { began: Some(at(0)), ..entrant(9.0) });
+        let had = turns(&mut verdicts, 1, 60);
+        let first = LEAST.as_secs();
+        assert_eq!((&had[0].0[..], &had[1].0[..]), (&[first][..], &[first + DUE.as_secs()][..]));
+        assert!(had[2..11].iter().all(|(starts, _)| starts.is_empty()), "{had:?}");
     }
 
     /// Guarantees: the strongest suspicion comes first, then the nearest end, then the fastest; who had a turn comes after all who had

@@ -51,12 +51,13 @@ fn the_limit_holds_and_verdicts_pass_first() {
     assert_eq!(count(&some, "leak.detected"), 2);
 }
 
-/// The sweeps, every 15 s, at which a leak was told, and a leak or suspicion taken back, of a process that grows until it ends. From the
-/// suspicion on `awaits` says at each whether it will soon be known who is to blame.
-fn waiting(ends: u64, awaits: impl Fn(u64) -> bool) -> (Vec<u64>, Vec<String>) {
+/// The sweeps, every 15 s, at which a leak was told, and a leak or suspicion taken back, of a process that grows until it ends, and those
+/// after which the docket said that a verdict waits. From the suspicion on `awaits` says at each whether it will soon be known who is
+/// to blame.
+fn waiting(ends: u64, awaits: impl Fn(u64) -> bool) -> (Vec<u64>, Vec<String>, Vec<u64>) {
     let (mut judge, docket) = (Judge::new(&bench(None, 1 << 40)), Arc::new(Docket::default()));
     judge.consult(Arc::default(), Some(Arc::clone(&docket)));
-    let (mut told, mut cleared, mut taken) = (Vec::new(), Vec::new(), None);
+    let (mut told, mut cleared, mut taken, mut due) = (Vec::new(), Vec::new(), None, Vec::new());
     for sweep in 0..=ends {
         let reading = ProcessReading { pid: 1, anon: sweep << 21, ..ProcessReading::default() };
         let readings = if sweep < ends { vec![reading] } else { Vec::new() };
@@ -76,19 +77,24 @@ fn waiting(ends: u64, awaits: impl Fn(u64) -> bool) -> (Vec<u64>, Vec<String>) {
                 cleared.push(format!("{:?}", record.body));
             }
         }
+        due.extend(taken.is_some_and(|about| docket.is_due(&about)).then_some(sweep));
     }
-    (told, cleared)
+    (told, cleared, due)
 }
 
 /// Guarantees: a verdict waits while somebody is about to find out who is to blame, no longer than for as long as that is so, nor for more
 /// than a minute, and is told once; of one that was taken back meanwhile nobody hears but of the suspicion.
 #[test]
 fn a_verdict_waits_for_the_culprit() {
-    let (at_once, _) = waiting(64, |_| false);
+    let (at_once, _, none) = waiting(64, |_| false);
     let [fell] = at_once[..] else { panic!("{at_once:?}") };
-    assert_eq!(waiting(64, |_| true).0, [fell + 4]);
-    assert_eq!(waiting(64, |sweep| sweep <= fell + 1).0, [fell + 2]);
-    let (told, cleared) = waiting(fell + 2, |_| true);
+    assert!(none.is_empty(), "{none:?}");
+    let (told, _, due) = waiting(64, |_| true);
+    assert_eq!((told, due), (vec![fell + 4], (fell..fell + 4).collect()));
+    let (told, _, due) = waiting(64, |sweep| sweep <= fell + 1);
+    assert_eq!((told, due), (vec![fell + 2], vec![fell, fell + 1]));
+    let (told, cleared, due) = waiting(fell + 2, |_| true);
+    assert_eq!(due, [fell, fell + 1]);
     assert!(
         told.is_empty() && cleared.len() == 1 && cleared[0].contains("suspected"),
         "{told:?} {cleared:?}"

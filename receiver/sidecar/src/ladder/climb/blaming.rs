@@ -8,7 +8,7 @@ use mlh_detect::Rung;
 use super::super::case::Case;
 use super::super::climber::Wanted;
 use super::super::knowledge::{Knowledge, ranked};
-use super::{Climb, takes_turns};
+use super::{Climb, HIGHER, takes_turns};
 
 /// A verdict may wait for the last rung for so long: probes come in bursts.
 const PROBING: Duration = Duration::from_secs(60);
@@ -30,9 +30,13 @@ impl Climb {
         self.blames() || (self.kept && self.has_leads() && !self.may_find(now, wanted))
     }
 
-    /// A rung is at work, or is still to come, that will find who is to blame if anybody does.
+    /// A rung is at work, or is still to come, that will find who is to blame if anybody does; of one that has its turn yet to come only
+    /// where nobody has been found.
     pub(super) fn awaits_culprit(&self, now: Duration, wanted: &Wanted) -> bool {
-        self.turn.is_some() && !self.blames() && self.may_find(now, wanted)
+        if self.turn.is_none() {
+            return !self.has_leads() && self.wants_turn(wanted) && self.at_work(now) < HIGHER;
+        }
+        !self.blames() && (self.may_find(now, wanted) || self.looks.iter().any(|look| look.seeks()))
     }
 
     /// Probes are permitted and still to come, or have not been at work for long.

@@ -3,13 +3,14 @@
 use std::process::{Child, Command};
 use std::sync::Mutex;
 
-use mlh_detect::{Cleared, ProcessKey, Stage};
+use mlh_detect::{Cleared, ProcessKey, Spare, Stage};
 use mlh_stacks::trace::Frame;
 use mlh_targets::process::ProcessReading;
 use mlh_targets::sweep::ProcSweep;
 
 use super::super::case::tests::of_process;
 use super::super::knowledge::Lead;
+use super::super::turns::Need;
 use super::*;
 use crate::hunt::settings::HuntSettings;
 
@@ -30,6 +31,8 @@ struct Fake {
     refuses: bool,
     /// It will say whether what is kept is in use.
     awaited: bool,
+    /// It is about to find somebody.
+    seeks: bool,
     /// It wants nobody else to read, from its next step on, and from now on.
     begins: bool,
     quiet: bool,
@@ -100,6 +103,10 @@ impl Look for Fake {
 
     fn is_awaited(&self) -> bool {
         self.awaited
+    }
+
+    fn seeks(&self) -> bool {
+        self.seeks
     }
 
     fn wants_quiet(&self) -> bool {
@@ -242,7 +249,7 @@ fn doubts_are_looked_into() {
         assert_eq!(scene.step(105), None);
         let awaits = scene.docket.awaits(&scene.climb.case.about);
         let settled =
-            |scene: &Scene, second| scene.climb.entrant(at(second), Stage::Suspected, &scene.wanted).settled;
+            |scene: &Scene, second| scene.climb.entrant(at(second), &scene.docket, &scene.wanted).settled;
         let before = settled(&scene, 105);
         assert_eq!(scene.step(140), None);
         assert!(scene.climb.has_leads());
@@ -254,6 +261,34 @@ fn doubts_are_looked_into() {
     assert_eq!(climbed(false, Rung::FullProbes), (false, Rung::GrowthStacks, [true; 2]));
     assert_eq!(climbed(true, Rung::GrowthStacks), (false, Rung::GrowthStacks, [true; 2]));
     assert_eq!(climbed(true, Rung::GateProbes), (true, Rung::GateProbes, [false, true]));
+}
+
+/// Guarantees: a verdict waits while a rung is about to find somebody, but for no better one than is known; where nobody has been found, it
+/// waits for a turn that is still to come, or has not been long, and that turn comes before those of others.
+#[test]
+fn a_verdict_waits_for_a_turn() {
+    let awaits = |scene: &Scene| scene.docket.awaits(&scene.climb.case.about);
+    for (look, awaited) in [
+        (Fake::default(), [false, true]),
+        (Fake { seeks: true, ..Fake::default() }, [true, true]),
+        (Fake { seeks: true, keeps: true, ..Fake::default() }, [false, false]),
+    ] {
+        let mut scene = Scene::new(look);
+        assert_eq!((scene.step(130), awaits(&scene)), (None, awaited[0]));
+        scene.climb.end_turn(at(130));
+        assert_eq!((scene.step(131), awaits(&scene)), (None, awaited[1]));
+        let about = scene.climb.case.about;
+        let need = |scene: &Scene| scene.climb.entrant(at(131), &scene.docket, &scene.wanted).need;
+        assert_eq!(need(&scene), Need::Open);
+        scene.docket.set_due(|other| *other == about);
+        assert_eq!(need(&scene), Need::Due);
+        scene.docket.set_due(|_| false);
+        scene.climb.looks.insert(0, Box::new(Garbage(at(100))));
+        assert_eq!(need(&scene), Need::Spared);
+        scene.climb.take_turn(at(140), &scene.wanted, &scene.docket.bell());
+        scene.climb.end_turn(at(170));
+        assert_eq!((scene.step(171), awaits(&scene)), (None, false), "a minute's turns have found nobody");
+    }
 }
 
 /// Guarantees: that memory is kept is told to the judge once it is known whether somebody will say that it is in use, and not before.
@@ -296,14 +331,14 @@ fn turns_are_taken() {
     let paid = Duration::from_millis(50);
     let mut scene = Scene::new(Fake { keeps: true, paid, ..Fake::default() });
     assert_eq!(
-        (scene.step(150), scene.climb.entrant(at(150), Stage::Suspected, &scene.wanted).began),
+        (scene.step(150), scene.climb.entrant(at(150), &scene.docket, &scene.wanted).began),
         (None, Some(at(100)))
     );
     assert!(
-        scene.climb.mode().is_some() && scene.climb.entrant(at(150), Stage::Suspected, &scene.wanted).settled
+        scene.climb.mode().is_some() && scene.climb.entrant(at(150), &scene.docket, &scene.wanted).settled
     );
     scene.climb.end_turn(at(150));
-    let entrant = scene.climb.entrant(at(150), Stage::Suspected, &scene.wanted);
+    let entrant = scene.climb.entrant(at(150), &scene.docket, &scene.wanted);
     assert_eq!((entrant.began, entrant.rested, scene.climb.mode()), (None, Some(at(150)), None));
     assert_eq!((scene.step(500), scene.climb.shown(at(500)).rungs), (None, vec![]));
     assert_eq!(
@@ -337,7 +372,7 @@ impl Look for Garbage {
     fn see(&mut self, _: Duration) {}
 
     fn says(&self, _: Option<u32>) -> Vec<Testimony> {
-        let says = Says::Spare(mlh_detect::Spare::Garbage);
+        let says = Says::Spare(Spare::Garbage);
         let said = Testimony { rung: self.rung(), source: "garbage", at: self.0, watched: at(60), says };
         (self.0 < at(900)).then_some(said).into_iter().collect()
     }

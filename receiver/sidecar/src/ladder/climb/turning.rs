@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlh_detect::{Rung, Stage};
+use mlh_detect::Rung;
 
 use super::super::case::Case;
 use super::super::climber::Wanted;
+use super::super::docket::Docket;
 use super::super::growth_stacks::GrowthStacks;
 use super::super::probes::Probes;
 use super::super::rung::Look;
-use super::super::turns::{self, Entrant};
+use super::super::turns::{self, Entrant, Need};
 use super::{Climb, takes_turns};
 use crate::investigate::bell::Bell;
 use crate::investigate::plan::End;
@@ -78,8 +79,14 @@ impl Climb {
         self.turned + self.turn.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 
-    /// As far as turns go; `exhaustion`: until a limit is reached.
-    pub(in crate::ladder) fn entrant(&self, now: Duration, stage: Stage, wanted: &Wanted) -> Entrant {
+    /// As far as turns go.
+    pub(in crate::ladder) fn entrant(&self, now: Duration, docket: &Docket, wanted: &Wanted) -> Entrant {
+        let stage = docket.stage(&self.case.about).unwrap_or(self.case.stage);
+        let need = match () {
+            () if self.cases().any(|case| docket.is_due(&case.about)) => Need::Due,
+            () if self.is_spared() => Need::Spared,
+            () => Need::Open,
+        };
         let least = self.looks.iter().map(|look| look.least_turn()).fold(turns::LEAST, Duration::max);
         let Case { exhaustion, velocity, .. } = self.case;
         Entrant {
@@ -87,6 +94,7 @@ impl Climb {
             rested: self.rested,
             least,
             settled: self.is_settled(now, wanted),
+            need,
             stage,
             exhaustion,
             velocity,

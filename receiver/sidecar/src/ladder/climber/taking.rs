@@ -41,10 +41,9 @@ impl Climber {
     fn take_turns(&mut self, now: Duration) {
         let Ladder { wanted, docket, climbs, .. } = &mut self.ladder;
         let seats = wanted.escalation.max_concurrent_targets as usize;
-        let stage = |case: &Case| docket.stage(&case.about).unwrap_or(case.stage);
         let wanting = climbs.iter().enumerate().filter(|(_, running)| running.climb.wants_turn(wanted));
         let (places, entrants): (Vec<usize>, Vec<_>) =
-            wanting.map(|(place, it)| (place, it.climb.entrant(now, stage(&it.climb.case), wanted))).unzip();
+            wanting.map(|(place, it)| (place, it.climb.entrant(now, docket, wanted))).unzip();
         let Change { over, next } = turns::change(&entrants, seats, now);
         let changes = !(over.is_empty() && next.is_empty());
         let at = |place: usize| places.get(place).copied().unwrap_or(usize::MAX);
