@@ -2,9 +2,11 @@
 //!
 //! A reading is what a runtime or an allocator says of itself at one moment. Where memory is collected, only what a collection
 //! has left is in use: readings without a new collection between them say the same, and the lowest of them counts. The rest is
-//! garbage as long as nobody has collected it.
+//! garbage as long as nobody has collected it. Of a heap with generations that is said as well while it grows by what is new in it (see
+//! `young`).
 
 mod classes;
+mod young;
 
 #[cfg(test)]
 mod tests;
@@ -12,6 +14,8 @@ mod tests;
 use std::time::Duration;
 
 use classes::Classes;
+use young::Nursery;
+pub use young::Young;
 
 use crate::evidence::{Rung, Says, Spare, Testimony};
 use crate::history::Point;
@@ -48,6 +52,8 @@ pub struct Look<'a> {
     pub held: Option<u64>,
     /// Collections so far, where memory is collected.
     pub collections: Option<u64>,
+    /// The generation that objects begin in, where there is one that tells.
+    pub young: Option<Young>,
     /// What is in use by kind: name, bytes, and how many objects, the most bytes first.
     pub classes: &'a [(&'a str, u64, u64)],
     /// Bytes that the process is charged for at the same moment, as the sweeps count them.
@@ -87,6 +93,7 @@ pub struct Series {
     /// Then the first reading, too, tells what a collection has left, though nobody knows when that was.
     opening: Option<Noted>,
     noted: Vec<Noted>,
+    nursery: Option<Nursery>,
     classes: Classes,
 }
 
@@ -104,6 +111,7 @@ impl Series {
             as_collected: false,
             opening: None,
             noted: Vec::new(),
+            nursery: None,
             classes: Classes::default(),
         }
     }
@@ -118,6 +126,10 @@ impl Series {
     pub fn note(&mut self, at: Duration, look: &Look<'_>) {
         let first = self.began.is_none();
         self.began.get_or_insert(at);
+        match (&mut self.nursery, look.young) {
+            (Some(nursery), Some(young)) => nursery.note(at, young, look.charged),
+            (nursery, young) => *nursery = young.map(|young| Nursery::begin(young, look.charged)),
+        }
         let before = std::mem::replace(&mut self.collections, look.collections);
         let noted = Noted { at, in_use: look.in_use, held: look.held, charged: look.charged };
         if look.collections.is_some() {
@@ -146,6 +158,10 @@ impl Series {
     #[must_use]
     pub fn testimony(&self, now: Duration) -> Option<Testimony> {
         let began = self.began.filter(|began| now.saturating_sub(*began) >= MIN_WATCHED)?;
+        if self.nursery.is_some_and(|nursery| nursery.is_new(now)) {
+            let (says, watched) = (Says::Spare(self.spare), now.saturating_sub(began));
+            return Some(Testimony { rung: Rung::Outside, source: self.source, at: now, watched, says });
+        }
         let at = self.noted.last().map_or(now, |newest| newest.at);
         let says = if self.noted.len() >= MIN_READINGS {
             self.says()

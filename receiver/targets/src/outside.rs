@@ -69,12 +69,27 @@ pub struct Reading {
     pub held: Option<u64>,
     /// Collections so far, where the runtime collects: `in_use` is news only when this has moved.
     pub collections: Option<u64>,
+    /// Of a heap with generations, the one that objects begin in.
+    pub young: Option<Young>,
     /// What is in use by kind, the most bytes first, a bounded number.
     pub classes: Vec<Class>,
     /// What was not seen, in sentences.
     pub not_seen: Vec<String>,
     /// CPU time that the reading took of this process.
     pub cost: Duration,
+}
+
+/// The generation of a heap that objects begin in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Young {
+    /// Bytes that objects take in it now, garbage included.
+    pub used: u64,
+    /// Bytes that they may take.
+    pub room: u64,
+    /// Collections so far, of this generation or of all.
+    pub collections: u64,
+    /// Bytes that the older generations held after the newest collection.
+    pub old: u64,
 }
 
 /// A kind of memory in use.

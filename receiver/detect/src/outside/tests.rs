@@ -22,8 +22,8 @@ fn watch(series: &mut Series, readings: u64, mib: impl Fn(f64) -> (f64, f64, f64
                 in_use: Some(bytes(in_use)),
                 held: Some(bytes(held)),
                 collections: collections.map(|every| step / every),
-                classes: &[],
                 charged: bytes(charged),
+                ..Look::default()
             },
         );
     }
@@ -98,7 +98,7 @@ fn room_for_garbage() {
         for step in 0..10 {
             let (in_use, held) = (Some(step * 1000), Some(step * 2000));
             let classes = [("remember", step * 800, step)];
-            let look = Look { in_use, held, collections: None, classes: &classes, charged: step * 2000 };
+            let look = Look { in_use, held, classes: &classes, charged: step * 2000, ..Look::default() };
             series.note(Duration::from_secs(step * 10), &look);
         }
         let growing = series.growing();
@@ -230,4 +230,23 @@ fn one_collection_may_do() {
     let few = Some(Says::Unclear("too few collections so far"));
     assert_eq!(sparse(false, |_| 18.0), few);
     assert_eq!(sparse(true, |s| 18.0 + (s / 160.0).floor() * 8.0), few, "it leaks");
+}
+
+/// Guarantees: a heap that grows by its youngest objects alone has nothing to keep yet, whatever has been collected; when it has, that is
+/// believed for a while.
+#[test]
+fn what_is_new() {
+    let mut series = Series::new("jvm_counters", Spare::Garbage);
+    for step in 0..12 {
+        let used = if step < 6 { step << 20 } else { 0 };
+        let collections = u64::from(step >= 6);
+        let young = Some(Young { used, room: 6 << 20, collections, old: 0 });
+        let charged = (50 + step.min(6)) << 20;
+        let look = Look { in_use: Some(0), collections: Some(0), young, charged, ..Look::default() };
+        series.note(Duration::from_secs(step * 10), &look);
+        if step * 10 >= MIN_WATCHED.as_secs() {
+            assert_eq!(says(&series, step), Some(Says::Spare(Spare::Garbage)), "{step}");
+        }
+    }
+    assert!(matches!(says(&series, 12), Some(Says::Unclear(_))));
 }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use mlh_detect::outside::{Look as Noted, Series};
+use mlh_detect::outside::{Look as Noted, Series, Young};
 use mlh_detect::{Rung, Spare, Testimony};
 use mlh_stacks::modules::Modules;
 use mlh_stacks::trace::Trace;
@@ -253,8 +253,10 @@ impl Look for Outside {
 fn take(series: &mut Series, at: Duration, charged: u64, reading: &Reading) {
     let classes: Vec<_> =
         reading.classes.iter().map(|class| (class.name.as_str(), class.bytes, class.count)).collect();
-    let Reading { in_use, held, collections, .. } = *reading;
-    series.note(at, &Noted { in_use, held, collections, classes: &classes, charged });
+    let Reading { in_use, held, collections, young, .. } = *reading;
+    let young =
+        young.map(|it| Young { used: it.used, room: it.room, collections: it.collections, old: it.old });
+    series.note(at, &Noted { in_use, held, collections, young, classes: &classes, charged });
 }
 
 /// What a source's memory is where it is held and not in use.

@@ -10,7 +10,7 @@ fn frame(text: &str) -> Frame {
 }
 
 /// In so many of them nobody is to blame.
-const UNMARKED: usize = 12;
+const UNMARKED: usize = 13;
 
 /// Stacks, each a frame a line, innermost first: `function in source @ module`, of which the one to blame is marked `>`, if any is.
 const CASES: &str = include_str!("cases.txt");

@@ -13,7 +13,7 @@ use mlh_stacks::modules::{Module, Modules};
 use self::counters::Counters;
 use super::target::Target;
 use super::walks::Walked;
-use super::{Class, OutsideError, Reader, Reading, Source};
+use super::{Class, OutsideError, Reader, Reading, Source, Young};
 
 /// 32 KiB unless a JVM was told otherwise.
 const MAX_SIZE: u64 = 1 << 20;
@@ -135,10 +135,21 @@ fn reading(counters: &Counters<'_>) -> Option<Reading> {
         in_use: old.checked_add(metaspace),
         held: Some(held),
         collections: Some(collections),
+        young: young(counters, old),
         classes,
         not_seen,
         ..Reading::default()
     })
+}
+
+/// The young generation. `None` where there is none, or nothing is told of it between collections.
+fn young(counters: &Counters<'_>, old: u64) -> Option<Young> {
+    let policy = counters.text("sun.gc.policy.name")?;
+    let spaces = |of| counters.sum("sun.gc.generation.0.space.", of);
+    let all = || counters.sum("sun.gc.collector.", ".invocations");
+    let told = WALKING_SELDOM.contains(&policy);
+    let young = Young { used: spaces(".used")?, room: spaces(".capacity")?, collections: all()?, old };
+    (told && young.room > 0).then_some(young)
 }
 
 /// Those that are none of the young generation alone: whole collections, and pauses of concurrent ones.

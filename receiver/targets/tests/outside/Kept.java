@@ -19,8 +19,8 @@ public class Kept {
             } else if (order.equals("let go")) {
                 kept.clear();
             }
-            if (order.equals("make garbage")) {
-                for (int index = 0; index < 4000; index++) {
+            if (order.startsWith("make")) {
+                for (int index = 0; index < (order.equals("make garbage") ? 4000 : 200); index++) {
                     garbage = new byte[100_000];
                 }
             } else {

@@ -1,6 +1,7 @@
 //! The counters of a JVM.
 
 use std::process::Command;
+use std::time::Duration;
 
 use mlh_targets::outside::{OutsideError, Source};
 
@@ -43,6 +44,32 @@ fn kept_and_let_go() {
         assert!(count("metaspace") > 100 && count("threads") > 1, "{kept:?}");
         program.end();
         assert_eq!(reader.read(), Err(OutsideError::Gone));
+    }
+}
+
+/// Guarantees: what is new is seen as it comes, before anything is collected. With every collector of which it is told.
+/// Needs: java.
+#[test]
+fn what_is_young() {
+    if !is_there("java") {
+        return;
+    }
+    for collector in ["-XX:+UseG1GC", "-XX:+UseParallelGC", "-XX:+UseSerialGC"] {
+        let mut program = start(&[collector, "-Xmn96m"]);
+        let mut reader = program.reader(Source::JvmCounters);
+        program.order("let go");
+        let before = reader.read().unwrap().young.unwrap();
+        program.order("make some");
+        // two of the collectors say so twenty times a second
+        std::thread::sleep(Duration::from_millis(500));
+        let after = reader.read().unwrap().young.unwrap();
+        assert_eq!((before.collections, before.old), (after.collections, after.old), "{collector}");
+        let new = after.used - before.used;
+        assert!((18_000_000..26_000_000).contains(&new), "{collector}: {new}");
+        assert!(after.used <= after.room && after.room <= 110 << 20, "{collector}: {after:?}");
+        program.order("let go");
+        let collected = reader.read().unwrap().young.unwrap();
+        assert!(collected.collections > after.collections && collected.used < new / 2, "{collected:?}");
     }
 }
 

@@ -85,6 +85,22 @@ fn walks_of_the_old_generation() {
     assert_eq!(walks(&Counters::read(&published(&HEAP)).unwrap()), None);
 }
 
+/// Guarantees: what is young is told where the collector keeps its counters up to date between collections, with the collections of all kinds;
+/// of another, and where there is no young generation, it is not.
+#[test]
+fn the_young_generation() {
+    let of = |policy, entries: &[(&str, i64)]| {
+        let bytes = with_text(published(entries), "sun.gc.policy.name", policy);
+        reading(&Counters::read(&bytes).unwrap()).unwrap().young
+    };
+    let spaces = [("sun.gc.generation.0.space.0.used", 20), ("sun.gc.generation.0.space.1.used", 4)];
+    let entries = [&HEAP[..], &spaces].concat();
+    let expected = Young { used: 24, room: 700, collections: 57, old: 3000 };
+    assert_eq!(of("GarbageFirst", &entries), Some(expected));
+    assert_eq!(of("Z", &entries), None);
+    assert_eq!(of("GarbageFirst", &HEAP), None);
+}
+
 /// Guarantees: counters that are not there yet, of another version or of no JVM are said to be so, and such without an old
 /// generation tell nothing.
 #[test]
