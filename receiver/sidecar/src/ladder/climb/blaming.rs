@@ -30,13 +30,14 @@ impl Climb {
         self.blames() || (self.kept && self.has_leads() && !self.may_find(now, wanted))
     }
 
-    /// A rung is at work, or is still to come, that will find who is to blame if anybody does; of one that has its turn yet to come only
-    /// where nobody has been found.
+    /// A rung is at work, or is still to come, that will find who is to blame if anybody does. Growth stacks, and a turn that is still to
+    /// come, are waited for only while nobody has been found: they take away a doubt at most.
     pub(super) fn awaits_culprit(&self, now: Duration, wanted: &Wanted) -> bool {
         if self.turn.is_none() {
             return !self.has_leads() && self.wants_turn(wanted) && self.at_work(now) < HIGHER;
         }
-        !self.blames() && (self.may_find(now, wanted) || self.looks.iter().any(|look| look.seeks()))
+        let seeks = || !self.has_leads() && self.looks.iter().any(|look| look.seeks());
+        !self.blames() && (self.may_find(now, wanted) || seeks())
     }
 
     /// Probes are permitted and still to come, or have not been at work for long.

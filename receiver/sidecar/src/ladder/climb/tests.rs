@@ -272,6 +272,7 @@ fn a_verdict_waits_for_a_turn() {
         (Fake::default(), [false, true]),
         (Fake { seeks: true, ..Fake::default() }, [true, true]),
         (Fake { seeks: true, keeps: true, ..Fake::default() }, [false, false]),
+        (Fake { seeks: true, keeps: true, doubts: true, ..Fake::default() }, [false, false]),
     ] {
         let mut scene = Scene::new(look);
         assert_eq!((scene.step(130), awaits(&scene)), (None, awaited[0]));
