@@ -263,7 +263,7 @@ impl Look for GrowthStacks {
 
     fn seeks(&self) -> bool {
         let is_new = self.watched() < FIRST;
-        let is_near = |lead: &Lead| self.standing(lead) == Standing::Untold(NOT_YET);
+        let is_near = |lead: &Lead| self.standing(lead).may_keep(&lead.blocks);
         is_new || !self.writers.is_empty() || self.ranked(None).first().is_some_and(is_near)
     }
 
@@ -301,6 +301,15 @@ impl Standing {
 
     fn untold(self) -> Option<&'static str> {
         if let Self::Untold(why) = self { Some(why) } else { None }
+    }
+
+    /// It is not known yet, and may turn out to be the one: in a collected heap only who has blocks beside it.
+    fn may_keep(self, blocks: &Blocks) -> bool {
+        match self {
+            Self::Untold(NOT_YET) => true,
+            Self::Untold(COLLECTED) => blocks.kept > blocks.given_back,
+            _ => false,
+        }
     }
 
     fn told(self, lead: Lead) -> Option<Lead> {
@@ -475,5 +484,9 @@ mod tests {
             assert_eq!(told.is_some(), standing.untold().is_none());
             assert_eq!(told.is_some_and(|lead| lead.doubted), standing == Standing::Doubted);
         }
+        let may_keep = |blocks| Standing::of(&blocks, true, true).may_keep(&blocks);
+        assert!(may_keep(seen(3, 1, 0)) && !may_keep(seen(1, 3, 0)) && !may_keep(Blocks::default()));
+        let of_plain = |blocks| Standing::of(&blocks, false, true).may_keep(&blocks);
+        assert!(of_plain(Blocks::default()) && !of_plain(keeps) && !of_plain(gives));
     }
 }
