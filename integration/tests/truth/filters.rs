@@ -49,7 +49,7 @@ fn min_allocation_size() {
             let b = hunter.knows("keep_b", 50)?.figures;
             let status = hunter.status()?;
             ensure!(b.live_bytes == 50 * told_bytes(&status, 20480), "{name}: {b:?}");
-            let a = known(&status, "keep_a")?.figures;
+            let a = hunter.knows("keep_a", small)?.figures;
             ensure!((a.live, a.live_bytes) == (small, small * told_bytes(&status, 4096)), "{name}: {a:?}");
             hunter.tells(UNFREED, target.pid(), if small > 0 { 2 } else { 1 })?;
         }
@@ -74,7 +74,7 @@ fn large_allocation_size() {
                 (b.figures.live, b.figures.live_bytes, b.error_bytes) == (40, 40 * each, 0),
                 "{name}: {b:?}"
             );
-            let a = known(&hunter.status()?, "keep_a")?.figures;
+            let a = hunter.knows("keep_a", of_a)?.figures;
             ensure!(a.live == of_a, "{name}: {a:?}");
         }
         Ok(())
