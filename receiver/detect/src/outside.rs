@@ -86,6 +86,8 @@ pub struct Series {
     source: &'static str,
     spare: Spare,
     began: Option<Duration>,
+    /// When the newest reading was.
+    read: Duration,
     /// As of the newest reading.
     collections: Option<u64>,
     /// What is in use is told as the newest collection left it, whatever has come since.
@@ -107,6 +109,7 @@ impl Series {
             source,
             spare,
             began: None,
+            read: Duration::ZERO,
             collections: None,
             as_collected: false,
             opening: None,
@@ -126,6 +129,7 @@ impl Series {
     pub fn note(&mut self, at: Duration, look: &Look<'_>) {
         let first = self.began.is_none();
         self.began.get_or_insert(at);
+        self.read = at;
         match (&mut self.nursery, look.young) {
             (Some(nursery), Some(young)) => nursery.note(at, young, look.charged),
             (nursery, young) => *nursery = young.map(|young| Nursery::begin(young, look.charged)),
@@ -159,8 +163,9 @@ impl Series {
     pub fn testimony(&self, now: Duration) -> Option<Testimony> {
         let began = self.began.filter(|began| now.saturating_sub(*began) >= MIN_WATCHED)?;
         if self.nursery.is_some_and(|nursery| nursery.is_new(now)) {
-            let (says, watched) = (Says::Spare(self.spare), now.saturating_sub(began));
-            return Some(Testimony { rung: Rung::Outside, source: self.source, at: now, watched, says });
+            let (says, at) = (Says::Spare(self.spare), self.read);
+            let watched = at.saturating_sub(began);
+            return Some(Testimony { rung: Rung::Outside, source: self.source, at, watched, says });
         }
         let at = self.noted.last().map_or(now, |newest| newest.at);
         let says = if self.noted.len() >= MIN_READINGS {

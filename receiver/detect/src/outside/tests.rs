@@ -120,6 +120,9 @@ fn nothing_to_say() {
     let mut series = Series::new("glibc_census", Spare::Retained);
     watch(&mut series, 12, |s| if s < 60.0 { (50.0, 60.0, 80.0) } else { (70.0, 80.0, 100.0) }, None);
     assert!(matches!(says(&series, 12), Some(Says::Unclear(_))));
+    // it is as old as the reading that it rests on
+    let at = |seconds| series.testimony(Duration::from_secs(seconds)).map(|testimony| testimony.at);
+    assert_eq!(at(115), Some(Duration::from_secs(110)));
     let mut series = Series::new("glibc_census", Spare::Retained);
     watch(&mut series, 12, |_| (50.0, 60.0, 80.0), None);
     assert!(matches!(says(&series, 12), Some(Says::Unclear(why)) if why.contains("not grow")));
