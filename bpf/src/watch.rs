@@ -28,7 +28,7 @@ mod watcher;
 pub use watcher::Watcher;
 
 /// Of the four watchpoints of a thread so many are used at most; the others are a debugger's.
-pub const WATCHES_MAX: usize = 2;
+pub const WATCHES_MAX: usize = 3;
 
 /// Threads of a process that can be watched, those included that come while an address is.
 pub const THREADS_MAX: usize = 128;

@@ -116,6 +116,23 @@ fn there_is_a_bound() {
     assert_eq!(of(2), 5);
 }
 
+/// Guarantees: of one thread alone the next write is told, and no other; others that begin are not covered, nor anything else.
+/// Needs: eBPF, root, cc.
+#[test]
+fn one_write_of_one_thread() {
+    let mut subject = start();
+    let Some((mut watcher, told)) = watcher(subject.pid()) else { return };
+    subject.ask("start");
+    watcher.watch_once(1, PLACE, subject.pid()).expect("it lives");
+    subject.ask("there 2");
+    watcher.cover().expect("nothing is to be covered");
+    subject.ask("start");
+    watcher.cover().expect("nor by now");
+    subject.ask("write 3");
+    let told: Vec<_> = writes(watcher, &told).iter().map(|write| (write.watch, write.thread)).collect();
+    assert_eq!(told, [(1, subject.pid())]);
+}
+
 /// Guarantees: of a thread that begins it is told, and once it is covered it is watched as the others are; others than the process's
 /// are not told of. Threads that come and go take from what was left for newcomers, and when that is used up nothing is watched any
 /// more.
@@ -144,7 +161,7 @@ fn threads_that_come_are_covered() {
     assert_eq!(by, [(subject.pid(), thread); 2]);
 }
 
-/// Guarantees: what cannot be watched is refused with a reason, and changes nothing: a third address, fewer writes than threads, a
+/// Guarantees: what cannot be watched is refused with a reason, and changes nothing: a fourth address, fewer writes than threads, a
 /// process that has ended.
 /// Needs: eBPF, root, cc.
 #[test]
@@ -154,7 +171,8 @@ fn refusals() {
     assert!(watcher.watch(1, PLACE, 1).is_err_and(|error| error.to_string().contains("too few")));
     watcher.watch(1, PLACE, 10).expect("one");
     watcher.watch(2, PLACE + 8, 10).expect("two");
-    assert!(watcher.watch(3, PLACE + 16, 10).is_err_and(|error| error.to_string().contains("addresses")));
+    watcher.watch_once(3, PLACE + 16, subject.pid()).expect("three");
+    assert!(watcher.watch(4, PLACE + 24, 10).is_err_and(|error| error.to_string().contains("addresses")));
     subject.exits();
     watcher.release(1);
     assert!(watcher.watch(1, PLACE, 10).is_err_and(|error| error.to_string().contains("no process")));

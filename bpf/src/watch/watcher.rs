@@ -48,6 +48,8 @@ pub struct Watcher {
 #[derive(Debug)]
 struct Watch {
     address: u64,
+    /// On this thread alone.
+    only: Option<u32>,
     /// Writes that each thread may tell,
     each: u32,
     /// and those that no thread has been given.
@@ -94,18 +96,31 @@ impl Watcher {
     /// [`WATCHES_MAX`] or [`THREADS_MAX`] would be passed, there are fewer writes than threads, or the kernel refuses, as where a debugger
     /// has taken all watchpoints: then nothing has changed.
     pub fn watch(&mut self, number: u64, address: u64, writes: u32) -> Result<u32, SweepError> {
-        self.release(number);
-        within(self.watches.len() + 1, WATCHES_MAX, "addresses")?;
         let found = self.threads()?.len();
         within(found, THREADS_MAX, "threads")?;
         let each = writes / 2 / u32::try_from(found.max(1)).unwrap_or(u32::MAX);
         if each == 0 {
             return Err(io_error(DOING, &format!("{writes} writes are too few for {found} threads")));
         }
-        let mut watch = Watch { address, each, left: writes, breakpoints: HashMap::new() };
+        self.set(number, Watch { address, only: None, each, left: writes, breakpoints: HashMap::new() })?;
+        Ok(each)
+    }
+
+    /// The same for the next write of one thread alone.
+    ///
+    /// # Errors
+    /// As of [`watch`](Self::watch).
+    pub fn watch_once(&mut self, number: u64, address: u64, thread: u32) -> Result<(), SweepError> {
+        let only = Some(thread);
+        self.set(number, Watch { address, only, each: 1, left: 1, breakpoints: HashMap::new() })
+    }
+
+    fn set(&mut self, number: u64, mut watch: Watch) -> Result<(), SweepError> {
+        self.release(number);
+        within(self.watches.len() + 1, WATCHES_MAX, "addresses")?;
         self.complete(number, &mut watch)?;
         self.watches.insert(number, watch);
-        Ok(each)
+        Ok(())
     }
 
     /// Gives the threads that have come since their watchpoints, and closes those of threads that have ended.
@@ -166,7 +181,8 @@ impl Watcher {
         // who has ended may be listed until somebody has been told of it
         let mut ended = HashSet::new();
         for _ in 0..ROUNDS {
-            let threads = self.threads()?;
+            let mut threads = self.threads()?;
+            threads.retain(|thread| watch.only.is_none_or(|only| only == *thread));
             watch.breakpoints.retain(|thread, _| threads.contains(thread));
             let is_new = |thread: &u32| !watch.breakpoints.contains_key(thread) && !ended.contains(thread);
             let news: Vec<u32> = threads.into_iter().filter(is_new).collect();
