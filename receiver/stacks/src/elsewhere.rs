@@ -24,6 +24,29 @@ pub(crate) fn names_methods(_: u32, _: &Modules) -> bool {
     false
 }
 
+/// None are ever read.
+#[derive(Debug)]
+pub(crate) struct Tables;
+
+pub(crate) fn tables(_: u32, _: &Modules, _: &[&str]) -> Option<Tables> {
+    None
+}
+
+#[expect(clippy::unused_self, reason = "as on Linux")]
+impl Tables {
+    pub(crate) fn offset(&self, _: &str, _: &str) -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn address(&self, _: &str, _: &str) -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn size(&self, _: &str) -> Option<u64> {
+        None
+    }
+}
+
 pub(crate) fn has_javascript(_: u32, _: &Modules) -> bool {
     false
 }

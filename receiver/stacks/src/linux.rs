@@ -80,7 +80,7 @@ mod stacks;
 pub(crate) mod fuzz;
 
 pub(crate) use demangle::cpp_type;
-pub(crate) use hotspot::names_methods;
+pub(crate) use hotspot::{Tables, names_methods, tables};
 pub(crate) use maps::{modules, reachable_path};
 pub(crate) use memory::read_memory;
 pub(crate) use shelf::Shelf;

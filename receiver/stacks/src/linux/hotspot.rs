@@ -1,7 +1,7 @@
 //! Java in a HotSpot JVM, from outside: what its compiled and interpreted frames are called, and how compiled ones are undone, which
 //! keep no frame pointers as a rule.
 //!
-//! HotSpot tells in [`tables`] where it keeps what, for whoever looks at it from outside: the [`layout`]. By it an address leads
+//! HotSpot tells in [`mod@tables`] where it keeps what, for whoever looks at it from outside: the [`layout`]. By it an address leads
 //! through [`heaps`] of code to the piece around it ([`blob`]), from there by its [`mod@scopes`] to [`method`]s, also to those that have been
 //! inlined, and on to names ([`descriptor`]) and lines ([`numbers`]). All of them are pure: the process's memory is handed to them
 //! ([`target`]). It may say anything: whatever is read is bounded and checked, and nothing is told where it makes no sense.
@@ -34,12 +34,12 @@ use std::sync::Arc;
 
 use self::blob::{Blob, Kind};
 use self::heaps::CodeHeap;
-pub(crate) use self::jvm::{Jvm, names_methods, variables};
+pub(crate) use self::jvm::{Jvm, names_methods, tables, variables};
 use self::layout::{Heaps, Layout};
 use self::method::Methods;
 use self::scopes::scopes;
-use self::tables::Tables;
-pub(crate) use self::tables::VARIABLES;
+use self::tables::CLASSES;
+pub(crate) use self::tables::{Tables, VARIABLES};
 pub(crate) use self::target::Target;
 use super::dwarf::Named;
 use super::row::Row;
@@ -94,7 +94,7 @@ pub(crate) struct Place {
 impl Hotspot {
     /// `variables`: where [`VARIABLES`] are in the process. `None` where a version says too little, or it has only begun.
     pub(crate) fn read(variables: &[u64; VARIABLES.len()], target: Target<'_>) -> Option<Self> {
-        let layout = Layout::of(&Tables::read(target, variables)?, target)?;
+        let layout = Layout::of(&Tables::read(target, variables, &CLASSES)?, target)?;
         let heaps = CodeHeap::all(&layout, target);
         (!heaps.is_empty()).then(|| Self {
             methods: Methods::new(layout.method, layout.excluded),

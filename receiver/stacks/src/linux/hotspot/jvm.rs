@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::tables::VARIABLES;
+use super::tables::{Tables, VARIABLES};
 use super::target::Target;
 use super::{Hotspot, Place};
 use crate::linux::dwarf::Named;
@@ -20,15 +20,26 @@ pub(crate) type Variables = [u64; VARIABLES.len()];
 
 /// See [`crate::java::names_methods`].
 pub(crate) fn names_methods(pid: u32, modules: &Modules) -> bool {
-    let found = modules.modules.iter().find_map(|module| {
+    let memory = Memory::of(pid);
+    let read = |address, to: &mut [u8]| memory.read(address, to);
+    find(pid, modules).is_some_and(|variables| Hotspot::read(&variables, Target(&read)).is_some())
+}
+
+/// See [`crate::java::Published`].
+pub(crate) fn tables(pid: u32, modules: &Modules, classes: &[&str]) -> Option<Tables> {
+    let memory = Memory::of(pid);
+    let read = |address, to: &mut [u8]| memory.read(address, to);
+    Tables::read(Target(&read), &find(pid, modules)?, classes)
+}
+
+/// Where the variables of its library are, if it maps it.
+fn find(pid: u32, modules: &Modules) -> Option<Variables> {
+    modules.modules.iter().find_map(|module| {
         let code = module.parts.iter().find(|part| part.executable)?;
         let name = module.path.to_str().filter(|name| is_library(name))?;
         let image = Shelf::default().open(module, pid)?;
         variables(name, &image, code.start, code.offset)
-    });
-    let memory = Memory::of(pid);
-    let read = |address, to: &mut [u8]| memory.read(address, to);
-    found.is_some_and(|variables| Hotspot::read(&variables, Target(&read)).is_some())
+    })
 }
 
 /// Where its variables are in the process, if a module is that library, whose code at an offset is mapped at `start`.

@@ -28,8 +28,8 @@ const MAX_NAME: usize = 96;
 /// No class has a field further away, bytes.
 const MAX_OFFSET: u64 = 4096;
 
-/// The classes that matter.
-const CLASSES: [&str; 20] = [
+/// The classes that matter to stacks.
+pub(super) const CLASSES: [&str; 20] = [
     "Abstract_VM_Version",
     "CodeBlob",
     "CodeCache",
@@ -65,14 +65,19 @@ struct Field {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Tables {
+pub(crate) struct Tables {
     fields: HashMap<(String, String), Field>,
     sizes: HashMap<String, u64>,
 }
 
 impl Tables {
-    /// `variables`: the addresses of [`VARIABLES`] in the process. `None` if the tables are not there, or not yet.
-    pub(super) fn read(target: Target<'_>, variables: &[u64; VARIABLES.len()]) -> Option<Self> {
+    /// What they say of these classes. `variables`: the addresses of [`VARIABLES`] in the process. `None` if the tables are not there, or
+    /// not yet.
+    pub(super) fn read(
+        target: Target<'_>,
+        variables: &[u64; VARIABLES.len()],
+        classes: &[&str],
+    ) -> Option<Self> {
         let mut read = [0; VARIABLES.len()];
         for (to, at) in read.iter_mut().zip(variables) {
             *to = target.word(*at, 0)?;
@@ -91,7 +96,7 @@ impl Tables {
         let text = |at| target.text(at, MAX_NAME);
         let wanted = |entry, place| {
             let class = text(target.pointer(entry, place)?)?;
-            CLASSES.contains(&class.as_str()).then_some(class)
+            classes.contains(&class.as_str()).then_some(class)
         };
         for entry in entries(target, structs, stride, class) {
             let Some(class) = wanted(entry, class) else { continue };
@@ -116,7 +121,7 @@ impl Tables {
     }
 
     /// Where in an object of a class a field is.
-    pub(super) fn offset(&self, class: &str, name: &str) -> Option<u64> {
+    pub(crate) fn offset(&self, class: &str, name: &str) -> Option<u64> {
         self.field(class, name)
             .filter(|it| it.address == 0)
             .map(|it| it.offset)
@@ -129,12 +134,12 @@ impl Tables {
     }
 
     /// Where a static variable is.
-    pub(super) fn address(&self, class: &str, name: &str) -> Option<u64> {
+    pub(crate) fn address(&self, class: &str, name: &str) -> Option<u64> {
         self.field(class, name).map(|it| it.address).filter(|it| *it != 0)
     }
 
     /// Bytes of an object.
-    pub(super) fn size(&self, class: &str) -> Option<u64> {
+    pub(crate) fn size(&self, class: &str) -> Option<u64> {
         self.sizes.get(class).copied().filter(|it| *it <= MAX_OFFSET)
     }
 }
