@@ -27,6 +27,14 @@ pub(crate) fn started(_pid: u32) -> Started {
     Started::new("", "", false)
 }
 
+pub(crate) fn threads(_pid: u32) -> Vec<u32> {
+    Vec::new()
+}
+
+pub(crate) fn own_number(_pid: u32, _thread: u32) -> Option<u32> {
+    None
+}
+
 pub(crate) fn absence(_pid: u32) -> Absence {
     Absence::Nobody
 }

@@ -7,6 +7,7 @@ mod host;
 mod pagemap;
 mod started;
 mod sweep;
+mod threads;
 mod trees;
 mod unread;
 
@@ -32,6 +33,7 @@ pub(crate) use host::{
 pub(crate) use pagemap::{Pagemap, huge_page_size};
 pub(crate) use started::{absence, started};
 pub(crate) use sweep::ProcSweep;
+pub(crate) use threads::{own_number, threads};
 
 /// Far beyond any file that is read here, a bound all the same.
 const MAX_TEXT: u64 = 1 << 20;

@@ -22,6 +22,8 @@ pub mod coldness;
 
 pub mod walks;
 
+pub mod moving;
+
 use std::time::Duration;
 
 use mlh_stacks::modules::{Module, Modules};

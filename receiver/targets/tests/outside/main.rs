@@ -4,6 +4,8 @@
 
 mod go;
 mod jvm;
+mod moving;
+mod moving_v8;
 mod program;
 mod python;
 mod walks;
