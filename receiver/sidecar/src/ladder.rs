@@ -16,6 +16,7 @@ mod cooldown;
 mod rung;
 mod outside;
 mod heap;
+mod makers;
 mod writers;
 mod copies;
 mod coldness;

@@ -95,7 +95,7 @@ pub const EVIDENCE: &str = "memory_leak_hunter.evidence";
 pub const CULPRITS: &str = "memory_leak_hunter.culprits";
 /// The share of the first of them, number, 0..=1. Its function, file, line and stack are in attributes of their own.
 pub const CULPRIT_SHARE: &str = "memory_leak_hunter.culprit_share";
-/// How they were seen, text: `growth_pages`, `last_writers`, `live_blocks`, ...
+/// How they were seen, text: `growth_pages`, `last_writers`, `object_makers`, `live_blocks`, ...
 pub const CULPRIT_SOURCE: &str = "memory_leak_hunter.culprit_source";
 /// How what the first one keeps lies in time, text: `steady`.
 pub const GROWTH_PATTERN: &str = "memory_leak_hunter.growth_pattern";

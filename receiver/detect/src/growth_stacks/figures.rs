@@ -70,6 +70,10 @@ pub struct Figures {
     pub steady_bytes: u64,
     /// What has become of the blocks for which it touched memory, where a heap was walked.
     pub blocks: Blocks,
+    /// What has become of objects that it was watched making, where a collector moves them.
+    pub made: Blocks,
+    /// Bytes that those of them stand for that stay.
+    pub made_bytes: u64,
     /// Addresses that rest, of those that were watched, whose last writer it was.
     pub votes: u64,
 }
@@ -85,6 +89,7 @@ impl Figures {
             (&mut self.samples, other.samples),
             (&mut self.survivors, other.survivors),
             (&mut self.steady_bytes, other.steady_bytes),
+            (&mut self.made_bytes, other.made_bytes),
             (&mut self.votes, other.votes),
         ];
         for (sum, other) in counts {
@@ -94,6 +99,7 @@ impl Figures {
             *sum = sum.saturating_add(*other);
         }
         self.blocks.add(other.blocks);
+        self.made.add(other.made);
         self.share += other.share;
         self.velocity += other.velocity;
     }

@@ -227,6 +227,8 @@ impl<K: Copy + Eq + Hash + Ord> PageSurvival<K> {
                 cohorts: survived.cohorts.to_vec(),
                 pattern,
                 steady_bytes,
+                made: Blocks::default(),
+                made_bytes: 0,
                 blocks: Blocks::default(),
                 votes: 0,
             };

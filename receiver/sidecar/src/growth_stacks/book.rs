@@ -18,6 +18,9 @@ pub(super) const MAX_NOTES: usize = 16;
 /// Processes that are looked at at once, and programs that they have run since the last look.
 const MAX_PROCESSES: usize = 256;
 
+/// Stacks that are told beside those that grow the most.
+const MAX_OTHERS: usize = 64;
+
 /// So far below its end, bytes, a thread's stack is looked for who made the thread.
 const STACK: u64 = 1 << 20;
 
@@ -26,6 +29,13 @@ const STACK: u64 = 1 << 20;
 pub(super) struct Key {
     space: u32,
     identity: u64,
+}
+
+#[cfg(test)]
+impl Key {
+    pub(super) fn new(space: u32, identity: u64) -> Self {
+        Self { space, identity }
+    }
 }
 
 /// What the kernel tells.
@@ -283,9 +293,19 @@ impl Book {
         self.watching = Some(Watching::new(pid, budget, self.page_size, is_walked));
     }
 
+    /// It is to be watched who makes the objects of this process, whose collector moves them.
+    pub(super) fn watch_makers(&mut self, pid: u32, budget: Option<f64>, is_walked: bool) {
+        self.watching = Some(Watching::of_moving(pid, budget, self.page_size, is_walked));
+    }
+
     /// Of addresses that were watched so many were, and so many have come to rest.
     pub(super) fn watches(&self) -> Option<(u64, u64)> {
         self.watching.as_ref().map(Watching::tally)
+    }
+
+    /// Of objects that were watched being made so many were, and so many stay.
+    pub(super) fn made(&self) -> Option<(u64, u64)> {
+        self.watching.as_ref()?.tally_of_made()
     }
 
     /// Whose addresses are.
@@ -312,19 +332,20 @@ impl Book {
         self.watching.as_ref().map_or(0, Watching::kernel_bytes)
     }
 
-    /// Sees what has become of the addresses that are watched, and begins with others. False: none can be watched now.
-    pub(super) fn see_to_watches(&mut self, now: Duration) -> bool {
-        let Some(watching) = &mut self.watching else { return false };
-        let space = self.living.get(&watching.pid());
-        let Some(process) = space.and_then(|space| self.processes.get_mut(space)) else { return false };
+    /// Sees what has become of the addresses that are watched, and begins with others. Gives when that is to be done again, from now.
+    /// `None`: none can be watched now.
+    pub(super) fn see_to_watches(&mut self, now: Duration) -> Option<Duration> {
+        let watching = self.watching.as_mut()?;
+        let space = self.living.get(&watching.pid())?;
+        let process = self.processes.get_mut(space)?;
         let spent = self.toll.cost();
         let seen = watching.see(now, spent, process);
         self.toll.switches = watching.switches();
         match seen {
-            Ok(is_watching) => is_watching,
+            Ok(next) => next,
             Err(reason) => {
                 self.note(unwatched(&reason));
-                false
+                None
             }
         }
     }
@@ -431,15 +452,29 @@ impl Book {
             let process = self.processes.get(&key.space)?;
             let stack = process.stacks.get(&key.identity)?.clone();
             let blocks = self.blocks.as_ref().map(|(_, blocks)| blocks.of(&key)).unwrap_or_default();
+            let made = self.watching.as_ref().map(|watching| watching.made(&key));
+            let (made, made_bytes) = made.unwrap_or_default();
             let votes = self.watching.as_ref().map_or(0, |watching| watching.votes(&key));
-            Some((key, Found { pid: process.pid, stack, figures: Figures { blocks, votes, ..figures } }))
+            Some((
+                key,
+                Found {
+                    pid: process.pid,
+                    stack,
+                    figures: Figures { blocks, made, made_bytes, votes, ..figures },
+                },
+            ))
         };
         let figures = self.survival.figures(self.moment(now)).into_iter();
         let mut found: Vec<(Key, Found)> = figures.filter_map(find).take(top).collect();
         let wrote = self.watching.as_ref().map(Watching::voted).unwrap_or_default();
         let others = wrote.into_iter().filter(|key| found.iter().all(|(known, _)| known != key));
-        let others: Vec<_> = others.filter_map(|key| find((key, Figures::default()))).collect();
-        found.extend(others);
+        let mut others: Vec<_> = others.filter_map(|key| find((key, Figures::default()))).collect();
+        let counts = |(_, found): &(Key, Found)| {
+            let figures = &found.figures;
+            (figures.votes, figures.made_bytes, figures.made.given_back)
+        };
+        others.sort_by_key(|other| std::cmp::Reverse(counts(other)));
+        found.extend(others.into_iter().take(MAX_OTHERS));
         found.into_iter().map(|(_, found)| found).collect()
     }
 

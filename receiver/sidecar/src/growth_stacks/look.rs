@@ -30,8 +30,6 @@ const LOOKS_AT_PAGES: u32 = 40;
 const SPACING: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// The same where nobody has said for how long.
 const UNBOUNDED: Duration = Duration::from_secs(2);
-/// Where addresses are watched, it is seen to that so often at least.
-const WATCHING: Duration = Duration::from_millis(250);
 /// Whoever steps asks so often for the book, and waits so long in between.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_micros(500);
@@ -187,6 +185,12 @@ impl GrowthLook {
         self.begin_watching(pid, now);
     }
 
+    /// The same of a process whose collector moves objects: beside it is watched who makes those that stay.
+    pub fn watch_makers(&mut self, pid: u32, budget: Option<f64>, is_walked: bool, now: Duration) {
+        lock(&self.book).watch_makers(pid, budget, is_walked);
+        self.begin_watching(pid, now);
+    }
+
     fn begin_watching(&mut self, pid: u32, now: Duration) {
         let Some(put) = self.put.clone() else { return };
         let opened = watcher::open(
@@ -275,7 +279,7 @@ impl GrowthLook {
     pub fn so_far(&self, now: Duration, top: usize) -> Ended {
         let book = lock(&self.book);
         let (found, sums, losses, toll) = (book.found(now, top), book.sums(), book.losses(), book.toll());
-        let watches = book.watches();
+        let (watches, made) = (book.watches(), book.made());
         let mut not_seen: Vec<String> = book.notes().iter().chain(&self.refused).cloned().collect();
         drop(book);
         let mut tell = |count: u64, what: &str| {
@@ -310,6 +314,11 @@ impl GrowthLook {
         if let Some((watched, rest)) = watches {
             not_seen.push(format!(
                 "who writes last to memory that stays is known of single addresses: {watched} were watched, {rest} came to rest"
+            ));
+        }
+        if let Some((watched, stay)) = made {
+            not_seen.push(format!(
+                "who makes objects that stay is known of single objects: {watched} were watched being made, {stay} of them stay"
             ));
         }
         let outcome = Outcome {
@@ -413,9 +422,9 @@ fn listen(take: &Receiver<Told>, book: &Mutex<Book>, spacing: Duration) {
         }
         // looking at pages, or naming the first stack, may have taken a while
         let now = HostClock::now_boot().unwrap_or(now);
-        let is_watching = lock(book).see_to_watches(now);
+        let again = lock(book).see_to_watches(now);
         let patience = next.saturating_sub(now);
-        match take.recv_timeout(if is_watching { patience.min(WATCHING) } else { patience }) {
+        match take.recv_timeout(again.map_or(patience, |again| patience.min(again))) {
             Ok(told) => {
                 let mut book = lock(book);
                 book.take_in(&told);

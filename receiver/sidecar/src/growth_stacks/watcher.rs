@@ -24,6 +24,8 @@ pub(super) type Sink = Box<dyn FnMut(Heard) + Send>;
 pub(super) trait Watcher: Send {
     /// Watches an address under a number, for so many writes in all; gives how many each thread may tell.
     fn watch(&mut self, number: u64, address: u64, writes: u32) -> Result<u32, String>;
+    /// Watches an address under a number, for the next write of this thread.
+    fn watch_once(&mut self, number: u64, address: u64, thread: u32) -> Result<(), String>;
     /// Watches on the threads that have come as well. Which could not be, and are watched no more.
     fn cover(&mut self) -> Result<(), Vec<u64>>;
     /// Watches it no more.

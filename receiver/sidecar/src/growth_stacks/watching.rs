@@ -2,16 +2,18 @@
 //!
 //! Whenever a page has just been touched and a watch is free, an address in it is watched, until it rests, too much is written there, it
 //! is there no more or a minute has passed. What the process may pay is reckoned before: no more writes are asked for than it can afford.
+//! Of a heap whose collector moves objects it is watched who makes them ([`Nursery`]), and beside it one address of other memory.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::time::Duration;
 
 use mlh_bpf::watch::{THREADS_MAX, WATCHES_MAX, WRITE_COST, Write};
-use mlh_detect::growth_stacks::{Answer, Lies, Says, Watched, Writers, address_in};
+use mlh_detect::growth_stacks::{Answer, Blocks, Lies, Says, Watched, Writers, address_in};
 use mlh_targets::host::HostClock;
 
 use super::book::Key;
+use super::nursery::{LOOKING, Nursery};
 use super::process::{Capturing, Process};
 use super::watcher::Watcher;
 
@@ -19,8 +21,16 @@ use super::watcher::Watcher;
 const MOST: u32 = 2048;
 /// and with fewer most addresses would tell nothing: it is saved up for so many.
 const LEAST: u32 = 512;
+/// Writes that tell who makes an object: one, at each of the places that are watched.
+const ONCE: u32 = WATCHES_MAX as u32;
+/// Addresses that are watched for who writes there last, at once,
+const ADDRESSES: usize = 2;
+/// and where it is watched beside who makes objects.
+const BESIDE: usize = 1;
 /// It is looked so often whether what is watched is still there; and nothing is tried for so long after it was refused.
 const CHECKING: Duration = Duration::from_secs(1);
+/// And so often at least, what the addresses tell.
+const SEEING: Duration = Duration::from_millis(250);
 /// A page that was touched longer ago is none that was just touched: who knows who has written there since.
 const FRESH: Duration = Duration::from_secs(1);
 /// Of what may be spent, so many parts are left to what comes in the meantime.
@@ -74,6 +84,8 @@ pub(super) struct Watching {
     rested: u64,
     resting: Vec<(u64, Key)>,
     writers: Writers<Key>,
+    /// Where objects are moved: pages of that heap tell nothing.
+    nursery: Option<Nursery>,
 }
 
 impl Watching {
@@ -98,7 +110,13 @@ impl Watching {
             rested: 0,
             resting: Vec::new(),
             writers: Writers::default(),
+            nursery: None,
         }
+    }
+
+    /// Of a process whose collector moves objects.
+    pub(super) fn of_moving(pid: u32, budget: Option<f64>, page_size: u64, is_walked: bool) -> Self {
+        Self { nursery: Some(Nursery::of(pid)), ..Self::new(pid, budget, page_size, is_walked) }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -116,6 +134,9 @@ impl Watching {
         self.worked += now.saturating_sub(self.since);
         self.slots.clear();
         self.fresh = None;
+        if let Some(nursery) = &mut self.nursery {
+            nursery.rest();
+        }
         Some(watcher)
     }
 
@@ -125,7 +146,10 @@ impl Watching {
 
     /// A page has been touched: the newest is watched next.
     pub(super) fn offer(&mut self, fresh: Fresh) {
-        self.fresh = self.watcher.is_some().then_some(fresh);
+        let is_moved = self.nursery.as_ref().is_some_and(|nursery| nursery.has(fresh.address));
+        if !is_moved {
+            self.fresh = self.watcher.is_some().then_some(fresh);
+        }
     }
 
     /// Nothing that is watched now will tell anything.
@@ -136,6 +160,9 @@ impl Watching {
                 watcher.release(slot.number);
             }
         }
+        if let Some(nursery) = &mut self.nursery {
+            nursery.give_up(self.watcher.as_mut());
+        }
     }
 
     /// Times that a thread was switched to while addresses were watched.
@@ -145,11 +172,15 @@ impl Watching {
 
     /// Where this watch is, if it still is.
     pub(super) fn address(&self, number: u64) -> Option<u64> {
-        self.slots.iter().find(|slot| slot.number == number).map(|slot| slot.address)
+        let slot = self.slots.iter().find(|slot| slot.number == number).map(|slot| slot.address);
+        slot.or_else(|| self.nursery.as_ref()?.address(number))
     }
 
     /// `by`: whom. `None`: it is nobody to blame for what it wrote.
     pub(super) fn written(&mut self, write: &Write, by: Option<Key>) {
+        if let Some(nursery) = &mut self.nursery {
+            nursery.written(write.watch, by);
+        }
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.number == write.watch) {
             slot.watched.written(write.at, write.thread, by);
         }
@@ -164,8 +195,8 @@ impl Watching {
         self.slots.iter_mut().for_each(|slot| slot.watched.missed(now));
     }
 
-    /// Sees what the addresses tell, and watches others; `spent`: what the process has paid for all of the look. False: nothing can be
-    /// watched now.
+    /// Sees what the addresses tell, and watches others; `spent`: what the process has paid for all of the look. Gives when that is to be
+    /// done again, from now. `None`: nothing can be watched now.
     ///
     /// # Errors
     /// Nothing can be watched any more: a sentence.
@@ -174,9 +205,9 @@ impl Watching {
         now: Duration,
         spent: Duration,
         process: &mut Process,
-    ) -> Result<bool, String> {
+    ) -> Result<Option<Duration>, String> {
         if self.watcher.is_none() || self.refused >= TRIES {
-            return Ok(false);
+            return Ok(None);
         }
         let is_due = now.saturating_sub(self.checked) >= CHECKING;
         if is_due {
@@ -184,6 +215,7 @@ impl Watching {
             self.follow_capturing(process);
             self.count_switches();
         }
+        self.see_nursery(now, spent)?;
         let mut told = Vec::new();
         let watcher = &mut self.watcher;
         self.slots.retain(|slot| {
@@ -212,12 +244,34 @@ impl Watching {
                 self.resting.push((address, by));
             }
         }
-        let is_free = self.slots.len() < WATCHES_MAX && now.saturating_sub(self.refused_at) >= CHECKING;
+        let most = if self.nursery.is_some() { BESIDE } else { ADDRESSES };
+        let is_free = self.slots.len() < most && now.saturating_sub(self.refused_at) >= CHECKING;
         let fresh = self.fresh.take_if(|fresh| is_free || now.saturating_sub(fresh.at) > FRESH);
         if let Some(fresh) = fresh.filter(|fresh| is_free && now.saturating_sub(fresh.at) <= FRESH) {
             self.watch(now, spent, fresh)?;
         }
-        Ok(true)
+        Ok(Some(if self.nursery.is_some() { LOOKING } else { SEEING }))
+    }
+
+    fn see_nursery(&mut self, now: Duration, spent: Duration) -> Result<(), String> {
+        if self.nursery.is_none() {
+            return Ok(());
+        }
+        let may = now.saturating_sub(self.refused_at) >= CHECKING && !is_traced(self.pid);
+        let affords = may && self.affordable(now, spent) >= ONCE;
+        let most = if affords { WATCHES_MAX.saturating_sub(self.slots.len()) } else { 0 };
+        let (Some(nursery), Some(watcher)) = (&mut self.nursery, &mut self.watcher) else { return Ok(()) };
+        if let Err(reason) = nursery.follow(now) {
+            self.nursery = None;
+            return Err(reason);
+        }
+        match nursery.watch(now, watcher.as_mut(), most) {
+            Ok(()) => Ok(()),
+            Err(reason) => {
+                (self.refused, self.refused_at) = (self.refused + 1, now);
+                if self.refused < TRIES { Ok(()) } else { Err(reason) }
+            }
+        }
     }
 
     fn watch(&mut self, now: Duration, spent: Duration, fresh: Fresh) -> Result<(), String> {
@@ -254,7 +308,8 @@ impl Watching {
 
     /// Switching to a thread with a watch costs it something.
     fn count_switches(&mut self) {
-        let now = if self.slots.is_empty() { None } else { slices(self.pid) };
+        let is_watching = !self.slots.is_empty() || self.nursery.as_ref().is_some_and(Nursery::is_watching);
+        let now = if is_watching { slices(self.pid) } else { None };
         if let (Some(before), Some(now)) = (self.slices, now) {
             self.switches = self.switches.saturating_add(now.saturating_sub(before));
         }
@@ -281,13 +336,14 @@ impl Watching {
 
     /// What lies there. Who wrote last to memory that nobody has keeps nothing there.
     pub(super) fn walked(&mut self, found: &HashMap<u64, Lies>) {
-        let writers = &mut self.writers;
+        let (writers, is_moved) = (&mut self.writers, self.nursery.is_some());
         self.resting.retain(|(address, by)| match found.get(address) {
-            Some(Lies::Block(_) | Lies::Elsewhere) => {
+            // else it may be of the heap that objects are moved about in, as long as that has not been found
+            Some(lies) if matches!(lies, Lies::Block(_)) || (*lies == Lies::Elsewhere && !is_moved) => {
                 writers.vote(*by);
                 false
             }
-            Some(Lies::Free) => false,
+            Some(_) => false,
             None => true,
         });
     }
@@ -305,14 +361,27 @@ impl Watching {
         (self.number, self.rested)
     }
 
+    /// The same of objects that were watched being made, and that stay. `None`: none were.
+    pub(super) fn tally_of_made(&self) -> Option<(u64, u64)> {
+        self.nursery.as_ref().map(Nursery::tally)
+    }
+
+    /// What has become of what this stack has made, and bytes that what stays stands for.
+    pub(super) fn made(&self, key: &Key) -> (Blocks, u64) {
+        let of = |nursery: &Nursery| (nursery.blocks(key), nursery.bytes(key));
+        self.nursery.as_ref().map(of).unwrap_or_default()
+    }
+
     /// Addresses of which this stack was the last writer.
     pub(super) fn votes(&self, key: &Key) -> u64 {
         self.writers.of(key)
     }
 
-    /// The stacks of which there are any.
+    /// The stacks of which there are any, or of which it is known otherwise what has become of their objects.
     pub(super) fn voted(&self) -> HashSet<Key> {
-        self.writers.keys()
+        let mut voted = self.writers.keys();
+        voted.extend(self.nursery.iter().flat_map(Nursery::known));
+        voted
     }
 
     /// The stacks that are still needed.
@@ -320,6 +389,7 @@ impl Watching {
         let mut keys = self.writers.keys();
         keys.extend(self.resting.iter().map(|(_, by)| *by));
         keys.extend(self.slots.iter().filter_map(|slot| slot.watched.last()));
+        keys.extend(self.nursery.iter().flat_map(Nursery::keys));
         keys
     }
 }

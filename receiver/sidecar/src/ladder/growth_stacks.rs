@@ -6,7 +6,8 @@
 //! touched before: a large buffer at a heap's end that comes and goes touches what small blocks that stay will have. Where the heap can be
 //! walked (`heap`) only those are blamed whose blocks are seen to stay. In a collected heap whoever makes the garbage touches new memory
 //! first, so that nobody is blamed for what lies there; it testifies late where nothing else can, and not at all where the runtime can be
-//! asked. Where the processor can be asked who writes last to what stays (`writers`), that one is blamed instead, once enough is known.
+//! asked. Where the processor can be asked who writes last to what stays (`writers`), or who makes the objects that stay where a collector
+//! moves them (`makers`), that one is blamed instead, once enough is known.
 
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ use mlh_targets::points::Runtime;
 use super::climber::Wanted;
 use super::heap::Heap;
 use super::knowledge::{Lead, ranked};
+use super::makers::{MAKERS, made};
 use super::rung::{Look, Paid, runtime};
-use super::writers::{Belief, WRITERS, watches, wrote};
+use super::writers::{Belief, WRITERS, Watches, watches, wrote};
 use crate::growth_stacks::{Ended, GrowthLook, Names};
 use crate::investigate::plan::{Origin, Plan, Target};
 use crate::investigate::report::GrowthStack;
@@ -71,8 +73,11 @@ pub(super) struct GrowthStacks {
     names: Names,
     failed: u32,
     growth: Vec<GrowthStack>,
-    /// Who wrote last to what stays.
+    /// Who wrote last to what stays; who makes objects.
     writers: Vec<GrowthStack>,
+    makers: Vec<GrowthStack>,
+    /// A collector moves objects, and it is watched who makes them.
+    is_moving: bool,
     not_seen: Vec<String>,
 }
 
@@ -102,8 +107,11 @@ impl GrowthStacks {
         if heap.as_ref().is_some_and(|heap| !heap.is_collected()) {
             look.follow_blocks(leader);
         }
-        if watches(wanted, runtime) {
-            look.watch(leader, wanted.budget, heap.is_some(), now);
+        let watches = watches(wanted, runtime);
+        match watches {
+            Some(Watches::Writers) => look.watch(leader, wanted.budget, heap.is_some(), now),
+            Some(Watches::Makers) => look.watch_makers(leader, wanted.budget, heap.is_some(), now),
+            None => {}
         }
         Ok(Self {
             look,
@@ -118,6 +126,8 @@ impl GrowthStacks {
             failed: 0,
             growth: Vec::new(),
             writers: Vec::new(),
+            makers: Vec::new(),
+            is_moving: watches == Some(Watches::Makers),
             not_seen: Vec::new(),
         })
     }
@@ -129,21 +139,25 @@ impl GrowthStacks {
 
     /// All that grows steadily has a name, or there was no way to one.
     fn is_named(&self) -> bool {
-        let mut all = self.growth.iter().chain(&self.writers);
+        let mut all = self.growth.iter().chain(&self.writers).chain(&self.makers);
         self.failed >= TRIES || all.all(|stack| !stack.trace.frames.is_empty())
     }
 
     fn name(&mut self, ended: Ended) {
         let outcome = ended.named_by(&mut self.names, NAMING);
-        self.writers = outcome.stacks.iter().filter(|stack| stack.figures.votes > 0).cloned().collect();
+        let of = |is: fn(&Figures) -> bool| -> Vec<_> {
+            outcome.stacks.iter().filter(|stack| is(&stack.figures)).cloned().collect()
+        };
+        self.makers = of(|figures| figures.made != Blocks::default());
+        self.writers = of(|figures| figures.votes > 0);
         self.growth = outcome.stacks;
         // those that touched nothing are no growth by page
         self.growth.retain(|stack| stack.figures.samples > 0);
         self.not_seen = outcome.not_seen;
-        let mut all = self.growth.iter().chain(&self.writers);
+        let mut all = self.growth.iter().chain(&self.writers).chain(&self.makers);
         self.failed += u32::from(all.any(|stack| stack.trace.frames.is_empty()));
         let ranked = self.ranked(None);
-        let is_unknown = self.wrote(None).is_empty();
+        let is_unknown = self.watched_for(None).0.is_empty();
         let untold = ranked.iter().filter(|_| is_unknown);
         let untold = untold.filter_map(|lead| Some((lead, self.standing(lead).untold()?)));
         let untold = untold.take(UNTOLD).map(|(lead, why)| {
@@ -161,7 +175,8 @@ impl GrowthStacks {
 
     /// Those who wrote last to what stays.
     fn wrote(&self, pid: Option<u32>) -> Vec<Lead> {
-        let is_plain = self.least == Some(LEAST);
+        // of a heap whose objects move nothing is watched in this way
+        let is_plain = self.is_moving || self.least == Some(LEAST);
         let belief = match &self.heap {
             Some(heap) if heap.tells() && heap.is_collected() => Belief::Left,
             Some(heap) if heap.tells() && is_plain => Belief::Blocks,
@@ -169,6 +184,36 @@ impl GrowthStacks {
             _ => Belief::Collected,
         };
         wrote(&self.writers, &self.growth, pid, belief)
+    }
+
+    /// Those who are blamed by watching addresses, and how: nobody as long as too little is known.
+    fn watched_for(&self, pid: Option<u32>) -> (Vec<Lead>, &'static str) {
+        if self.is_moving && !self.is_native(pid) {
+            return (made(&self.makers, &self.growth, pid), MAKERS);
+        }
+        (self.wrote(pid), WRITERS)
+    }
+
+    /// Those who are blamed, and how they were seen.
+    fn told(&self, pid: Option<u32>) -> (Vec<Lead>, &'static str) {
+        let (watched, source) = self.watched_for(pid);
+        if !watched.is_empty() {
+            return (watched, source);
+        }
+        let all = self.ranked(pid).into_iter();
+        (all.filter_map(|lead| self.standing(&lead).told(lead)).collect(), SOURCE)
+    }
+
+    /// What grows is mostly in blocks of the C library, and not in the heap that a collector moves objects about in.
+    fn is_native(&self, pid: Option<u32>) -> bool {
+        let own = self.growth.iter().filter(|stack| pid.is_none_or(|pid| stack.pid == pid));
+        let (mut native, mut other) = (0_u64, 0_u64);
+        for Figures { bytes, blocks, .. } in own.map(|stack| &stack.figures) {
+            let walked = blocks.kept.saturating_add(blocks.given_back);
+            let sum = if walked > blocks.elsewhere { &mut native } else { &mut other };
+            *sum = sum.saturating_add(if *blocks == Blocks::default() { 0 } else { *bytes });
+        }
+        native > other
     }
 
     /// Everybody who touched first what stays, whoever has it now.
@@ -220,11 +265,12 @@ impl Look for GrowthStacks {
         }
         let ended = self.look.so_far(now, TOP);
         // names cost more than all else: they are read once there is something to name
-        if ended.figures().any(|(_, figures)| stays(figures.pattern)) {
+        if ended.figures().any(|(_, figures)| stays(figures.pattern) || figures.made.kept > 0) {
             self.name(ended);
         } else {
             self.growth.clear();
             self.writers.clear();
+            self.makers.clear();
             self.not_seen = ended.not_seen().to_vec();
         }
     }
@@ -246,15 +292,11 @@ impl Look for GrowthStacks {
     }
 
     fn leads_source(&self, pid: Option<u32>) -> &'static str {
-        if self.wrote(pid).is_empty() { SOURCE } else { WRITERS }
+        self.told(pid).1
     }
 
     fn leads(&self, pid: Option<u32>) -> Vec<Lead> {
-        let writers = self.wrote(pid);
-        if !writers.is_empty() {
-            return writers;
-        }
-        self.ranked(pid).into_iter().filter_map(|lead| self.standing(&lead).told(lead)).collect()
+        self.told(pid).0
     }
 
     fn not_seen(&self) -> &[String] {
@@ -264,7 +306,8 @@ impl Look for GrowthStacks {
     fn seeks(&self) -> bool {
         let is_new = self.watched() < FIRST;
         let is_near = |lead: &Lead| self.standing(lead).may_keep(&lead.blocks);
-        is_new || !self.writers.is_empty() || self.ranked(None).first().is_some_and(is_near)
+        let is_made = self.makers.iter().any(|stack| stack.figures.made.kept > 0);
+        is_new || is_made || !self.writers.is_empty() || self.ranked(None).first().is_some_and(is_near)
     }
 
     fn paid(&self) -> Paid {

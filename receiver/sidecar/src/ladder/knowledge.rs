@@ -50,7 +50,7 @@ pub struct Knowledge {
     pub leads: Vec<Lead>,
     /// Which kinds of memory grow, the most first.
     pub kinds: Vec<Kind>,
-    /// How the leads were seen, e.g. `growth_pages`, `last_writers`, `survival`, `live_blocks`.
+    /// How the leads were seen, e.g. `growth_pages`, `last_writers`, `object_makers`, `survival`, `live_blocks`.
     pub source: &'static str,
     /// What was not seen, in sentences.
     pub not_seen: Vec<String>,

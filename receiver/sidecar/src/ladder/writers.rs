@@ -58,15 +58,12 @@ pub(super) fn wrote(
     if told < least || told <= votes - told {
         return Vec::new();
     }
-    let own = growth.iter().filter(|stack| pid.is_none_or(|pid| stack.pid == pid));
-    let total = |all: &mut dyn Iterator<Item = u64>| all.fold(0, u64::saturating_add);
-    let steadily = total(&mut own.clone().map(|stack| stack.figures.steady_bytes));
-    let kept = if steadily > 0 { steadily } else { total(&mut own.map(|stack| stack.figures.bytes)) };
+    let (kept, is_steady) = kept(growth, pid);
     let lead = |stack: &&GrowthStack| Lead {
         pid: stack.pid,
         trace: stack.trace.clone(),
         bytes: (kept as f64 * stack.figures.votes as f64 / votes as f64) as u64,
-        pattern: (steadily > 0).then(|| Pattern::Steady.name()),
+        pattern: is_steady.then(|| Pattern::Steady.name()),
         doubted: !matches!(belief, Belief::Blocks | Belief::Left) || stack.figures.votes < VOTES,
         remark: (belief == Belief::Collected).then_some(COLLECTED),
         ..Lead::default()
@@ -79,6 +76,14 @@ pub(super) fn wrote(
     leads
 }
 
+/// What was seen to be kept by the page, bytes: what grows steadily, if anything does.
+pub(super) fn kept(growth: &[GrowthStack], pid: Option<u32>) -> (u64, bool) {
+    let own = growth.iter().filter(|stack| pid.is_none_or(|pid| stack.pid == pid));
+    let total = |all: &mut dyn Iterator<Item = u64>| all.fold(0, u64::saturating_add);
+    let steadily = total(&mut own.clone().map(|stack| stack.figures.steady_bytes));
+    if steadily > 0 { (steadily, true) } else { (total(&mut own.map(|stack| stack.figures.bytes)), false) }
+}
+
 /// The first of them also touched the most of it first.
 fn agree(writers: &[Lead], growth: &[GrowthStack], pid: Option<u32>) -> bool {
     let Some(writer) = writers.first() else { return false };
@@ -88,10 +93,24 @@ fn agree(writers: &[Lead], growth: &[GrowthStack], pid: Option<u32>) -> bool {
     writer.frame().zip(touched).is_some_and(|(wrote, touched)| wrote.is_of(touched))
 }
 
-/// Addresses are to be watched: nobody has forbidden it, and memory of this runtime stays where it is, so that who wrote there last is no
-/// collector that has moved it.
-pub(super) fn watches(wanted: &Wanted, runtime: Runtime) -> bool {
-    wanted.escalation.watchpoints && matches!(runtime, Runtime::Native | Runtime::Cpython | Runtime::Go)
+/// What is to be learnt by watching addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Watches {
+    /// Who writes last to memory that then rests.
+    Writers,
+    /// Who makes the objects that stay: the runtime moves them, and writes last itself.
+    Makers,
+}
+
+/// What is to be watched of a runtime. `None`: nothing, as the operator has forbidden it, or since it moves what it keeps in ways that are
+/// not known.
+pub(super) fn watches(wanted: &Wanted, runtime: Runtime) -> Option<Watches> {
+    let watches = match runtime {
+        Runtime::Native | Runtime::Cpython | Runtime::Go => Watches::Writers,
+        Runtime::Node | Runtime::Jvm => Watches::Makers,
+        Runtime::Dotnet | Runtime::Ruby | Runtime::Php => return None,
+    };
+    wanted.escalation.watchpoints.then_some(watches)
 }
 
 #[cfg(test)]
@@ -211,15 +230,18 @@ mod tests {
         assert!(wrote(&both, &growth, Some(7), Belief::Blocks).is_empty());
     }
 
-    /// Guarantees: addresses are watched unless the operator has forbidden it, and of no runtime that moves what it keeps.
+    /// Guarantees: addresses are watched unless the operator has forbidden it: of what stays where it is who writes last, of what V8 and HotSpot
+    /// move who makes it.
     #[test]
     fn watched_runtimes() {
         let mut wanted = Wanted::of(&crate::hunt::settings::HuntSettings::default());
         let all =
             [Runtime::Native, Runtime::Cpython, Runtime::Go, Runtime::Jvm, Runtime::Node, Runtime::Dotnet];
         let watched = |wanted: &Wanted| all.map(|runtime| watches(wanted, runtime));
-        assert_eq!(watched(&wanted), [true, true, true, false, false, false]);
+        let writers = Some(Watches::Writers);
+        let makers = Some(Watches::Makers);
+        assert_eq!(watched(&wanted), [writers, writers, writers, makers, makers, None]);
         wanted.escalation.watchpoints = false;
-        assert_eq!(watched(&wanted), [false; 6]);
+        assert_eq!(watched(&wanted), [None; 6]);
     }
 }

@@ -19,6 +19,10 @@ impl Watcher for KernelWatcher {
         self.0.watch(number, address, writes).map_err(|error| error.to_string())
     }
 
+    fn watch_once(&mut self, number: u64, address: u64, thread: u32) -> Result<(), String> {
+        self.0.watch_once(number, address, thread).map_err(|error| error.to_string())
+    }
+
     fn cover(&mut self) -> Result<(), Vec<u64>> {
         self.0.cover().map_err(|(numbers, error)| {
             tracing::debug!(%error, "addresses are not watched any more");

@@ -35,6 +35,11 @@ impl Watcher for Fake {
         Ok(writes / 2)
     }
 
+    fn watch_once(&mut self, number: u64, address: u64, _: u32) -> Result<(), String> {
+        self.0.lock().unwrap().watched.push((number, address, 1));
+        Ok(())
+    }
+
     fn cover(&mut self) -> Result<(), Vec<u64>> {
         let asked = self.0.lock().unwrap();
         if asked.is_full { Err(asked.watched.iter().map(|(number, ..)| *number).collect()) } else { Ok(()) }
