@@ -272,12 +272,13 @@ impl Book {
                 process.stacks.entry(own.identity).or_insert(stack);
             }
             let is_resting = self.rests.is_some();
+            let watching = self.watching.as_mut().filter(|watching| watching.pid() == fault.pid);
+            let is_moved = watching.as_ref().is_some_and(|watching| watching.is_moved(fault.address));
             let blocks = self.blocks.as_mut().filter(|(pid, _)| *pid == fault.pid && !is_resting);
-            if let Some((_, blocks)) = blocks {
+            if let Some((_, blocks)) = blocks.filter(|_| !is_moved) {
                 blocks.touch(key, fault.address);
             }
-            let watching = self.watching.as_mut().filter(|watching| watching.pid() == fault.pid);
-            if let Some(watching) = watching.filter(|_| is_watchable) {
+            if let Some(watching) = watching.filter(|_| is_watchable && !is_moved) {
                 watching.offer(Fresh { at: fault.at, address: fault.address, key });
             }
         }
@@ -303,7 +304,7 @@ impl Book {
         self.watching.as_ref().map(Watching::tally)
     }
 
-    /// Of objects that were watched being made so many were, and so many stay.
+    /// Of objects that were watched being made so many were, and so many stay. `None`: none can be.
     pub(super) fn made(&self) -> Option<(u64, u64)> {
         self.watching.as_ref()?.tally_of_made()
     }

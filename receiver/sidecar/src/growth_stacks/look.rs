@@ -191,6 +191,12 @@ impl GrowthLook {
         self.begin_watching(pid, now);
     }
 
+    /// The heap is known whose objects are moved, and none of its pages counts among [`Blocks`](mlh_detect::growth_stacks::Blocks).
+    #[must_use]
+    pub fn follows_objects(&self) -> bool {
+        lock(&self.book).made().is_some()
+    }
+
     fn begin_watching(&mut self, pid: u32, now: Duration) {
         let Some(put) = self.put.clone() else { return };
         let opened = watcher::open(

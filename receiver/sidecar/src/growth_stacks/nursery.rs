@@ -33,8 +33,12 @@ const COUNTING: Duration = Duration::from_secs(1);
 const YOUTH: Duration = Duration::from_secs(150);
 /// Objects that are followed.
 const MAX_FOLLOWED: usize = 1024;
+/// Of those so many young ones: each of them is looked at again and again.
+const MAX_YOUNG: usize = 768;
 /// Stacks of which it is counted how many of their objects died.
 const MAX_KEYS: usize = 1024;
+/// Its watches have numbers from here on.
+const FIRST: u64 = 1 << 63;
 /// So often the heap is looked for, once a second: a program that has just begun may have none.
 const TRIES: u32 = 10;
 const TRYING: Duration = Duration::from_secs(1);
@@ -95,7 +99,7 @@ impl Nursery {
             objects: None,
             tries: 0,
             due: Duration::ZERO,
-            number: 0,
+            number: FIRST,
             awaited: Vec::new(),
             followed: Vec::new(),
             counted: Duration::ZERO,
@@ -124,6 +128,11 @@ impl Nursery {
         self.objects.as_ref().is_some_and(|objects| objects.has(address))
     }
 
+    /// The heap has been found.
+    pub(super) fn is_found(&self) -> bool {
+        self.objects.is_some()
+    }
+
     /// Some place is watched now.
     pub(super) fn is_watching(&self) -> bool {
         self.awaited.iter().any(|it| it.object.is_none())
@@ -147,6 +156,12 @@ impl Nursery {
     pub(super) fn follow(&mut self, now: Duration) -> Result<(), String> {
         let Some(objects) = &mut self.objects else { return self.find(now) };
         let is_due = now.saturating_sub(self.counted) >= COUNTING;
+        if is_due && !objects.is_there() {
+            // another program runs there, or will
+            *self = Self { number: self.number, told: self.told, ..Self::of(self.pid) };
+            return Ok(());
+        }
+        objects.look();
         let dead = &mut self.dead;
         self.followed.retain_mut(|it| {
             if it.is_old && !is_due {
@@ -257,7 +272,8 @@ impl Nursery {
             false
         });
         let armed = self.awaited.iter().filter(|it| it.object.is_none());
-        if armed.clone().count() >= most || now < self.due {
+        let young = followed.iter().filter(|it| !it.is_old).count();
+        if armed.clone().count() >= most || young >= MAX_YOUNG || now < self.due {
             return Ok(());
         }
         let areas: Vec<u64> = armed.map(|it| it.place.area).collect();

@@ -75,6 +75,8 @@ pub(super) struct Watching {
     slots: Vec<Slot>,
     number: u64,
     checked: Duration,
+    /// A debugger was at work then.
+    is_traced: bool,
     /// Refusals in a row, and when the last one was.
     refused: u32,
     refused_at: Duration,
@@ -103,6 +105,7 @@ impl Watching {
             slots: Vec::new(),
             number: 0,
             checked: Duration::ZERO,
+            is_traced: false,
             refused: 0,
             refused_at: Duration::ZERO,
             slices: None,
@@ -144,12 +147,14 @@ impl Watching {
         self.watcher.as_ref().map_or(0, |watcher| watcher.kernel_bytes())
     }
 
+    /// The address is of a heap whose objects are moved: who touches its pages says nothing of who has what lies there.
+    pub(super) fn is_moved(&self, address: u64) -> bool {
+        self.nursery.as_ref().is_some_and(|nursery| nursery.has(address))
+    }
+
     /// A page has been touched: the newest is watched next.
     pub(super) fn offer(&mut self, fresh: Fresh) {
-        let is_moved = self.nursery.as_ref().is_some_and(|nursery| nursery.has(fresh.address));
-        if !is_moved {
-            self.fresh = self.watcher.is_some().then_some(fresh);
-        }
+        self.fresh = self.watcher.is_some().then_some(fresh);
     }
 
     /// Nothing that is watched now will tell anything.
@@ -214,6 +219,7 @@ impl Watching {
             self.checked = now;
             self.follow_capturing(process);
             self.count_switches();
+            self.is_traced = is_traced(self.pid);
         }
         self.see_nursery(now, spent)?;
         let mut told = Vec::new();
@@ -257,12 +263,13 @@ impl Watching {
         if self.nursery.is_none() {
             return Ok(());
         }
-        let may = now.saturating_sub(self.refused_at) >= CHECKING && !is_traced(self.pid);
+        let may = now.saturating_sub(self.refused_at) >= CHECKING && !self.is_traced;
         let affords = may && self.affordable(now, spent) >= ONCE;
         let most = if affords { WATCHES_MAX.saturating_sub(self.slots.len()) } else { 0 };
         let (Some(nursery), Some(watcher)) = (&mut self.nursery, &mut self.watcher) else { return Ok(()) };
         if let Err(reason) = nursery.follow(now) {
-            self.nursery = None;
+            // who writes to other memory could not be told from who makes objects
+            (self.nursery, self.refused) = (None, TRIES);
             return Err(reason);
         }
         match nursery.watch(now, watcher.as_mut(), most) {
@@ -361,9 +368,9 @@ impl Watching {
         (self.number, self.rested)
     }
 
-    /// The same of objects that were watched being made, and that stay. `None`: none were.
+    /// The same of objects that were watched being made, and that stay. `None`: none can be.
     pub(super) fn tally_of_made(&self) -> Option<(u64, u64)> {
-        self.nursery.as_ref().map(Nursery::tally)
+        self.nursery.as_ref().filter(|nursery| nursery.is_found()).map(Nursery::tally)
     }
 
     /// What has become of what this stack has made, and bytes that what stays stands for.

@@ -39,6 +39,8 @@ const FIRST: Duration = Duration::from_secs(26);
 const LEAST_COLLECTED: Duration = Duration::from_secs(150);
 /// Pages that survive, of all stacks that grow steadily: of fewer, chance may have put them into both halves.
 const PAGES: u64 = 6;
+/// Of a stack that touches memory beside a heap whose objects move so many blocks are known.
+const BESIDE: u64 = 8;
 /// Stacks that are named.
 const TOP: usize = 16;
 /// For names, each time, and so many times they may fail to come.
@@ -107,8 +109,7 @@ impl GrowthStacks {
         if heap.as_ref().is_some_and(|heap| !heap.is_collected()) {
             look.follow_blocks(leader);
         }
-        let watches = watches(wanted, runtime);
-        match watches {
+        match watches(wanted, runtime) {
             Some(Watches::Writers) => look.watch(leader, wanted.budget, heap.is_some(), now),
             Some(Watches::Makers) => look.watch_makers(leader, wanted.budget, heap.is_some(), now),
             None => {}
@@ -127,7 +128,7 @@ impl GrowthStacks {
             growth: Vec::new(),
             writers: Vec::new(),
             makers: Vec::new(),
-            is_moving: watches == Some(Watches::Makers),
+            is_moving: false,
             not_seen: Vec::new(),
         })
     }
@@ -170,7 +171,9 @@ impl GrowthStacks {
 
     fn standing(&self, lead: &Lead) -> Standing {
         let walked = self.heap.as_ref().is_some_and(Heap::tells);
-        Standing::of(&lead.blocks, self.least != Some(LEAST), walked)
+        // of a heap whose objects are moved no touch is among them
+        let is_collected = self.least != Some(LEAST) && !(self.is_moving && lead.blocks.are_elsewhere());
+        Standing::of(&lead.blocks, is_collected, walked)
     }
 
     /// Those who wrote last to what stays.
@@ -204,16 +207,17 @@ impl GrowthStacks {
         (all.filter_map(|lead| self.standing(&lead).told(lead)).collect(), SOURCE)
     }
 
-    /// What grows is mostly in blocks of the C library, and not in the heap that a collector moves objects about in.
+    /// What grows is mostly in other memory than the heap that a collector moves objects about in.
     fn is_native(&self, pid: Option<u32>) -> bool {
         let own = self.growth.iter().filter(|stack| pid.is_none_or(|pid| stack.pid == pid));
-        let (mut native, mut other) = (0_u64, 0_u64);
+        let (mut native, mut moved) = (0_u64, 0_u64);
         for Figures { bytes, blocks, .. } in own.map(|stack| &stack.figures) {
-            let walked = blocks.kept.saturating_add(blocks.given_back);
-            let sum = if walked > blocks.elsewhere { &mut native } else { &mut other };
-            *sum = sum.saturating_add(if *blocks == Blocks::default() { 0 } else { *bytes });
+            // some were touched before that heap was found
+            let known = blocks.kept.saturating_add(blocks.given_back).saturating_add(blocks.elsewhere);
+            let sum = if known < BESIDE { &mut moved } else { &mut native };
+            *sum = sum.saturating_add(*bytes);
         }
-        native > other
+        native > moved
     }
 
     /// Everybody who touched first what stays, whoever has it now.
@@ -254,6 +258,7 @@ impl Look for GrowthStacks {
         }
         self.seen = now;
         let look = &self.look;
+        self.is_moving = look.follows_objects();
         if let Some(heap) = self.heap.as_mut().filter(|heap| !self.hushed && heap.is_due(now)) {
             let goes_on = heap.walk(now, look.block_addresses(), |found| look.walked(found));
             if !goes_on || heap.is_foreign() {
@@ -306,8 +311,9 @@ impl Look for GrowthStacks {
     fn seeks(&self) -> bool {
         let is_new = self.watched() < FIRST;
         let is_near = |lead: &Lead| self.standing(lead).may_keep(&lead.blocks);
-        let is_made = self.makers.iter().any(|stack| stack.figures.made.kept > 0);
-        is_new || is_made || !self.writers.is_empty() || self.ranked(None).first().is_some_and(is_near)
+        // objects have to live for a while, and to be collected around
+        let are_made = self.is_moving && self.watched() < LENGTH && !self.makers.is_empty();
+        is_new || are_made || !self.writers.is_empty() || self.ranked(None).first().is_some_and(is_near)
     }
 
     fn paid(&self) -> Paid {

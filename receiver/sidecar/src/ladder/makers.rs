@@ -17,6 +17,8 @@ pub(crate) const MAKERS: &str = "object_makers";
 
 /// Objects that stay before anybody is blamed: of fewer, chance may have chosen them,
 const VOTES: u64 = 3;
+/// and of so many it has to be known whether they do: only beside the garbage it shows who makes for many,
+const SEEN: u64 = 30;
 /// and with fewer of his own somebody is doubted,
 const SURE: u64 = 6;
 /// or where less than so much of what is made there stays.
@@ -26,7 +28,14 @@ const MOST: f64 = 0.5;
 /// who else is to blame if more stays of his by this factor.
 const CLEARER: f64 = 1.5;
 /// And if that is known of so many objects.
-const ENOUGH: u64 = 5;
+const ENOUGH: u64 = 3;
+/// What V8's functions begin with that copy what others have made.
+const COPIES: [&str; 4] = [
+    "v8::internal::Heap::CollectGarbage",
+    "v8::internal::Scavenger",
+    "v8::internal::EvacuateVisitor",
+    "v8::internal::MarkCompact",
+];
 /// So many of the callers are asked.
 const CALLERS: usize = 16;
 
@@ -37,9 +46,7 @@ const STAYS: &str = "and what it makes is still there after collections";
 /// of them are of somebody who has no name yet.
 pub(super) fn made(stacks: &[GrowthStack], growth: &[GrowthStack], pid: Option<u32>) -> Vec<Lead> {
     let of = |stack: &&GrowthStack| pid.is_none_or(|pid| stack.pid == pid);
-    // it makes copies of what others have made
-    let stacks: Vec<_> =
-        stacks.iter().filter(of).filter(|it| !it.trace.frames.iter().any(collects)).collect();
+    let stacks: Vec<_> = stacks.iter().filter(of).filter(|it| !it.trace.frames.iter().any(copies)).collect();
     let sum = |of: fn(&GrowthStack) -> u64, is: fn(&GrowthStack) -> bool| {
         let stacks = stacks.iter().filter(|stack| is(stack));
         stacks.map(|stack| of(stack)).fold(0, u64::saturating_add)
@@ -47,21 +54,24 @@ pub(super) fn made(stacks: &[GrowthStack], growth: &[GrowthStack], pid: Option<u
     let is_named = |stack: &GrowthStack| !stack.trace.frames.is_empty();
     let (all, told) =
         (sum(|stack| stack.figures.made_bytes, |_| true), sum(|stack| stack.figures.made_bytes, is_named));
-    if sum(|stack| stack.figures.made.kept, is_named) < VOTES || told <= all - told {
+    let kept_or_not =
+        |stack: &GrowthStack| stack.figures.made.kept.saturating_add(stack.figures.made.given_back);
+    let is_known =
+        sum(kept_or_not, |_| true) >= SEEN && sum(|stack| stack.figures.made.kept, is_named) >= VOTES;
+    if !is_known || told <= all - told {
         return Vec::new();
     }
-    let (bytes, is_steady) = kept(growth, pid);
-    let is_known = bytes > 0;
+    let (all_bytes, is_steady) = kept(growth, pid);
     let keeps = stacks.iter().filter(|it| it.figures.made.kept > 0 && !it.trace.frames.is_empty());
     let leads = keeps.map(|stack| {
         let (culprit, share) = blamed(&stack.trace, &stacks);
         let votes = stack.figures.made_bytes;
-        let bytes = (bytes as f64 * votes as f64 / all as f64) as u64;
+        let bytes = (all_bytes as f64 * votes as f64 / all as f64) as u64;
         let lead = Lead {
             pid: stack.pid,
             trace: Trace { culprit, ..stack.trace.clone() },
             // also where nothing is known to stay by the page
-            bytes: if is_known { bytes } else { votes },
+            bytes: if all_bytes > 0 { bytes } else { votes },
             pattern: is_steady.then(|| Pattern::Steady.name()),
             blocks: stack.figures.made,
             remark: Some(STAYS),
@@ -96,6 +106,12 @@ fn blamed(trace: &Trace, stacks: &[&GrowthStack]) -> (Option<usize>, f64) {
         }
     }
     (Some(best), share)
+}
+
+/// It makes copies of what others have made.
+fn copies(frame: &Frame) -> bool {
+    let function = frame.function.as_deref().unwrap_or_default();
+    collects(frame) || COPIES.iter().any(|beginning| function.starts_with(beginning))
 }
 
 /// Objects that stay, and those that do not, of all that is made on the way through a function.
@@ -154,7 +170,8 @@ mod tests {
         let (remember, cache) = (("remember".to_owned(), 0.75, false), ("cache".to_owned(), 0.25, true));
         assert_eq!(told(&stacks), [remember, cache]);
         assert!(told(&[stack(&["remember"], 2, 0), garbage]).is_empty(), "too few");
-        assert!(told(&[stack(&["remember"], 4, 0), stack(&[], 5, 0)]).is_empty(), "most have no name");
+        assert!(told(&[stack(&["remember"], 20, 0)]).is_empty(), "too little is known");
+        assert!(told(&[stack(&["remember"], 20, 0), stack(&[], 25, 0)]).is_empty(), "most have no name");
         assert!(made(&stacks, &[], Some(8)).is_empty(), "another process");
     }
 
@@ -168,7 +185,7 @@ mod tests {
         ];
         assert_eq!(told(&stacks), [("remember".to_owned(), 1.0, false)]);
         // as much stays of what it makes for others
-        let all_stay = [stack(&["copy", "remember", "serve"], 12, 1), stack(&["copy", "log", "serve"], 9, 2)];
+        let all_stay = [stack(&["copy", "remember", "serve"], 22, 1), stack(&["copy", "log", "serve"], 9, 2)];
         assert_eq!(told(&all_stay), [("copy".to_owned(), 1.0, false)]);
     }
 
@@ -176,6 +193,9 @@ mod tests {
     #[test]
     fn doubted() {
         assert_eq!(told(&[stack(&["answer"], 8, 400)]), [("answer".to_owned(), 1.0, true)]);
-        assert!(told(&[stack(&["gc_collect_main", "answer"], 8, 0)]).is_empty());
+        let scavenges = ["memcpy", "v8::internal::Scavenger::Process(bool)", "answer"];
+        for collects in [&["gc_collect_main", "answer"][..], &scavenges] {
+            assert!(told(&[stack(collects, 80, 0)]).is_empty());
+        }
     }
 }

@@ -86,7 +86,7 @@ pub struct Objects {
 
 #[derive(Debug)]
 enum Heap {
-    V8(v8::V8),
+    V8(Box<v8::V8>),
     Hotspot(Box<hotspot::Hotspot>),
 }
 
@@ -100,7 +100,7 @@ impl Objects {
         let heap = if hotspot::is_one(modules) {
             Heap::Hotspot(Box::new(hotspot::Hotspot::find(pid, target.memory, modules)?))
         } else {
-            Heap::V8(v8::V8::find(pid, target.memory, modules)?)
+            Heap::V8(Box::new(v8::V8::find(pid, target.memory, modules)?))
         };
         if target.is_there() { Ok(Self { target, heap }) } else { Err(OutsideError::Gone) }
     }
@@ -139,7 +139,15 @@ impl Objects {
         }
     }
 
-    /// What has become of it by now.
+    /// Begins a look at objects: what tells of all of them is read once for it.
+    pub fn look(&mut self) {
+        match &mut self.heap {
+            Heap::V8(v8) => v8.look(),
+            Heap::Hotspot(hotspot) => hotspot.look(),
+        }
+    }
+
+    /// What has become of it by now, or since the look began.
     pub fn fate(&mut self, object: &mut Object) -> Fate {
         match &mut self.heap {
             Heap::V8(v8) => v8.fate(object),

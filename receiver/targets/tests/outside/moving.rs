@@ -96,6 +96,7 @@ fn watch(program: &Program, objects: &mut Objects) -> Seen {
             }
             false
         });
+        objects.look();
         followed.retain_mut(|(object, kind)| {
             let fate = objects.fate(object);
             if let Fate::Young(survived) = fate {

@@ -37,6 +37,7 @@ fn follow(objects: &mut Objects) -> Ends {
                 Birth::Object(object) => young.push(object),
             },
         }
+        objects.look();
         young.retain_mut(|object| match objects.fate(object) {
             Fate::Young(_) => true,
             Fate::Old => {

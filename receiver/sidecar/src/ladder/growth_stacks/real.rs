@@ -206,7 +206,7 @@ fn named_by(program: &Program, source: &str) -> Option<(GrowthStacks, GrowthStac
     };
     let began = Instant::now();
     while look.leads_source(None) != source {
-        assert!(began.elapsed() < PATIENCE, "{:?} {:?} {:?}", look.writers, look.makers, look.not_seen);
+        assert!(began.elapsed() < PATIENCE, "{:?} {:?}", shown(&look), look.not_seen);
         if let Some(reason) = look.not_seen.iter().find(|said| said.contains("was not watched")) {
             return skip(reason);
         }
@@ -217,6 +217,18 @@ fn named_by(program: &Program, source: &str) -> Option<(GrowthStacks, GrowthStac
         }
     }
     Some((look, without, began.elapsed() + Duration::from_secs(1)))
+}
+
+/// Who was seen to write or to make what, by the innermost frames.
+fn shown(look: &GrowthStacks) -> Vec<String> {
+    let stacks = look.writers.iter().chain(&look.makers);
+    let shown = stacks.map(|stack| {
+        let names: Vec<_> =
+            stack.trace.frames.iter().take(12).filter_map(|it| it.function.as_deref()).collect();
+        let Figures { votes, made, made_bytes, .. } = &stack.figures;
+        format!("{votes} votes, {made:?} for {made_bytes} bytes: {names:?}")
+    });
+    shown.collect()
 }
 
 fn first(look: &GrowthStacks) -> Option<String> {
@@ -248,7 +260,7 @@ fn who_makes_what_stays_is_named() {
         };
         let Some((look, without, lasted)) = named_by(&program, MAKERS) else { return };
         let named = first(&look).is_some_and(|name| name.contains("remember"));
-        assert!(named, "{name}: {:?}", look.leads(None));
+        assert!(named, "{name}: {:#?} {:?}", shown(&look), look.not_seen);
         assert!(look.paid().target <= lasted.mul_f64(0.001), "{name}");
         assert!(look.paid().target > without.paid().target, "{name}");
         assert_ne!(without.leads_source(None), MAKERS, "{name}");

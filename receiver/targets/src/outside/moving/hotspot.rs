@@ -19,6 +19,7 @@ mod classes;
 mod spaces;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use mlh_stacks::java::Published;
 use mlh_stacks::memory::Memory;
@@ -82,6 +83,8 @@ pub(super) struct Hotspot {
     threads: Threads,
     classes: Classes,
     spaces: Spaces,
+    /// Collections when the look began.
+    seen: Option<Collections>,
     /// Collections until each place was given.
     given: VecDeque<(Place, Collections)>,
 }
@@ -111,23 +114,31 @@ impl Hotspot {
                 threads: Threads::of(pid, memory, &published)?,
                 classes: Classes::of(memory, &published, &flags)?,
                 spaces,
+                seen: None,
                 given: VecDeque::new(),
             })
         };
         found().ok_or_else(|| unknown("the JVM is of a version that is not known"))
     }
 
+    pub(super) fn look(&mut self) {
+        self.seen = self.counter.read();
+    }
+
     pub(super) fn has(&self, address: u64) -> bool {
-        self.spaces.has(address)
+        self.spaces.has(address - address % 8)
     }
 
     pub(super) fn place(&mut self, dice: u64, taken: &[u64]) -> Option<Place> {
         let collections = self.counter.read()?;
         let (owner, piece) = self.threads.pick(dice).filter(|(owner, _)| !taken.contains(owner))?;
-        let address = piece.ahead(mixed(dice)).filter(|address| self.spaces.has(*address))?;
+        // a burst may make more than the rest of a piece holds, and goes on in the next one
+        let next = self.spaces.free().unwrap_or(piece.end..piece.end);
+        let (free, address) = piece.ahead(&next, mixed(dice))?;
+        self.spaces.has(address).then_some(())?;
         let thread = self.threads.number(owner)?;
         // threads are chosen by how much they make, so that all places stand for as much
-        let place = Place { address, thread, bytes: 1, area: owner, from: piece.top, to: piece.end };
+        let place = Place { address, thread, bytes: 1, area: owner, from: free.start, to: free.end };
         if self.given.len() >= MAX_PLACES {
             self.given.pop_front();
         }
@@ -142,11 +153,11 @@ impl Hotspot {
         };
         let then = *then;
         let since = now.since(then);
-        let piece = self.threads.piece(place.area).filter(|piece| {
-            // between two collections no memory is handed out twice
-            since == Some(0) && piece.start <= place.from && place.from <= piece.top
-        });
-        if piece.is_some_and(|piece| piece.top <= place.address) {
+        // between two collections no memory is handed out twice
+        let is_since = |range: Range<u64>| since == Some(0) && range.contains(&place.address);
+        let piece = self.threads.piece(place.area).filter(|piece| is_since(piece.start..piece.end));
+        let is_free = self.spaces.free().is_some_and(is_since);
+        if is_free || piece.is_some_and(|piece| piece.top <= place.address) {
             return Birth::Awaited;
         }
         let found = match since {
@@ -188,7 +199,7 @@ impl Hotspot {
     pub(super) fn fate(&mut self, object: &mut Object) -> Fate {
         let (then, was_old) = Collections::unpacked(object.collections);
         let as_before = if was_old { Fate::Old } else { Fate::Young(object.survived) };
-        let Some(now) = self.counter.read() else { return as_before };
+        let Some(now) = self.seen else { return as_before };
         let fate = match now.since(then) {
             Some(0) => return as_before,
             Some(1) => self.after_one(object, was_old),

@@ -47,6 +47,8 @@ pub(super) struct V8 {
     /// Who runs the script: the first thread. Workers have heaps of their own, which are smaller as a rule.
     thread: u32,
     maps: Maps,
+    /// Chunks by where they begin, as of this look.
+    chunks: HashMap<u64, Option<Chunk>>,
 }
 
 impl V8 {
@@ -67,7 +69,11 @@ impl V8 {
         let area = area.ok_or_else(|| unknown("where V8 makes objects was not found"))?;
         // that of the old ones stands right behind it, or nothing that could be one
         let areas = [Area::of(area, *heap, Holds::New), Area::of(area + area::SIZE, *heap, Holds::Old)];
-        Ok(Self { memory, heap: *heap, areas, thread: pid, maps: Maps::of(memory) })
+        Ok(Self { memory, heap: *heap, areas, thread: pid, maps: Maps::of(memory), chunks: HashMap::new() })
+    }
+
+    pub(super) fn look(&mut self) {
+        self.chunks.clear();
     }
 
     pub(super) fn has(&self, address: u64) -> bool {
@@ -95,6 +101,14 @@ impl V8 {
     }
 
     pub(super) fn fate(&mut self, object: &mut Object) -> Fate {
+        let (memory, start) = (self.memory, object.at - object.at % SIZE);
+        let chunk = self.chunks.entry(start).or_insert_with(|| Chunk::read(memory, start));
+        // nothing has been taken away from there since it was looked last, or it is too late to tell
+        if chunk.as_ref().is_some_and(|chunk| chunk.holds == Holds::New && chunk.is_of(self.heap, object.at))
+        {
+            object.unmoved = 0;
+            return Fate::Young(object.survived);
+        }
         let (Some(chunk), Some(head)) = (self.chunk(object.at), words::<3>(self.memory, object.at)) else {
             return Fate::Lost;
         };
@@ -111,10 +125,8 @@ impl V8 {
         match chunk.holds {
             Holds::Old => Self::old(object, head),
             _ if !self.maps.is_map(first) => Fate::Lost,
-            Holds::New => {
-                object.unmoved = 0;
-                Fate::Young(object.survived)
-            }
+            // since the look began
+            Holds::New => Fate::Young(object.survived),
             // a collection may be under way
             Holds::Left if object.unmoved < LOOKS => {
                 object.unmoved += 1;
@@ -144,7 +156,7 @@ impl V8 {
     /// The chunk around an address, if it is of this heap.
     fn chunk(&self, address: u64) -> Option<Chunk> {
         let chunk = Chunk::read(self.memory, address - address % SIZE)?;
-        (chunk.heap == self.heap && chunk.objects.contains(&address)).then_some(chunk)
+        chunk.is_of(self.heap, address).then_some(chunk)
     }
 
     /// Where the object begins that covers an address: its first word is what says what it is.

@@ -1,5 +1,7 @@
 //! Where what is young lies in the heap, and where what is old.
 
+use std::ops::Range;
+
 use mlh_stacks::java::Published;
 use mlh_stacks::memory::Memory;
 
@@ -99,6 +101,12 @@ impl Spaces {
     /// It lies in the heap.
     pub(super) fn has(&self, at: u64) -> bool {
         (self.from..self.to).contains(&at) && at.is_multiple_of(8)
+    }
+
+    /// What has not been handed out of eden, where that lies in one piece.
+    pub(super) fn free(&self) -> Option<Range<u64>> {
+        let Plan::Generations { young: [eden, ..], .. } = &self.plan else { return None };
+        eden.read(self.memory).map(|[_, top, end]| top..end)
     }
 
     /// What an address belongs to. `None`: to nothing in the heap, or it cannot be read.

@@ -51,6 +51,7 @@ impl Fake {
                 [EDEN_SPACE, FROM_SPACE, TO_SPACE].map(at),
                 at(OLD_SPACE),
             ),
+            seen: None,
             given: VecDeque::new(),
         };
         let fake = Self { words, hotspot };
@@ -104,6 +105,11 @@ impl Fake {
         Object { at: self.at(word), collections, ..Object::default() }
     }
 
+    fn fate(&mut self, object: &mut Object) -> Fate {
+        self.hotspot.look();
+        self.hotspot.fate(object)
+    }
+
     /// What lies at a word, of which it was asked as of the beginning.
     fn birth(&mut self, word: usize) -> Birth {
         let (address, owner) = (self.at(word), self.at(THREAD));
@@ -150,7 +156,7 @@ fn born_before_a_collection() {
     let born = fake.birth(OWN + 4);
     assert_eq!(born, Birth::Object(fake.object(OWN)));
     let Birth::Object(mut object) = born else { return };
-    assert_eq!(fake.hotspot.fate(&mut object), Fate::Old);
+    assert_eq!(fake.fate(&mut object), Fate::Old);
     fake.spaces(fake.at(OWN + 64), fake.at(OWN + 64));
     assert_eq!(fake.birth(OWN + 4), Birth::Missed);
     fake.spaces(fake.at(OWN), fake.at(OWN));
@@ -168,25 +174,25 @@ fn followed() {
     let (eden, copy, old) = (OWN, OWN + 200, OWN + EDEN + 16);
     let mut object = fake.object(eden);
     fake.put(eden, PLAIN, ROOT, 0);
-    assert_eq!(fake.hotspot.fate(&mut object), Fate::Young(0));
+    assert_eq!(fake.fate(&mut object), Fate::Young(0));
     fake.put(eden, fake.at(copy) | 0b11, ROOT, 0);
     fake.put(copy, PLAIN, ROOT, 0);
     fake.collections(1, 0, true);
-    assert_eq!(fake.hotspot.fate(&mut object), Fate::Young(0));
+    assert_eq!(fake.fate(&mut object), Fate::Young(0));
     fake.collections(1, 0, false);
-    assert_eq!(fake.hotspot.fate(&mut object), Fate::Young(1));
+    assert_eq!(fake.fate(&mut object), Fate::Young(1));
     assert_eq!(object.address(), fake.at(copy));
     fake.put(copy, fake.at(old) | 0b11, ROOT, 0);
     fake.put(old, PLAIN, ROOT, 0);
     fake.collections(2, 0, false);
     for all in [2, 3, 9] {
         fake.collections(all, 0, false);
-        assert_eq!(fake.hotspot.fate(&mut object), Fate::Old);
+        assert_eq!(fake.fate(&mut object), Fate::Old);
         assert_eq!((object.address(), object.survived), (fake.at(old), 2));
     }
     fake.put(old, 0, HEAP, 0);
     fake.collections(10, 0, false);
-    assert_eq!(fake.hotspot.fate(&mut object), Fate::Lost);
+    assert_eq!(fake.fate(&mut object), Fate::Lost);
 }
 
 /// Guarantees: what was not moved is dead; but nothing is told of what lies where memory is taken again, of what has met two collections
@@ -199,7 +205,7 @@ fn dead_or_lost() {
         fake.put(eden, mark, ROOT, 0);
         fake.collections(all, whole, false);
         let mut object = fake.object(eden);
-        fake.hotspot.fate(&mut object)
+        fake.fate(&mut object)
     };
     assert_eq!(fate(&mut fake, PLAIN, 1, 0), Fate::Dead);
     assert_eq!(fate(&mut fake, PLAIN, 2, 0), Fate::Lost);
@@ -225,7 +231,7 @@ fn dead_or_lost() {
     assert_eq!(fate(&mut fake, PLAIN, 1, 0), Fate::Lost);
     assert_eq!(fate(&mut fake, to_copy, 1, 0), Fate::Lost);
     let mut elsewhere = Object { at: u64::MAX - 7, ..fake.object(eden) };
-    assert_eq!(fake.hotspot.fate(&mut elsewhere), Fate::Lost);
+    assert_eq!(fake.fate(&mut elsewhere), Fate::Lost);
 }
 
 /// Guarantees: whatever the process's memory says, something is told, or nothing.
@@ -257,7 +263,7 @@ fn any_memory() {
             let mut object = fake.object(word);
             for _ in 0..3 {
                 fake.set(HEAP + 1, dice & 3);
-                let _ = fake.hotspot.fate(&mut object);
+                let _ = fake.fate(&mut object);
             }
             let _ = fake.hotspot.place(dice, &[]);
         }

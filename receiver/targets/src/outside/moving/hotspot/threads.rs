@@ -1,6 +1,7 @@
 //! Threads, and the pieces of eden that they make objects in (TLABs).
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use mlh_stacks::java::Published;
 use mlh_stacks::memory::Memory;
@@ -15,7 +16,7 @@ const MAX_THREADS: u64 = 1024;
 /// once it has waited.
 const AHEAD: u64 = 256 << 10;
 
-/// A piece with less room is left alone, bytes.
+/// Where less is free nothing is watched, bytes.
 const LEAST: u64 = 64;
 
 /// A thread's piece of eden.
@@ -28,11 +29,18 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// An address in what is free of it, by `dice`. `None`: next to nothing is.
-    pub(super) fn ahead(&self, dice: u64) -> Option<u64> {
-        let room = self.end.checked_sub(self.top)?.min(AHEAD);
+    /// An address in what is free of it, or in the memory that the next piece will be of, by `dice`; and which of the two. `None`: next to
+    /// nothing is free.
+    pub(super) fn ahead(&self, next: &Range<u64>, dice: u64) -> Option<(Range<u64>, u64)> {
+        let own = self.end.checked_sub(self.top)?;
+        let room = own.checked_add(next.end.checked_sub(next.start)?)?.min(AHEAD);
         (room >= LEAST).then_some(())?;
-        self.top.checked_add(dice % (room / 8) * 8)
+        let distance = dice % (room / 8) * 8;
+        let (free, within) = match distance.checked_sub(own) {
+            Some(beyond) => (next.clone(), beyond),
+            None => (self.top..self.end, distance),
+        };
+        Some((free.clone(), free.start.checked_add(within)?))
     }
 }
 
@@ -112,7 +120,7 @@ impl Threads {
             now.insert(thread, made);
             let earlier = self.earlier.get(&thread).copied().unwrap_or(made);
             let weight = made.saturating_sub(earlier);
-            if weight > 0 && piece.ahead(0).is_some() {
+            if weight > 0 {
                 candidates.push((weight, (thread, piece)));
             }
         }
@@ -216,17 +224,21 @@ mod tests {
         assert_eq!(weighted(&[(0, 'a')], 7), None);
     }
 
-    /// Guarantees: what is watched is a multiple of 8 in what is free, and not far.
+    /// Guarantees: what is watched is a multiple of 8 in what is free of a piece, or else in what the next one will be of, and not far.
     #[test]
     fn ahead_of_the_top() {
         let piece = |top, end| Piece { start: 0x1000, top, end };
         for dice in [0, 1, 7, u64::MAX, 1 << 40] {
-            let at = piece(0x2000, 0x2100).ahead(dice).unwrap();
-            assert!((0x2000..0x2100).contains(&at) && at % 8 == 0);
-            let at = piece(0x2000, 0x1000_0000).ahead(dice).unwrap();
+            let (free, at) = piece(0x2000, 0x2100).ahead(&(0..0), dice).unwrap();
+            assert!(free == (0x2000..0x2100) && free.contains(&at) && at % 8 == 0);
+            let (_, at) = piece(0x2000, 0x1000_0000).ahead(&(0..0), dice).unwrap();
             assert!((0x2000..0x2000 + AHEAD).contains(&at));
         }
-        assert_eq!(piece(0x2000, 0x2008).ahead(1), None);
-        assert_eq!(piece(0x2000, 0x1000).ahead(1), None);
+        assert_eq!(piece(0x2000, 0x2008).ahead(&(0..0), 1), None);
+        assert_eq!(piece(0x2000, 0x1000).ahead(&(0..0), 1), None);
+        let next = 0x9000..0x9100;
+        let ahead = |dice| piece(0x2000, 0x2100).ahead(&next, dice).unwrap();
+        assert_eq!([ahead(31), ahead(32)], [(0x2000..0x2100, 0x20f8), (next.clone(), 0x9000)]);
+        assert_eq!(ahead(63), (next.clone(), 0x90f8));
     }
 }

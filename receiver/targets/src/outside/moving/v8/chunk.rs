@@ -46,6 +46,11 @@ impl Chunk {
         Self::of(start, head, |at| words::<REST>(memory, at))
     }
 
+    /// It belongs to this heap, and an object of its may lie there.
+    pub(super) fn is_of(&self, heap: u64, address: u64) -> bool {
+        self.heap == heap && self.objects.contains(&address)
+    }
+
     /// V8 has had its head in three ways: up to version 11 the size stands before the flags, then behind them, and since 13 the head
     /// refers to the rest.
     fn of(start: u64, head: [u64; HEAD], rest: impl Fn(u64) -> Option<[u64; REST]>) -> Option<Self> {

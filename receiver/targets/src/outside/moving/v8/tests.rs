@@ -52,7 +52,7 @@ impl Fake {
         let memory = Memory::of(std::process::id());
         let (heap, area) = (self.own(HEAP), self.own(NEW_AREA));
         let areas = [Area::of(area, heap, Holds::New), Area::of(area + area::SIZE, heap, Holds::Old)];
-        V8 { memory, heap, areas, thread: 7, maps: Maps::of(memory) }
+        V8 { memory, heap, areas, thread: 7, maps: Maps::of(memory), chunks: HashMap::new() }
     }
 
     fn own(&self, word: usize) -> u64 {
@@ -147,12 +147,15 @@ fn fates() {
     assert_eq!([&mut kept, &mut dead].map(|object| v8.fate(object)), [Fate::Young(0); 2]);
     fake.flags(NEW, 0xa);
     fake.flags(OTHER, 0x12);
+    assert_eq!(v8.fate(&mut dead), Fate::Young(0), "as of when the look began");
+    v8.look();
     assert_eq!(v8.fate(&mut dead), Fate::Young(0), "a collection may be under way");
     fake.put(OTHER, HEAD + 40);
     fake.set(NEW, HEAD, fake.at(OTHER, HEAD + 40));
     assert_eq!((v8.fate(&mut kept), kept.at), (Fate::Young(1), fake.at(OTHER, HEAD + 40)));
     assert_eq!([v8.fate(&mut dead), v8.fate(&mut dead)], [Fate::Young(0), Fate::Dead]);
     fake.flags(OTHER, 0xa);
+    v8.look();
     fake.put(OLD, HEAD + 400);
     fake.set(OTHER, HEAD + 40, fake.at(OLD, HEAD + 400));
     assert_eq!((v8.fate(&mut kept), kept.at), (Fate::Old, fake.at(OLD, HEAD + 400)));
