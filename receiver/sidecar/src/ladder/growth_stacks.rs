@@ -171,8 +171,9 @@ impl GrowthStacks {
 
     fn standing(&self, lead: &Lead) -> Standing {
         let walked = self.heap.as_ref().is_some_and(Heap::tells);
-        // of a heap whose objects are moved no touch is among them
-        let is_collected = self.least != Some(LEAST) && !(self.is_moving && lead.blocks.are_elsewhere());
+        // of a heap whose objects are moved no touch is among them, but for some before it was found
+        let is_beside = self.is_moving && lead.blocks.are_elsewhere() && lead.blocks.elsewhere >= BESIDE;
+        let is_collected = self.least != Some(LEAST) && !(is_beside && lead.frame().is_some());
         Standing::of(&lead.blocks, is_collected, walked)
     }
 
