@@ -100,7 +100,7 @@ impl Classes {
         })
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     pub(super) fn fake(memory: Memory, base: u64, helper: u64, ancestors: u64) -> Self {
         let word = ClassWord::Short(Short { base, shift: 0 });
         Self { memory, word, alignment: 8, helper, ancestors, root: None, known: HashMap::new() }

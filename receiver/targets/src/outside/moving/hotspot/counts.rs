@@ -60,7 +60,7 @@ impl Counter {
         })
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     pub(super) fn fake(memory: Memory, heap: u64) -> Self {
         Self { memory, heap, under_way: 0, all: 8 }
     }

@@ -91,7 +91,7 @@ impl Spaces {
         Some(Self { memory, from, to: from.checked_add(words.checked_mul(8)?)?, plan })
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     pub(super) fn fake(memory: Memory, heap: std::ops::Range<u64>, young: [u64; 3], old: u64) -> Self {
         let space = |at| Space { at, bottom: 0, top: 8, end: 16 };
         let plan = Plan::Generations { young: young.map(space), old: space(old) };

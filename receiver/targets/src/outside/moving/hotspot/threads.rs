@@ -93,7 +93,7 @@ impl Threads {
         })
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     pub(super) fn fake(memory: Memory) -> Self {
         Self {
             pid: std::process::id(),
