@@ -9,6 +9,7 @@ use mlh_detect::growth_stacks::{BlockSurvival, Figures, Lies, Page, PageSizes, P
 use mlh_stacks::unwind::Stack;
 use mlh_targets::pagemap::PagemapError;
 
+use super::nursery::Made;
 use super::process::{Capturing, Process, Shared};
 use super::watcher::Watcher;
 use super::watching::{Fresh, Watching};
@@ -304,8 +305,8 @@ impl Book {
         self.watching.as_ref().map(Watching::tally)
     }
 
-    /// Of objects that were watched being made so many were, and so many stay. `None`: none can be.
-    pub(super) fn made(&self) -> Option<(u64, u64)> {
+    /// The same of objects that were watched being made. `None`: none can be.
+    pub(super) fn made(&self) -> Option<Made> {
         self.watching.as_ref()?.tally_of_made()
     }
 

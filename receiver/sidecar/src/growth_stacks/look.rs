@@ -13,6 +13,7 @@ use mlh_targets::pagemap::huge_page_size;
 
 use super::book::{Book, MAX_NOTES, Told};
 use super::names::Ended;
+use super::nursery::Made;
 use super::opening::{self, Open, Opening};
 use super::process::{Capturing, Shared};
 use super::sampler::{Sampler, Sink};
@@ -322,9 +323,10 @@ impl GrowthLook {
                 "who writes last to memory that stays is known of single addresses: {watched} were watched, {rest} came to rest"
             ));
         }
-        if let Some((watched, stay)) = made {
+        if let Some(Made { watched, stay, lost }) = made {
             not_seen.push(format!(
-                "who makes objects that stay is known of single objects: {watched} were watched being made, {stay} of them stay"
+                "who makes objects that stay is known of single objects: {watched} were watched being made, {stay} of them stay, {lost} were \
+                 lost from sight"
             ));
         }
         let outcome = Outcome {

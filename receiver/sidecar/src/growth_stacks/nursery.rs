@@ -76,6 +76,17 @@ struct Kept {
     bytes: u64,
 }
 
+/// How much of what is made was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Made {
+    /// Places that were watched.
+    pub(super) watched: u64,
+    /// Objects there that stay.
+    pub(super) stay: u64,
+    /// Of which it is not known who made them, or what has become of them.
+    pub(super) lost: u64,
+}
+
 /// See the module.
 pub(super) struct Nursery {
     pid: u32,
@@ -90,6 +101,7 @@ pub(super) struct Nursery {
     kept: HashMap<Key, Kept>,
     dead: HashMap<Key, u64>,
     told: u64,
+    lost: u64,
 }
 
 impl Nursery {
@@ -106,6 +118,7 @@ impl Nursery {
             kept: HashMap::new(),
             dead: HashMap::new(),
             told: 0,
+            lost: 0,
         }
     }
 
@@ -114,13 +127,20 @@ impl Nursery {
         if let Some(watcher) = watcher {
             self.awaited.iter().for_each(|awaited| watcher.release(awaited.number));
         }
+        self.lose_awaited();
+    }
+
+    fn lose_awaited(&mut self) {
+        self.lost += self.awaited.len() as u64;
         self.awaited.clear();
     }
 
     /// Nobody looks often for a while: what is young would be lost.
     pub(super) fn rest(&mut self) {
-        self.awaited.clear();
+        self.lose_awaited();
+        let before = self.followed.len();
         self.followed.retain(|it| it.is_old);
+        self.lost += (before - self.followed.len()) as u64;
     }
 
     /// The address is in the heap that objects are moved about in.
@@ -158,11 +178,11 @@ impl Nursery {
         let is_due = now.saturating_sub(self.counted) >= COUNTING;
         if is_due && !objects.is_there() {
             // another program runs there, or will
-            *self = Self { number: self.number, told: self.told, ..Self::of(self.pid) };
+            *self = Self { number: self.number, told: self.told, lost: self.told, ..Self::of(self.pid) };
             return Ok(());
         }
         objects.look();
-        let dead = &mut self.dead;
+        let (dead, lost) = (&mut self.dead, &mut self.lost);
         self.followed.retain_mut(|it| {
             if it.is_old && !is_due {
                 return true;
@@ -172,7 +192,9 @@ impl Nursery {
                 Fate::Young(survived) => {
                     it.stays |= survived > it.survived && AGES.last().is_some_and(|least| age >= *least);
                     it.survived = survived;
-                    it.stays || age < YOUTH
+                    let goes_on = it.stays || age < YOUTH;
+                    *lost += u64::from(!goes_on);
+                    goes_on
                 }
                 Fate::Old => {
                     (it.is_old, it.stays) = (true, true);
@@ -184,7 +206,10 @@ impl Nursery {
                     }
                     false
                 }
-                Fate::Lost => false,
+                Fate::Lost => {
+                    *lost += 1;
+                    false
+                }
             }
         });
         if is_due {
@@ -233,7 +258,7 @@ impl Nursery {
         most: usize,
     ) -> Result<(), String> {
         let Some(objects) = &mut self.objects else { return Ok(()) };
-        let followed = &mut self.followed;
+        let (followed, lost) = (&mut self.followed, &mut self.lost);
         self.awaited.retain_mut(|it| {
             let patience = if it.object.is_none() { PATIENCE } else { TELLING };
             let is_late = now.saturating_sub(it.since) >= patience;
@@ -247,17 +272,25 @@ impl Nursery {
                     }
                     Birth::Awaited | Birth::Missed => {
                         watcher.release(it.number);
+                        *lost += 1;
                         return false;
                     }
                 },
                 Some(object) => match objects.fate(object) {
-                    Fate::Lost => return false,
+                    Fate::Lost => {
+                        *lost += 1;
+                        return false;
+                    }
                     Fate::Young(_) | Fate::Old | Fate::Dead => {}
                 },
             }
-            let (Some(object), Some(by)) = (it.object, it.by) else { return !is_late };
+            let (Some(object), Some(by)) = (it.object, it.by) else {
+                *lost += u64::from(is_late);
+                return !is_late;
+            };
             if followed.len() >= MAX_FOLLOWED {
                 followed.swap_remove(fastrand::usize(..MAX_FOLLOWED));
+                *lost += 1;
             }
             let bytes = it.place.bytes.max(1);
             followed.push(Followed {
@@ -286,9 +319,10 @@ impl Nursery {
         Ok(())
     }
 
-    /// How many places were watched, and how many of the objects there stay.
-    pub(super) fn tally(&self) -> (u64, u64) {
-        (self.told, self.kept.values().map(|kept| kept.objects).sum())
+    /// So far.
+    pub(super) fn tally(&self) -> Made {
+        let stay = self.kept.values().map(|kept| kept.objects).sum();
+        Made { watched: self.told, stay, lost: self.lost }
     }
 
     /// Bytes that the objects of this stack stand for that stay.
@@ -365,7 +399,8 @@ mod tests {
             nursery.blocks(&cache).kept
         };
         assert_eq!(more(1), 0, "enough are older");
-        assert_eq!(nursery.tally(), (0, 12));
+        nursery.rest();
+        assert_eq!(nursery.tally(), Made { watched: 0, stay: 12, lost: 50 }, "young ones are lost in a rest");
     }
 
     /// Guarantees: of a process that has no such heap it is said after a while, and until then it is tried again.

@@ -13,7 +13,7 @@ use mlh_detect::growth_stacks::{Answer, Blocks, Lies, Says, Watched, Writers, ad
 use mlh_targets::host::HostClock;
 
 use super::book::Key;
-use super::nursery::{LOOKING, Nursery};
+use super::nursery::{LOOKING, Made, Nursery};
 use super::process::{Capturing, Process};
 use super::watcher::Watcher;
 
@@ -86,6 +86,8 @@ pub(super) struct Watching {
     rested: u64,
     resting: Vec<(u64, Key)>,
     writers: Writers<Key>,
+    /// Its heap is not known: who writes to other memory cannot be told from who makes objects, in no later turn either.
+    is_hopeless: bool,
     /// Where objects are moved: pages of that heap tell nothing.
     nursery: Option<Nursery>,
 }
@@ -113,6 +115,7 @@ impl Watching {
             rested: 0,
             resting: Vec::new(),
             writers: Writers::default(),
+            is_hopeless: false,
             nursery: None,
         }
     }
@@ -211,7 +214,7 @@ impl Watching {
         spent: Duration,
         process: &mut Process,
     ) -> Result<Option<Duration>, String> {
-        if self.watcher.is_none() || self.refused >= TRIES {
+        if self.watcher.is_none() || self.is_hopeless || self.refused >= TRIES {
             return Ok(None);
         }
         let is_due = now.saturating_sub(self.checked) >= CHECKING;
@@ -268,8 +271,8 @@ impl Watching {
         let most = if affords { WATCHES_MAX.saturating_sub(self.slots.len()) } else { 0 };
         let (Some(nursery), Some(watcher)) = (&mut self.nursery, &mut self.watcher) else { return Ok(()) };
         if let Err(reason) = nursery.follow(now) {
-            // who writes to other memory could not be told from who makes objects
-            (self.nursery, self.refused) = (None, TRIES);
+            self.is_hopeless = true;
+            self.give_up();
             return Err(reason);
         }
         match nursery.watch(now, watcher.as_mut(), most) {
@@ -368,8 +371,8 @@ impl Watching {
         (self.number, self.rested)
     }
 
-    /// The same of objects that were watched being made, and that stay. `None`: none can be.
-    pub(super) fn tally_of_made(&self) -> Option<(u64, u64)> {
+    /// The same of objects that were watched being made. `None`: none can be.
+    pub(super) fn tally_of_made(&self) -> Option<Made> {
         self.nursery.as_ref().filter(|nursery| nursery.is_found()).map(Nursery::tally)
     }
 

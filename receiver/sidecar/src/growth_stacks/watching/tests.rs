@@ -262,3 +262,30 @@ fn what_tells_nothing_any_more() {
     scene.book.see_to_watches(scene.at(1));
     assert!(scene.watched().is_empty());
 }
+
+/// Guarantees: where the heap whose objects are moved is not found nothing is watched after a few tries, in no later turn either, and
+/// it is said why.
+#[test]
+fn a_heap_that_is_not_known() {
+    let mut scene = Scene::new(None, false, 100);
+    scene.book.watch_makers(std::process::id(), None, false);
+    let turn = |scene: &mut Scene| {
+        let fake = Box::new(Fake(Arc::clone(&scene.asked)));
+        scene.book.take_watcher(Ok(fake), scene.began);
+    };
+    turn(&mut scene);
+    for second in 0..20 {
+        scene.book.see_to_watches(scene.at(second));
+    }
+    assert!(
+        scene.book.notes().iter().any(|note| note.contains("no heap of V8's")),
+        "{:?}",
+        scene.book.notes()
+    );
+    let before = scene.watched().len();
+    scene.book.unwatch(scene.at(20));
+    turn(&mut scene);
+    scene.touch(1, 1, 21);
+    assert_eq!((scene.watched().len(), scene.book.see_to_watches(scene.at(22))), (before, None));
+    assert!(scene.book.made().is_none());
+}
