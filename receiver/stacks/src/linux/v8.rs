@@ -2,8 +2,8 @@
 //!
 //! Whatever has made its code (the interpreter, one of the compilers), a function keeps a frame pointer, and beside it what it is.
 //! [`published`] reads what V8 says of itself, [`layout`] is where things are by that, [`heap`] reads objects, [`text`] texts,
-//! [`positions`] which instruction comes from where, [`scripts`] files and their lines, [`function`] names, [`inlined`] who is in
-//! optimised code. The process's memory is handed to all of them.
+//! [`positions`] which instruction comes from where, [`scripts`] files and their lines, [`function`] names, [`owner`] the class that a
+//! method is of, [`inlined`] who is in optimised code. The process's memory is handed to all of them.
 
 mod published;
 
@@ -19,6 +19,8 @@ mod scripts;
 
 mod function;
 
+mod owner;
+
 mod inlined;
 
 #[cfg(any(test, fuzzing))]
@@ -33,6 +35,7 @@ use self::function::Function;
 use self::heap::{Heap, Maps, Tagged};
 use self::inlined::Code;
 use self::layout::Layout;
+use self::owner::owner;
 use self::published::Published;
 use self::scripts::Scripts;
 use super::dwarf::Named;
@@ -48,6 +51,8 @@ pub(crate) const MOST_A_STACK: usize = 20 << 20;
 const MAX_KEPT: usize = 16 << 20;
 /// Bytes of a table of positions.
 const MAX_TABLE: usize = 1 << 20;
+/// So often it is looked for whose method a function is: it may be called for something else.
+const SEARCHES: u8 = 4;
 /// Beside its name, a function takes so much; as much takes each place that has been told.
 const PER_FUNCTION: usize = 256;
 
@@ -93,6 +98,8 @@ struct Known {
     head: [Tagged; 2],
     function: Function,
     script: u64,
+    /// So often it is still looked for whose method it is.
+    searches: u8,
 }
 
 impl fmt::Debug for Names {
@@ -161,6 +168,7 @@ impl Names {
             return None;
         }
         let shared = heap.of_kind(heap.field(function.at, layout.function_shared)?, kinds.shared)?;
+        self.seek_owner(shared, heap, || owner(heap, slot(layout.owner?.receiver)?, function));
         let bytecode = slot(layout.frame.bytecode).and_then(|it| heap.of_kind(it, kinds.bytecode));
         let Some(bytecode) = bytecode else {
             return self.optimised(inside, shared, heap).or_else(|| self.one(shared, None, heap));
@@ -240,11 +248,35 @@ impl Names {
         let function = Function::read(heap, head[0])?;
         // what it takes the place of stays counted until everything is forgotten
         self.size += PER_FUNCTION + function.name.len();
-        if self.functions.insert(shared, Known { head, function, script }).is_some() {
-            self.told.retain(|(of, _), _| *of != shared);
-            self.optimised.retain(|(of, _), _| *of != shared);
+        let known = Known { head, function, script, searches: SEARCHES };
+        if self.functions.insert(shared, known).is_some() {
+            self.forget_told(shared);
         }
         Some(())
+    }
+
+    /// Has a function called as a method of its class from now on, when that is found.
+    fn seek_owner(
+        &mut self,
+        shared: u64,
+        heap: &Heap<'_>,
+        owner: impl Fn() -> Option<Function>,
+    ) -> Option<()> {
+        self.know(shared, heap)?;
+        let known = self.functions.get_mut(&shared)?;
+        known.searches = known.searches.checked_sub(1)?;
+        let class = owner()?;
+        known.searches = 0;
+        self.size += class.name.len();
+        known.function = known.function.clone().of_class(&class);
+        self.forget_told(shared);
+        Some(())
+    }
+
+    fn forget_told(&mut self, shared: u64) {
+        self.told.retain(|(of, _), _| *of != shared);
+        // it may be inlined anywhere
+        self.optimised.clear();
     }
 }
 

@@ -45,7 +45,7 @@ main(true);
         .filter(|frame| frame.file.as_deref() == script.to_str())
         .map(|frame| (frame.function.as_deref().unwrap(), frame.line))
         .collect();
-    let expected = [("waits", 5), ("grow", 7), ("serve", 8), ("main", 9)];
+    let expected = [("waits", 5), ("Pool.grow", 7), ("serve", 8), ("main", 9)];
     let found: Vec<_> = expected.iter().filter(|(name, line)| own.contains(&(name, Some(*line)))).collect();
     assert_eq!(found.len(), expected.len(), "{:?}\n{:#?}\n{:?}", own, functions(&trace), trace.incomplete);
     assert_eq!(
@@ -74,8 +74,8 @@ fn waiting(mut command: Command) -> Trace {
 }
 
 /// Guarantees: nothing has to be turned on: functions of JavaScript have names, files and lines, whether V8 interprets them, compiles
-/// them or has inlined them into each other; of those in between that are Node's own as well, and the innermost of the program is to
-/// blame.
+/// them or has inlined them into each other; methods are told as those of their classes, but where they are inlined; of those in between
+/// that are Node's own as well, and the innermost of the program is to blame.
 /// Needs: node, the right to trace one's own children.
 #[test]
 fn node_as_it_is() {
@@ -88,16 +88,19 @@ function waits(from) {
   return fs.readSync(from, buffer) + wide.length;
 }
 class Pool {
-  grow(from) {
-    return waits(from);
+  constructor(from) {
+    this.from = from;
+    this.grow();
+  }
+  grow() {
+    return waits(this.from);
   }
 }
-const serve = (pool, from) => {
-  return pool.grow(from);
+const serve = (from) => {
+  return new Pool(from);
 };
 function main(from) {
-  const pool = new Pool();
-  return serve(pool, from);
+  return serve(from);
 }
 const nothing = fs.openSync('/dev/null');
 PREPARE
@@ -107,13 +110,13 @@ fs.writeSync(1, 'x');
 main(0);
 ";
     // where each of them calls the next, and where each of them begins
-    let (calls, beginnings) = ([5, 9, 13, 17], [3, 8, 12, 15]);
+    let (calls, beginnings) = ([5, 13, 10, 17, 20], [3, 12, 8, 16, 19]);
     let prepare = "%PrepareFunctionForOptimization(main);";
     let optimise = "%OptimizeFunctionOnNextCall(main); main(nothing);";
-    for (flags, prepare, optimise, lines) in [
-        (&["--no-opt", "--no-sparkplug"][..], "", "", calls),
-        (&["--no-opt", "--always-sparkplug"], "", "", beginnings),
-        (&["--allow-natives-syntax"], prepare, optimise, calls),
+    for (flags, prepare, optimise, lines, method) in [
+        (&["--no-opt", "--no-sparkplug"][..], "", "", calls, "Pool.grow"),
+        (&["--no-opt", "--always-sparkplug"], "", "", beginnings, "Pool.grow"),
+        (&["--allow-natives-syntax"], prepare, optimise, calls, "grow"),
     ] {
         fs::write(&script, text.replace("PREPARE", prepare).replace("OPTIMISE", optimise)).unwrap();
         let mut command = Command::new("node");
@@ -121,8 +124,8 @@ main(0);
         let trace = waiting(command);
         let told = |frame: &Frame| (frame.function.clone().unwrap_or_default(), frame.line);
         let own = trace.frames.iter().filter(|frame| frame.file.as_deref() == script.to_str());
-        let own: Vec<_> = own.map(told).take(4).collect();
-        let names = ["waits", "grow", "serve", "main"].map(str::to_owned);
+        let own: Vec<_> = own.map(told).take(5).collect();
+        let names = ["waits", method, "Pool", "serve", "main"].map(str::to_owned);
         let expected: Vec<_> = names.into_iter().zip(lines.map(Some)).collect();
         let shown = functions(&trace);
         assert_eq!(own, expected, "{flags:?}\n{shown:#?}\n{:?}", trace.incomplete);

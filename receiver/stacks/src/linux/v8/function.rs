@@ -33,6 +33,14 @@ impl Function {
         Some(Self { name: called(&[name]), begin: None })
     }
 
+    /// As a method of a class: one that is called by its place already, or by none, stays as it is.
+    pub(super) fn of_class(self, class: &Self) -> Self {
+        if [&self.name, &class.name].iter().any(|name| name.contains('.') || *name == NAMELESS) {
+            return self;
+        }
+        Self { name: format!("{}.{}", class.name, self.name), ..self }
+    }
+
     /// A scope is described by a head, its local names and a word for each of them, the function's name and a number beside it, a
     /// name that was guessed, and (where not in the head) where it begins and ends.
     fn of_scope(heap: &Heap<'_>, at: u64) -> Option<Self> {

@@ -33,7 +33,7 @@ impl Tagged {
     }
 
     /// Where the object lies that it refers to, weakly or not.
-    fn object(self) -> Option<u64> {
+    pub(super) fn object(self) -> Option<u64> {
         (self.0 & 1 == 1).then_some(self.0 & !3).filter(|at| (LEAST..MOST).contains(at) && at % 8 == 0)
     }
 }

@@ -4,12 +4,14 @@
 
 use std::ops::RangeInclusive;
 
+use super::owner::OwnerLayout;
 use super::published::Published;
 
 /// An offset further away than this is none, bytes.
 const MAX_OFFSET: i32 = 4096;
-/// Kinds of functions that follow the plain one (constructors of arrays and the like), where their end is not published.
-const FUNCTION_KINDS: u16 = 14;
+/// Kinds of functions that follow the plain one (constructors of arrays and the like, of classes last), where their end is not published:
+/// 15 in Node 16 to 20, one more with every kind of array. What is none is seen by what it has in the place of what closures share.
+const FUNCTION_KINDS: u16 = 17;
 
 /// Offsets from the frame pointer, and within objects; kinds of objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(super) struct Layout {
     pub(super) string_length: u64,
     /// What optimised code says of itself, where that is known.
     pub(super) code: Option<CodeLayout>,
+    /// How it is told whose method a function is, where that is known.
+    pub(super) owner: Option<OwnerLayout>,
 }
 
 /// Offsets from the frame pointer of a function of JavaScript.
@@ -110,10 +114,7 @@ impl Layout {
             return None;
         }
         let offset = |names: &[&str]| place(published.any(names)?);
-        let from_frame = |name: &str| {
-            let offset = published.get(name)?;
-            (-MAX_OFFSET..=MAX_OFFSET).contains(&offset).then_some(i64::from(offset))
-        };
+        let from_frame = |name: &str| from_frame(published, name);
         let index = |name: &str| usize::try_from(published.get(name)?).ok().filter(|index| *index < 64);
         let function = from_frame("off_fp_function")?;
         let bytecode = from_frame("off_fp_bytecode_array").unwrap_or(function - 16);
@@ -150,6 +151,7 @@ impl Layout {
             scope_begins_in_head: scope_head >= 5,
             string_length: offset(&["class_String__length__int32_t"])?,
             code: CodeLayout::of(published),
+            owner: owner_of(published),
         })
     }
 }
@@ -216,6 +218,27 @@ impl CodeLayout {
             inlined: index("DeoptimizationDataInliningPositionsIndex", 7)?,
         })
     }
+}
+
+fn owner_of(published: &Published) -> Option<OwnerLayout> {
+    let offset = |names: &[&str]| place(published.any(names)?);
+    Some(OwnerLayout {
+        map_prototype: offset(&["class_Map__prototype__Object"])?,
+        map_words: offset(&["class_Map__instance_size_in_words__char"])?,
+        function_prototype: offset(&[
+            "class_JSFunction__prototype_or_initial_map__HeapObject",
+            "class_JSFunction__prototype_or_initial_map__Tagged_HeapObject_",
+            "class_JSFunction__prototype_or_initial_map__Tagged_UnionOf_JSPrototype_Map_Hole_",
+        ])?,
+        map: u16::try_from(published.get("type_Map__MAP_TYPE")?).ok()?,
+        receiver: from_frame(published, "off_fp_args")?,
+    })
+}
+
+/// An offset from the frame pointer.
+fn from_frame(published: &Published, name: &str) -> Option<i64> {
+    let offset = published.get(name)?;
+    (-MAX_OFFSET..=MAX_OFFSET).contains(&offset).then_some(i64::from(offset))
 }
 
 /// An offset in an object.

@@ -16,6 +16,8 @@ const CODE: u16 = 245;
 const INSTRUCTIONS: u16 = 244;
 const NARROW: u16 = 8;
 const WIDE: u16 = 0;
+const MAP: u16 = 255;
+const PLAIN: u16 = 2058;
 
 /// A process's memory, from [`BASE`] on, and a frame.
 struct Fake {
@@ -255,6 +257,65 @@ fn optimised() {
     assert_eq!(fake.told(&mut names, begin + 4096), alone, "behind it");
     fake.set(instructions, 0, 0);
     assert_eq!(fake.told(&mut Fake::names(), begin + 4001), alone, "it is not found");
+}
+
+impl Fake {
+    /// A map of objects of so many words with this prototype.
+    fn map_of(&mut self, kind: u16, words: u8, prototype: u64) -> u64 {
+        let of_maps = self.map(MAP);
+        let head = [of_maps, u64::from(words) | u64::from(kind) << 32, 0, prototype].map(u64::to_le_bytes);
+        self.put(&head.concat()) + 1
+    }
+
+    /// An object as that map says.
+    fn made(&mut self, map: u64, words: &[u64]) -> u64 {
+        self.put(&[&[map], words].concat().iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>()) + 1
+    }
+}
+
+/// Guarantees: a method is told as one of its class, in the object or beside it, also where it is called for what a class that is derived from
+/// it makes; a function that is a property of nobody's prototype, a class itself, and a method of a class without a name are told as they are
+/// called; and so is a method of which it is not to be seen, until it is.
+#[test]
+fn methods() {
+    let (mut fake, mut names) = (Fake::new(), Fake::names());
+    let script = fake.script("/srv/app.js");
+    let [set, store, nameless] = ["set", "Store", ""].map(|name| fake.shared(name, 0, script));
+    let method = fake.interprets(set, 9);
+    let prototypes = fake.map_of(PLAIN, 5, 0);
+    let (of_derived, of_class) = (fake.made(prototypes, &[0; 4]), fake.made(prototypes, &[0; 4]));
+    let initial = fake.map_of(PLAIN, 3, of_class);
+    let functions = fake.map_of(FUNCTION, 8, 0);
+    let class = fake.made(functions, &[0, 0, store, 0, 0, 0, initial]);
+    let derived = fake.made(functions, &[0, 0, nameless, 0, 0, 0, of_derived]);
+    let instance = fake.made(initial, &[0; 2]);
+    let of_derived_class = fake.map_of(PLAIN, 3, of_derived);
+    let instance_of_derived = fake.made(of_derived_class, &[0; 2]);
+    let from_derived = fake.map_of(PLAIN, 5, of_class);
+    fake.set(of_derived, 0, from_derived);
+    let beside = fake.words(ARRAY, &[number(3), method]);
+    let told = |fake: &mut Fake, names: &mut Names, receiver: u64| {
+        fake.frame.insert(FRAME + 16, receiver);
+        fake.told(names, 0).unwrap().remove(0).0
+    };
+    assert_eq!(told(&mut fake, &mut names, instance), "set", "it is nobody's");
+    fake.set(of_class, 1, beside);
+    assert_eq!(told(&mut fake, &mut Fake::names(), instance), "set", "nobody's prototype");
+    fake.set(of_class, 3, class);
+    for receiver in [instance, instance_of_derived] {
+        assert_eq!(told(&mut fake, &mut Fake::names(), receiver), "Store.set");
+    }
+    assert_eq!(told(&mut fake, &mut names, number(7)), "set", "a number has no methods");
+    assert_eq!(told(&mut fake, &mut names, instance), "Store.set");
+    assert_eq!(told(&mut fake, &mut names, number(7)), "Store.set", "as it is known by now");
+    fake.set(of_derived, 2, method);
+    fake.set(of_derived, 3, derived);
+    assert_eq!(told(&mut fake, &mut Fake::names(), instance_of_derived), "set", "of a class without a name");
+    fake.set(of_derived, 2, 0);
+    fake.set(from_derived, 3, of_derived);
+    assert_eq!(told(&mut fake, &mut Fake::names(), instance_of_derived), "set", "round and round");
+    fake.frame.insert(FRAME - 16, class);
+    assert_eq!(told(&mut fake, &mut Fake::names(), instance), "Store", "a class is no method of itself");
 }
 
 /// Guarantees: where anything is not what it must be, nobody is told.
