@@ -33,7 +33,7 @@ pub(super) fn owner(heap: &Heap<'_>, receiver: Tagged, function: Object) -> Opti
         let map = heap.field(object.at, 0)?.object()?;
         let prototype = heap.object(heap.field(map, layout.map_prototype)?)?;
         let properties = properties(heap, layout, prototype)?;
-        if properties.iter().any(|it| heap.object(*it) == Some(function)) {
+        if properties.iter().any(|it| it.object() == Some(function.at)) {
             let mut makers = properties.into_iter().filter_map(|it| heap.object(it));
             let class = makers.find(|it| makes(heap, layout, *it, prototype))?;
             // it is no method of itself
