@@ -2,8 +2,8 @@
 //!
 //! A reading is what a runtime or an allocator says of itself at one moment. Where memory is collected, only what a collection
 //! has left is in use: readings without a new collection between them say the same, and the lowest of them counts. The rest is
-//! garbage as long as nobody has collected it. Of a heap with generations that is said as well while it grows by what is new in it (see
-//! `young`).
+//! garbage as long as nobody has collected it. That is said as well of a heap that has never been collected, and of one with generations
+//! while it grows by what is new in it (see `young`).
 
 mod classes;
 mod young;
@@ -96,6 +96,8 @@ pub struct Series {
     opening: Option<Noted>,
     noted: Vec<Noted>,
     nursery: Option<Nursery>,
+    /// Nothing has been collected since the process began, and all that it has grown by has room in what is held for the heap.
+    uncollected: bool,
     classes: Classes,
 }
 
@@ -115,6 +117,7 @@ impl Series {
             opening: None,
             noted: Vec::new(),
             nursery: None,
+            uncollected: false,
             classes: Classes::default(),
         }
     }
@@ -135,6 +138,14 @@ impl Series {
             (nursery, young) => *nursery = young.map(|young| Nursery::begin(young, look.charged)),
         }
         let before = std::mem::replace(&mut self.collections, look.collections);
+        self.uncollected = look.collections == Some(0)
+            && self.opening.is_some_and(|opening| {
+                let grown = look.charged.saturating_sub(opening.charged) as f64;
+                // stacks, which nobody collects
+                let kept = look.in_use.zip(opening.in_use).map(|(now, then)| now.saturating_sub(then) as f64);
+                let has_room = look.held >= Some(look.charged);
+                has_room && grown >= MIN_GROWN && kept.is_some_and(|kept| kept < EXPLAINS * grown)
+            });
         let noted = Noted { at, in_use: look.in_use, held: look.held, charged: look.charged };
         if look.collections.is_some() {
             if first {
@@ -162,7 +173,7 @@ impl Series {
     #[must_use]
     pub fn testimony(&self, now: Duration) -> Option<Testimony> {
         let began = self.began.filter(|began| now.saturating_sub(*began) >= MIN_WATCHED)?;
-        if self.nursery.is_some_and(|nursery| nursery.is_new(now)) {
+        if self.uncollected || self.nursery.is_some_and(|nursery| nursery.is_new(now)) {
             let (says, at) = (Says::Spare(self.spare), self.read);
             let watched = at.saturating_sub(began);
             return Some(Testimony { rung: Rung::Outside, source: self.source, at, watched, says });

@@ -235,6 +235,31 @@ fn one_collection_may_do() {
     assert_eq!(sparse(true, |s| 18.0 + (s / 160.0).floor() * 8.0), few, "it leaks");
 }
 
+/// Guarantees: a heap that has not been collected since the process began holds garbage, as far as anybody knows, until it is collected or
+/// grows no more; nothing is said of memory for which it has no room, of stacks, nor where a first reading tells less.
+#[test]
+fn never_collected() {
+    let told = |as_collected, held: f64, stacks: u64, collections: u64| {
+        let mut series = Series::new("go_heap", Spare::Garbage).told_as_collected(as_collected);
+        for step in 0..12 {
+            let (held, charged) = (Some((held * MIB) as u64), 2_000_000 + step * 100_000);
+            let (in_use, collections) = (Some(step * stacks), Some(collections));
+            let look = Look { in_use, held, collections, charged, ..Look::default() };
+            series.note(Duration::from_secs(step * 10), &look);
+        }
+        let says = says(&series, 12);
+        let look = Look { in_use: Some(0), held: Some(8 << 20), collections: Some(1), ..Look::default() };
+        series.note(Duration::from_secs(120), &Look { charged: 3_200_000, ..look });
+        (says, series.testimony(Duration::from_secs(121)).map(|testimony| testimony.says))
+    };
+    let (garbage, few) = (Says::Spare(Spare::Garbage), Says::Unclear("too few collections so far"));
+    assert_eq!(told(true, 8.0, 0, 0).0, Some(garbage));
+    assert_eq!(told(true, 8.0, 50_000, 0).0, Some(few), "goroutines pile up");
+    assert_eq!(told(true, 2.0, 0, 0).0, Some(few), "it grows elsewhere");
+    assert_eq!(told(true, 8.0, 0, 1), (Some(few), Some(few)));
+    assert_eq!(told(false, 8.0, 0, 0), (Some(few), Some(few)));
+}
+
 /// Guarantees: a heap that grows by its youngest objects alone has nothing to keep yet, whatever has been collected; when it has, that is
 /// believed for a while.
 #[test]
