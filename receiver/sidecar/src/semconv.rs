@@ -91,7 +91,7 @@ pub const PATTERN: &str = "memory_leak_hunter.pattern";
 /// `growth_pages:kept`; says: `kept`, `garbage`, `retained`, `copies`, `in_use` or `unclear`.
 pub const EVIDENCE: &str = "memory_leak_hunter.evidence";
 /// Who is to blame, list of texts, three at most, the most first: `93 % remember (session.cc:88)`, the share being of what was seen
-/// to be kept.
+/// to be kept; behind a caller that is told for a library without names stands `through` and the library.
 pub const CULPRITS: &str = "memory_leak_hunter.culprits";
 /// The share of the first of them, number, 0..=1. Its function, file, line and stack are in attributes of their own.
 pub const CULPRIT_SHARE: &str = "memory_leak_hunter.culprit_share";

@@ -26,6 +26,16 @@ pub fn culprit(frames: &[Frame]) -> Option<usize> {
         .or_else(|| (!frames.is_empty() && !is_hosted).then_some(0))
 }
 
+/// The file of the function without a name for which its caller, the frame at `culprit`, is told, where it is another file than his:
+/// whoever reads of the caller is to know where it goes on.
+#[must_use]
+pub fn nameless_library(frames: &[Frame], culprit: usize) -> Option<&str> {
+    let serves = server(frames);
+    let (inner, caller) = (frames.get(..culprit)?, frames.get(culprit)?);
+    let blamed = inner.iter().find(|frame| !serves(frame))?;
+    (blamed.function.is_none() && blamed.module != caller.module).then_some(blamed.module.as_str())
+}
+
 fn is_python(frame: &Frame) -> bool {
     frame.module == python::MODULE
 }

@@ -1,5 +1,7 @@
 //! A stack with names, and the frame in it that is to blame.
 
+use crate::blame::nameless_library;
+
 /// What the reason why a stack ends begins with where somebody else's probe hides the caller.
 pub const CAUGHT: &str = "somebody else's probe catches the return there";
 
@@ -23,6 +25,12 @@ impl Trace {
     #[must_use]
     pub fn culprit_frame(&self) -> Option<&Frame> {
         self.frames.get(self.culprit?)
+    }
+
+    /// The file, as the process maps it, in which the frame to blame calls functions without names that are to blame as well.
+    #[must_use]
+    pub fn nameless_library(&self) -> Option<&str> {
+        nameless_library(&self.frames, self.culprit?)
     }
 
     /// Where the frame to blame goes on, in the process.

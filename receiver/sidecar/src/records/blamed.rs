@@ -59,10 +59,10 @@ fn said(testimony: &Testimony) -> String {
     format!("{}:{says}", testimony.source)
 }
 
-/// `93 % remember (session.cc:88)`.
+/// `93 % remember (session.cc:88)`, or `38 % store (app.js:29) through sum.node`.
 pub(crate) fn culprit(lead: &Lead) -> String {
-    let who = match lead.frame() {
-        Some(frame) => stack::named(frame),
+    let who = match stack::blamed(&lead.trace) {
+        Some(who) => who,
         None if lead.trace.frames.is_empty() => format!("stack {}", stack::hash(&lead.trace)),
         None => "no frame of the program".to_owned(),
     };
@@ -78,10 +78,11 @@ fn kind(kind: &Kind) -> String {
 pub(super) fn clause(known: &Knowledge) -> Option<String> {
     let of_kind =
         |kind: &Kind| format!("{} % of the growth is {}", percent(kind.share), stack::name(&kind.name));
-    let Some((lead, frame)) = known.leads.first().and_then(|lead| Some((lead, lead.frame()?))) else {
+    let Some((lead, who)) = known.leads.first().and_then(|lead| Some((lead, stack::blamed(&lead.trace)?)))
+    else {
         return known.kinds.first().map(of_kind);
     };
-    let (who, share) = (stack::named(frame), percent(lead.share));
+    let share = percent(lead.share);
     let mut clause = match lead.count {
         Some(_) => format!("of what is tracked of it {who} holds the most, {}", size(lead.bytes)),
         None if known.source == SOURCE => format!("{share} % of what stays was touched first for {who}"),

@@ -72,10 +72,22 @@ pub(super) fn named(frame: &Frame) -> String {
     }
 }
 
+/// The frame to blame, and the library without names that it calls, where most is done there: `store (app.js:29) through sum.node`.
+pub(super) fn blamed(trace: &Trace) -> Option<String> {
+    let who = named(trace.culprit_frame()?);
+    Some(match trace.nameless_library() {
+        Some(library) => format!("{who} through {}", name(base_name(library))),
+        None => who,
+    })
+}
+
 /// `module+0xoffset`, the module by its base name.
 fn place(frame: &Frame) -> String {
-    let module = frame.module.rsplit('/').next().unwrap_or_default();
-    format!("{}+{:#x}", name(module), frame.offset)
+    format!("{}+{:#x}", name(base_name(&frame.module)), frame.offset)
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// At most so many characters.
@@ -130,6 +142,18 @@ mod tests {
         let expected = "Session::?remember (session.cc:88) [api+0x1a2b]\nmain [api+0x1a2b]\napi+0x1a2b [api+0x1a2b]\n\
                         serve [anon]+0x1a2b\n... the copy ends";
         assert_eq!(lines(&trace), expected);
+    }
+
+    /// Guarantees: who is to blame is told with the library without names that he calls, and alone where there is none; nobody is told
+    /// where nobody is to blame.
+    #[test]
+    fn through_a_library() {
+        let library = Frame { module: "/usr/lib/libsum.so.1".to_owned(), ..frame(None, None) };
+        let frames = vec![library, frame(Some("store"), Some(88))];
+        let told = |culprit| blamed(&Trace { frames: frames.clone(), culprit, ..Trace::default() });
+        assert_eq!(told(Some(1)).as_deref(), Some("store (session.cc:88) through libsum.so.1"));
+        assert_eq!(told(Some(0)).as_deref(), Some("libsum.so.1+0x1a2b"));
+        assert_eq!(told(None), None);
     }
 
     /// Guarantees: neither long names nor many frames nor a long reason make a stack of any size: at most 64 frames and

@@ -31,6 +31,30 @@ fn cases() {
     assert_eq!(marked + UNMARKED, stacks.len(), "a mark is missing");
 }
 
+/// Guarantees: where a caller is told for a library without names, the library is known; nobody's is where the caller is in the same file,
+/// has itself called an allocator, or a runtime stands between them.
+#[test]
+fn nameless_libraries() {
+    let of = |lines: &[&str]| {
+        let frames: Vec<_> = lines.iter().map(|line| frame(line)).collect();
+        nameless_library(&frames, culprit(&frames).unwrap()).map(str::to_owned)
+    };
+    let addon = "/srv/sum.linux-x64-gnu.node";
+    let nameless = format!(" @ {addon}");
+    let store = "store in /srv/app.js @ [anon]";
+    let found = of(&[
+        "malloc @ /usr/lib/libc.so.6",
+        "napi_create_reference @ /usr/bin/node",
+        &nameless,
+        &nameless,
+        store,
+    ]);
+    assert_eq!(found.as_deref(), Some(addon));
+    assert_eq!(of(&["malloc @ /usr/lib/libc.so.6", " @ /bin/app", "serve @ /bin/app"]), None);
+    assert_eq!(of(&["malloc @ /usr/lib/libc.so.6", "serve @ /bin/app"]), None);
+    assert_eq!(of(&[" @ /usr/bin/node", store]), None);
+}
+
 /// Guarantees: without frames nobody is to blame.
 #[test]
 fn nobody() {
