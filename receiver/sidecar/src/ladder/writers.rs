@@ -25,7 +25,7 @@ const LEFT: u64 = 1;
 pub(super) enum Belief {
     /// It was seen that somebody has the blocks where they wrote.
     Blocks,
-    /// The same, after two collections.
+    /// The same, after a collection.
     Left,
     /// Nobody looked whose the memory is by now.
     Unseen,

@@ -1,7 +1,8 @@
-//! What collections have left of Go's heap: whether an object lies at an address that survived two of them.
+//! What collections have left of Go's heap: whether an object lies at an address that survived one.
 //!
 //! A span has a bit for each of its objects that the last collection found in use. An object made while a collection is under way passes
-//! for one in use until the next, so that an address is told of only once two have ended since it was first asked about.
+//! for one in use until the next, so that an address is told of only once one has ended since it was first asked about; and it is to be asked
+//! about only once what lies there is older than a collection takes, which is some seconds where the heap has many GiB.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -25,8 +26,8 @@ const SIZE: usize = 120;
 const IN_USE: u8 = 1;
 const MANUAL: u8 = 2;
 
-/// `sweepgen` counts two for each collection: so much of it has passed once two have ended.
-const ENDED: u32 = 4;
+/// `sweepgen` counts two for each collection: so much of it has passed once one has ended.
+const ENDED: u32 = 2;
 
 /// No span is larger, pages.
 const MANY: u64 = 1 << 28;
@@ -50,7 +51,7 @@ impl GoObjects {
         go.program.is_ok().then(|| Self { go, waiting: HashMap::new() })
     }
 
-    /// What lies at those of the addresses of which it can be told by now, and the CPU time that it took of this process. On a
+    /// What lies at those of the addresses of which it can be told by now (see the module), and the CPU time that it took of this process. On a
     /// goroutine's stack no object lies; what is on no span lies elsewhere, and is not of Go's heap.
     ///
     /// # Errors
