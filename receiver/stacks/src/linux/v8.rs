@@ -35,7 +35,7 @@ use self::function::Function;
 use self::heap::{Heap, Maps, Tagged};
 use self::inlined::Code;
 use self::layout::Layout;
-use self::owner::owner;
+use self::owner::class_of;
 use self::published::Published;
 use self::scripts::Scripts;
 use super::dwarf::Named;
@@ -168,7 +168,7 @@ impl Names {
             return None;
         }
         let shared = heap.of_kind(heap.field(function.at, layout.function_shared)?, kinds.shared)?;
-        self.seek_owner(shared, heap, || owner(heap, slot(layout.owner?.receiver)?, function));
+        self.seek_owner(shared, heap, || class_of(heap, slot(layout.owner?.receiver)?, function));
         let bytecode = slot(layout.frame.bytecode).and_then(|it| heap.of_kind(it, kinds.bytecode));
         let Some(bytecode) = bytecode else {
             return self.optimised(inside, shared, heap).or_else(|| self.one(shared, None, heap));

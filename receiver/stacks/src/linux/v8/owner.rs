@@ -26,7 +26,7 @@ pub(super) struct OwnerLayout {
 }
 
 /// The class whose method a function is that was called for `receiver`. `None`: it is none's, or that is not to be seen.
-pub(super) fn owner(heap: &Heap<'_>, receiver: Tagged, function: Object) -> Option<Function> {
+pub(super) fn class_of(heap: &Heap<'_>, receiver: Tagged, function: Object) -> Option<Function> {
     let layout = heap.layout.owner?;
     let mut object = heap.object(receiver)?;
     for _ in 0..MAX_CHAIN {
