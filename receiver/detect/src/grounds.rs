@@ -34,20 +34,22 @@ impl Grounds<'_> {
     pub(crate) fn suspicion(&self, doubt: u8) -> Option<Evidence> {
         let shortest = SUSPECT_WINDOW * (1 << doubt);
         let criteria = |length| if length < PATIENT { &SUSPECT_QUICK } else { &SUSPECT };
-        self.evidence(shortest, criteria, |_, _| true).or_else(|| {
-            let shortest = STAIRS * (1 << doubt);
-            self.evidence(shortest, |_| &SUSPECT_STAIRS, |_, _| true)
-        })
+        self.evidence(shortest, criteria, |_, _| true)
+            .or_else(|| {
+                let shortest = STAIRS * (1 << doubt);
+                self.evidence(shortest, |_| &SUSPECT_STAIRS, |_, _| true)
+            })
+            .or_else(|| self.between_falls(shortest.max(CONVICT_WINDOW), |_| &SUSPECT, |_, _| true))
     }
 
     /// Growth that a verdict can rest on: on two minutes of it where the rungs see that memory is kept, on `alone` where only the
     /// trend speaks, on none where nothing is kept.
-    pub(crate) fn conviction(&self, bearing: Bearing, alone: Duration, doubt: u8) -> Option<Evidence> {
+    pub(crate) fn conviction(&self, bearing: Bearing, alone: Duration, doubted: bool) -> Option<Evidence> {
         let alone = alone.max(CONVICT_WINDOW);
         let shortest = match bearing {
             Bearing::Spare => return None,
             Bearing::Kept => CONVICT_WINDOW,
-            Bearing::Open => alone * (1 << doubt.min(1)),
+            Bearing::Open => alone * if doubted { 2 } else { 1 },
         };
         let seen = bearing == Bearing::Kept;
         // troughs alone are less easily mistaken
@@ -56,7 +58,10 @@ impl Grounds<'_> {
         let certain = |stretch, trend: &Trend| {
             trend.interval.0 >= MIN_CERTAINTY * trend.velocity && !self.is_tail(stretch)
         };
-        let evidence = self.evidence(shortest, criteria, certain).or_else(|| self.rising_floor(floor))?;
+        let evidence = self
+            .evidence(shortest, criteria, certain)
+            .or_else(|| self.rising_floor(floor))
+            .or_else(|| self.between_falls(shortest, criteria, certain))?;
         let pool_grows = if seen { POOL_GROWS_SEEN } else { POOL_GROWS };
         (!self.may_be_load(&evidence, pool_grows)).then_some(evidence)
     }
@@ -138,13 +143,40 @@ impl Grounds<'_> {
         })
     }
 
-    /// Looks for sustained growth on the levels that have something new; when there is some, the longest stretch
-    /// of any level that shows it speaks.
+    /// Sustained growth by the lowest values.
     fn evidence(
         &self,
         shortest: Duration,
         criteria: impl Fn(Duration) -> &'static Criteria,
         accept: impl Fn(Stretch, &Trend) -> bool,
+    ) -> Option<Evidence> {
+        let floors = |stretch: Stretch, segments: usize| {
+            let ceiling = self.teeth.ceiling_for(self.at, stretch.length() / u32::try_from(segments).ok()?);
+            self.history.floors(stretch, segments, ceiling)
+        };
+        self.sustained(shortest, criteria, accept, floors)
+    }
+
+    /// The same by what is usual, where memory is given back now and then for a few seconds: a collector that is done gives back what it had
+    /// set aside, and takes it again.
+    fn between_falls(
+        &self,
+        shortest: Duration,
+        criteria: impl Fn(Duration) -> &'static Criteria,
+        accept: impl Fn(Stretch, &Trend) -> bool,
+    ) -> Option<Evidence> {
+        self.teeth.falls_are_brief().then_some(())?;
+        self.sustained(shortest, criteria, accept, |stretch, segments| self.history.usual(stretch, segments))
+    }
+
+    /// Looks for sustained growth on the levels that have something new; when there is some, the longest stretch
+    /// of any level that shows it speaks.
+    fn sustained(
+        &self,
+        shortest: Duration,
+        criteria: impl Fn(Duration) -> &'static Criteria,
+        accept: impl Fn(Stretch, &Trend) -> bool,
+        points: impl Fn(Stretch, usize) -> Option<Vec<Point>>,
     ) -> Option<Evidence> {
         let segments = criteria(shortest).segments;
         let test = |stretch: Stretch| {
@@ -152,8 +184,7 @@ impl Grounds<'_> {
             if length < shortest {
                 return None;
             }
-            let ceiling = self.teeth.ceiling_for(self.at, length / u32::try_from(segments).ok()?);
-            let points = self.history.floors(stretch, segments, ceiling)?;
+            let points = points(stretch, segments)?;
             let shape = Shape::of(&points)?;
             if !shape.meets(criteria(length), self.slack) {
                 return None;

@@ -19,6 +19,9 @@ const EMPTY: u32 = u32::MAX;
 const STRETCHES_IN_SIX: [u64; 4] = [18, 24, 36, 48];
 const STRETCHES_IN_EIGHT: [u64; 4] = [16, 24, 32, 64];
 
+/// A middle is that of so many slots at least.
+const MIDDLE_OF: u64 = 4;
+
 /// The lowest value of a segment and when it was seen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Point {
@@ -176,6 +179,21 @@ impl History {
         points
     }
 
+    /// Cuts the newest `stretch` into equal segments and gives what was usual in each: the middle one of its slots' lowest points, the upper one
+    /// of two. What is given back for less than half a segment does not show. `None` where some segment has too few slots for that, or saw
+    /// too little.
+    pub(crate) fn usual(&self, stretch: Stretch, segments: usize) -> Option<Vec<Point>> {
+        let each = stretch.slots / segments as u64;
+        let slots = self.covered(stretch, usize::try_from(stretch.slots).ok()?, 0);
+        let whole = each >= MIDDLE_OF && slots.len() as u64 == stretch.slots;
+        let middle = |segment: &[Point]| {
+            let mut segment = segment.to_vec();
+            segment.sort_by(|one, other| one.bytes.total_cmp(&other.bytes));
+            segment.get(segment.len() / 2).copied()
+        };
+        if whole { slots.chunks_exact(usize::try_from(each).ok()?).map(middle).collect() } else { None }
+    }
+
     /// The most that was held for two seconds in a time as long as the newest `stretch`, and before it, bytes; `None` where nothing was
     /// seen then.
     pub(crate) fn peak_before(&self, stretch: Stretch) -> Option<u64> {
@@ -192,6 +210,14 @@ impl History {
         let back = (0..SLOTS).filter_map(|back| level.newest.checked_sub(back));
         let seen = back.map(|slot| level.floors[(slot % SLOTS) as usize]).filter(|kib| *kib != EMPTY);
         seen.take(slots).min().map(|kib| u64::from(kib) * 1024)
+    }
+
+    /// The most that was held in one of so many of the newest slots of the finest level, bytes. `None` where nothing was seen.
+    pub(crate) fn lately(&self, slots: usize) -> Option<u64> {
+        let level = &self.levels[0];
+        let back = (0..slots as u64).filter_map(|back| level.newest.checked_sub(back));
+        let seen = back.map(|slot| level.floors[(slot % SLOTS) as usize]).filter(|kib| *kib != EMPTY);
+        seen.max().map(|kib| u64::from(kib) * 1024)
     }
 
     /// The lowest value seen around the time `ago` before the newest sample, from the finest level that reaches
@@ -243,6 +269,31 @@ mod tests {
         let floors = history.floors(Stretch { level: 1, slots: 16 }, 8, 100 * 1024).expect("full");
         assert_eq!(floors[0].bytes, 100.0 * 1024.0);
         assert!(floors[7].bytes > 100.0 * 1024.0);
+    }
+
+    /// Guarantees: what is usual in a segment is told where something lower was seen for less than half of it; of a segment of few slots
+    /// nothing is, nor of a stretch with a hole in it.
+    #[test]
+    fn what_is_usual() {
+        let falls = |s: u64| if s % 16 < 6 { 50 } else { 100 + s };
+        let stretch = Stretch { level: 0, slots: 64 };
+        let usual = filled(128, |s| falls(s) * 1024).usual(stretch, 8).expect("covered");
+        assert!(usual.windows(2).all(|pair| pair[1].bytes - pair[0].bytes == 16.0 * 1024.0), "{usual:?}");
+        let history = filled(512, |s| falls(s) * 1024);
+        assert_eq!(history.usual(Stretch { level: 1, slots: 24 }, 8), None, "three slots have no middle");
+        assert!(history.usual(Stretch { level: 1, slots: 32 }, 8).is_some());
+        let mut hole = filled(60, |s| s * 1024);
+        hole.record(Duration::from_secs(127), 1024, Work::default());
+        assert_eq!(hole.usual(stretch, 8), None);
+    }
+
+    /// Guarantees: the most that was held lately is known as long as it is not older than that.
+    #[test]
+    fn held_lately() {
+        let history = filled(60, |s| if s < 48 { 500 } else { 100 } * 1024);
+        assert_eq!(history.lately(8), Some(500 * 1024));
+        assert_eq!(history.lately(6), Some(100 * 1024));
+        assert_eq!(History::new(Duration::ZERO).lately(8), None);
     }
 
     /// Guarantees: a stretch that began before the first sample, or with a hole in it, is no evidence.

@@ -190,6 +190,9 @@ pub(crate) const MAX_DOUBT: u8 = 4;
 pub(crate) const FALL_SHARE: f64 = 0.25;
 /// Bytes.
 pub(crate) const MIN_FALL: u64 = 256 * KIB;
+/// What is given back and taken again within this is no tooth: a collector that is done gives back what it had set aside, and needs it soon.
+pub(crate) const BRIEF: Duration = Duration::from_secs(24);
+
 /// A tooth's peak is believed to come back for this many of the longest teeth.
 pub(crate) const TEETH_REMEMBERED: u32 = 3;
 
@@ -224,6 +227,9 @@ pub(crate) const SUSPECT_STOPPED: Duration = Duration::from_secs(60);
 pub(crate) const LEAK_STOPPED: Duration = Duration::from_secs(300);
 /// No stop is waited for longer than this.
 pub(crate) const MAX_STOPPED: Duration = Duration::from_secs(3600);
+/// Who has lived for so long has started: what it loads and what it makes ready is there.
+pub(crate) const STARTED: Duration = Duration::from_secs(180);
+
 /// What was not seen in so many slots of a history one after the other is no peak of a case: what a request needs comes and goes.
 pub(crate) const HELD_SLOTS: usize = 8;
 /// A suspicion or verdict is dropped when less than this share of the growth is still held.

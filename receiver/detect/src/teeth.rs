@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::history::Point;
-use crate::rules::{FALL_SHARE, MIN_FALL, TEETH_REMEMBERED};
+use crate::rules::{BRIEF, FALL_SHARE, MIN_FALL, TEETH_REMEMBERED};
 use crate::work::Work;
 
 /// Finished teeth that are remembered one by one.
@@ -22,6 +22,10 @@ pub(crate) struct Teeth {
     ceiling: u64,
     last_fall: Option<Duration>,
     longest: Duration,
+    /// When it fell, and from where, while it may be taken again.
+    fallen: Option<(Duration, u64)>,
+    /// What was given back last was taken again within [`BRIEF`].
+    is_brief: bool,
     /// The lowest value of each finished tooth, oldest first, with the tooth's height.
     troughs: [Option<(Point, f64)>; TROUGHS],
     /// The highest trough of those forgotten.
@@ -39,12 +43,21 @@ impl Teeth {
             ceiling: 0,
             last_fall: None,
             longest: Duration::ZERO,
+            fallen: None,
+            is_brief: false,
             troughs: [None; TROUGHS],
             record: 0.0,
         }
     }
 
     pub(crate) fn observe(&mut self, at: Duration, bytes: u64, work: Work) {
+        if let Some((since, from)) = self.fallen {
+            let is_back = bytes >= from;
+            let is_brief = at.saturating_sub(since) <= BRIEF;
+            if is_back || !is_brief {
+                (self.fallen, self.is_brief) = (None, is_back && is_brief);
+            }
+        }
         if bytes > self.peak {
             (self.peak, self.peak_at) = (bytes, at);
         }
@@ -61,6 +74,7 @@ impl Teeth {
         self.longest = self.longest.max(climb).max(since_last);
         self.ceiling = self.peak.max(ceiling_before);
         self.last_fall = Some(at);
+        self.fallen = self.fallen.or(Some((at, self.peak)));
         // a fall that goes on over several sweeps is one fall: only a climb makes a tooth
         if self.peak_at > self.trough_at {
             let height = (self.peak - self.trough) as f64;
@@ -76,6 +90,11 @@ impl Teeth {
         }
         (self.peak, self.peak_at) = (bytes, at);
         (self.trough, self.trough_at, self.trough_work) = (bytes, at, work);
+    }
+
+    /// What was given back last was taken again within seconds.
+    pub(crate) fn falls_are_brief(&self) -> bool {
+        self.is_brief
     }
 
     /// The height that was reached and given back before, while it may be reached again.
@@ -161,6 +180,19 @@ mod tests {
         assert!(floor.windows(2).all(|pair| (pair[1].at_s - pair[0].at_s - 40.0).abs() < 2.0), "{floor:?}");
         assert!(run(400, |s| (10 + s % 40) * MIB).rising_floor().is_none());
         assert!(run(400, |s| (10 + s % 40 + s / 40 * 7 % 3) * MIB).rising_floor().is_none());
+    }
+
+    /// Guarantees: falls are brief where what is given back is taken again within seconds, and not where that takes longer, or never comes.
+    #[test]
+    fn brief_falls() {
+        let falls = |seconds: u64, fill: fn(u64) -> u64| {
+            run(seconds, |s| (20 - fill(s % 60)) * MIB).falls_are_brief()
+        };
+        assert!(falls(150, |s| 10_u64.saturating_sub(s)));
+        assert!(!falls(150, |s| 10_u64.saturating_sub(s / 4)));
+        assert!(!falls(125, |s| 10_u64.saturating_sub(s / 4)), "it may be yet");
+        assert!(!run(150, |s| if s < 60 { 20 } else { 10 } * MIB).falls_are_brief());
+        assert!(!run(150, |s| s * MIB).falls_are_brief(), "there are none");
     }
 
     /// Guarantees: one spike long ago does not hide what comes after it.

@@ -13,8 +13,8 @@ use crate::pattern::Pattern;
 use crate::rooms::{Around, Rooms};
 use crate::rules::{
     self, CONVICT, CONVICT_WINDOW, GROWN_AROUND, GROWN_UP, HELD_SHARE, HELD_SLOTS, LEAK_STOPPED, MAX_DOUBT,
-    MAX_STOPPED, MIN_FALL, NOTICED, PATIENT, SHARED_SHARE, SPARE_STOPPED_SHARE, STANDS_STILL, STOPPED_SHARE,
-    SUSPECT, SUSPECT_AGE, SUSPECT_STOPPED, URGENT,
+    MAX_STOPPED, MIN_FALL, NOTICED, PATIENT, SHARED_SHARE, SPARE_STOPPED_SHARE, STANDS_STILL, STARTED,
+    STOPPED_SHARE, SUSPECT, SUSPECT_AGE, SUSPECT_STOPPED, URGENT,
 };
 use crate::sample::Memory;
 use crate::teeth::Teeth;
@@ -76,6 +76,8 @@ pub(crate) struct Track {
     /// When the last case stopped growing, and the least that was held since: what it had grown by has been judged.
     stopped: Option<(Duration, u64)>,
     doubt: u8,
+    /// A case that was opened once it had started has come to nothing: the trend alone convicts later.
+    doubted: bool,
 }
 
 impl Track {
@@ -98,6 +100,7 @@ impl Track {
             heard: Testimonies::default(),
             stopped: None,
             doubt: 0,
+            doubted: false,
         }
     }
 
@@ -256,6 +259,8 @@ impl Track {
             self.stopped = Some((self.seen, self.memory.charged()));
         }
         self.doubt = (self.doubt + 1).min(MAX_DOUBT);
+        // what it was suspected of while it started says nothing of what it does now
+        self.doubted |= self.seen.saturating_sub(self.born) >= STARTED;
         Some(FindingKind::Cleared {
             reason,
             was: case.stage,
@@ -286,7 +291,7 @@ impl Track {
         let bearing = case.map_or_else(|| bearing(&self.heard, at), |case| case.bearing(at));
         // what was seen being kept is kept, however large the siblings are
         let grows_up = bearing != Bearing::Kept && charged <= around.siblings;
-        let ripe = grounds.conviction(bearing, around.alone, self.doubt);
+        let ripe = grounds.conviction(bearing, around.alone, self.doubted);
         let ripe = ripe.filter(|evidence| !grows_up && own(evidence));
         let cold = case.filter(|_| bearing == Bearing::Kept).and_then(|case| case.cold(at));
         let goes_on = || grounds.goes_on(case?.ripe?).filter(own);
@@ -390,8 +395,10 @@ impl Track {
     fn ended(&self, at: Duration, charged: u64) -> Option<Cleared> {
         let case = self.case.as_ref()?;
         let onset = case.onset.bytes as u64;
-        let (grown, held) = (case.peak.saturating_sub(onset), charged.saturating_sub(onset));
-        if case.peak.saturating_sub(charged) >= MIN_FALL && (held as f64) < HELD_SHARE * grown as f64 {
+        // what is taken again within seconds was not given back
+        let lately = self.history.as_ref().and_then(|history| history.lately(HELD_SLOTS)).unwrap_or(charged);
+        let (grown, held) = (case.peak.saturating_sub(onset), lately.saturating_sub(onset));
+        if case.peak.saturating_sub(lately) >= MIN_FALL && (held as f64) < HELD_SHARE * grown as f64 {
             return Some(Cleared::GivenBack);
         }
         let (patience, share) = match case.stage {
@@ -404,7 +411,7 @@ impl Track {
             return None;
         }
         let before = self.history.as_ref()?.floor_before(patience)?;
-        let recent = charged as f64 - before as f64;
+        let recent = lately as f64 - before as f64;
         (recent < share * case.trend.velocity * patience.as_secs_f64()).then_some(Cleared::Stopped)
     }
 
