@@ -11,28 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "service.h"
 
 static double rate, duration;
 static int safe, port;
 static long done;
 static struct event_base *base;
-
-static double number(int argc, char **argv, const char *name, double fallback)
-{
-    for (int i = 1; i + 1 < argc; i++)
-        if (!strcmp(argv[i], name))
-            return atof(argv[i + 1]);
-    return fallback;
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
 
 static void process_request(struct evhttp_request *request, void *unused)
 {
@@ -60,11 +46,7 @@ static void *client(void *unused)
         int length = snprintf(text, sizeof text, "GET /item/%ld HTTP/1.1\r\nHost: localhost\r\n\r\n", asked++);
         if (write(s, text, length) != length || read(s, text, sizeof text) <= 0)
             abort();
-        double pause = asked / rate - (now() - start);
-        if (pause > 0) {
-            struct timespec t = {(time_t)pause, (long)((pause - (time_t)pause) * 1e9)};
-            nanosleep(&t, NULL);
-        }
+        keep_pace(start, asked, rate);
     }
     close(s);
     return NULL;
@@ -74,8 +56,7 @@ int main(int argc, char **argv)
 {
     rate = number(argc, argv, "--rate", 300);
     duration = number(argc, argv, "--duration", 120);
-    for (int i = 1; i < argc; i++)
-        safe |= !strcmp(argv[i], "--safe");
+    safe = is_given(argc, argv, "--safe");
     base = event_base_new();
     struct evhttp *service = evhttp_new(base);
     struct evhttp_bound_socket *bound = evhttp_bind_socket_with_handle(service, "127.0.0.1", 0);

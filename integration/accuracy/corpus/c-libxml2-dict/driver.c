@@ -6,22 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-static double number(int argc, char **argv, const char *name, double fallback)
-{
-    for (int i = 1; i + 1 < argc; i++)
-        if (!strcmp(argv[i], name))
-            return atof(argv[i + 1]);
-    return fallback;
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
+#include "service.h"
 
 static void read_message(xmlParserCtxtPtr context, long id)
 {
@@ -41,9 +27,7 @@ int main(int argc, char **argv)
 {
     double rate = number(argc, argv, "--rate", 120);
     double duration = number(argc, argv, "--duration", 120);
-    int safe = 0;
-    for (int i = 1; i < argc; i++)
-        safe |= !strcmp(argv[i], "--safe");
+    int safe = is_given(argc, argv, "--safe");
     xmlInitParser();
     xmlParserCtxtPtr context = xmlNewParserCtxt();
     double start = now();
@@ -55,11 +39,7 @@ int main(int argc, char **argv)
         }
         read_message(context, done);
         done++;
-        double pause = done / rate - (now() - start);
-        if (pause > 0) {
-            struct timespec t = {(time_t)pause, (long)((pause - (time_t)pause) * 1e9)};
-            nanosleep(&t, NULL);
-        }
+        keep_pace(start, done, rate);
     }
     xmlFreeParserCtxt(context);
     printf("done %ld\n", done);

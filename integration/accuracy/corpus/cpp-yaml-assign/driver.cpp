@@ -2,22 +2,12 @@
 //
 // yaml-cpp gives no node of a document back before the document itself goes: each number that is assigned
 // to an entry makes a node of its own, and stays.
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <string>
-#include <thread>
 
 #include <yaml-cpp/yaml.h>
 
-static double number(int argc, char **argv, const char *name, double fallback)
-{
-    for (int i = 1; i + 1 < argc; i++)
-        if (!std::strcmp(argv[i], name))
-            return std::atof(argv[i + 1]);
-    return fallback;
-}
+#include "service.h"
 
 static YAML::Node empty_status()
 {
@@ -34,19 +24,16 @@ int main(int argc, char **argv)
 {
     double rate = number(argc, argv, "--rate", 100);
     double duration = number(argc, argv, "--duration", 120);
-    bool safe = false;
-    for (int i = 1; i < argc; i++)
-        safe |= !std::strcmp(argv[i], "--safe");
-    using clock = std::chrono::steady_clock;
-    auto start = clock::now();
+    bool safe = is_given(argc, argv, "--safe");
+    double start = now();
     auto status = empty_status();
     long done = 0;
-    while (std::chrono::duration<double>(clock::now() - start).count() < duration) {
+    while (now() - start < duration) {
         if (safe && done % 20 == 0)
             status.reset(empty_status());
         update_status(status, done);
         done++;
-        std::this_thread::sleep_until(start + std::chrono::duration<double>(done / rate));
+        keep_pace(start, done, rate);
     }
     std::printf("done %ld, %s\n", done, status["last"].as<std::string>().c_str());
     return 0;

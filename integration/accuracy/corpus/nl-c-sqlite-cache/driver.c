@@ -6,25 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "service.h"
+
 enum { ACCOUNTS = 20000 };
-
-static double number(int argc, char **argv, const char *name, double fallback)
-{
-    for (int i = 1; i + 1 < argc; i++)
-        if (!strcmp(argv[i], name))
-            return atof(argv[i + 1]);
-    return fallback;
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
 
 static void must(int result, int wanted)
 {
@@ -61,9 +47,7 @@ int main(int argc, char **argv)
 {
     double rate = number(argc, argv, "--rate", 25);
     double duration = number(argc, argv, "--duration", 120);
-    int safe = 0;
-    for (int i = 1; i < argc; i++)
-        safe |= !strcmp(argv[i], "--safe");
+    int safe = is_given(argc, argv, "--safe");
     char path[] = "/tmp/accounts-XXXXXX";
     int fd = mkstemp(path);
     if (fd < 0)
@@ -84,11 +68,7 @@ int main(int argc, char **argv)
         long account = random() % 10 < 5 ? random() % 200 : random() % ACCOUNTS;
         bytes += look_up(query, account + 1);
         done++;
-        double pause = done / rate - (now() - start);
-        if (pause > 0) {
-            struct timespec t = {(time_t)pause, (long)((pause - (time_t)pause) * 1e9)};
-            nanosleep(&t, NULL);
-        }
+        keep_pace(start, done, rate);
     }
     sqlite3_finalize(query);
     sqlite3_close(db);
