@@ -7,9 +7,10 @@ use crate::case::Evidence;
 use crate::finding::Trend;
 use crate::history::{History, Point, Stretch};
 use crate::rules::{
-    COLD_GROWN, CONVICT, CONVICT_FLOOR, CONVICT_SETTLED, CONVICT_WINDOW, Criteria, GOES_ON_RISES,
-    GOES_ON_SEGMENTS, GOES_ON_SHARE, HELD_SLOTS, MIN_CERTAINTY, MIN_HOLD_BEFORE, PATIENT, POOL_ENDS,
-    POOL_GROWS, POOL_GROWS_SEEN, SETTLED, STAIRS, SUSPECT, SUSPECT_QUICK, SUSPECT_STAIRS, SUSPECT_WINDOW,
+    COLD_GROWN, CONVICT, CONVICT_FLOOR, CONVICT_SETTLED, CONVICT_WINDOW, Criteria, FLOORS_RISE,
+    GOES_ON_RISES, GOES_ON_SEGMENTS, GOES_ON_SHARE, HELD_SLOTS, MIN_CERTAINTY, MIN_HOLD_BEFORE, PATIENT,
+    POOL_ENDS, POOL_GROWS, POOL_GROWS_SEEN, SETTLED, STAIRS, SUSPECT, SUSPECT_QUICK, SUSPECT_STAIRS,
+    SUSPECT_WINDOW,
 };
 use crate::teeth::Teeth;
 use crate::trend::{Shape, slowing, trend};
@@ -166,7 +167,15 @@ impl Grounds<'_> {
         accept: impl Fn(Stretch, &Trend) -> bool,
     ) -> Option<Evidence> {
         self.teeth.falls_are_brief().then_some(())?;
-        self.sustained(shortest, criteria, accept, |stretch, segments| self.history.usual(stretch, segments))
+        let ceiling = self.teeth.lasting_ceiling(self.at);
+        let usual = |stretch, segments| {
+            let points = self.history.usual(stretch, segments, ceiling)?;
+            // else it is the teeth that become higher
+            let [earlier, later] = *self.history.floors(stretch, 2, 0)?.as_slice() else { return None };
+            let due = FLOORS_RISE * (points.last()?.bytes - points.first()?.bytes);
+            (later.bytes - earlier.bytes >= due).then_some(points)
+        };
+        self.sustained(shortest, criteria, accept, usual)
     }
 
     /// Looks for sustained growth on the levels that have something new; when there is some, the longest stretch

@@ -180,11 +180,11 @@ impl History {
     }
 
     /// Cuts the newest `stretch` into equal segments and gives what was usual in each: the middle one of its slots' lowest points, the upper one
-    /// of two. What is given back for less than half a segment does not show. `None` where some segment has too few slots for that, or saw
+    /// of two; values below `ceiling` are raised to it. What is given back for less than half a segment does not show. `None` where some segment has too few slots for that, or saw
     /// too little.
-    pub(crate) fn usual(&self, stretch: Stretch, segments: usize) -> Option<Vec<Point>> {
+    pub(crate) fn usual(&self, stretch: Stretch, segments: usize, ceiling: u64) -> Option<Vec<Point>> {
         let each = stretch.slots / segments as u64;
-        let slots = self.covered(stretch, usize::try_from(stretch.slots).ok()?, 0);
+        let slots = self.covered(stretch, usize::try_from(stretch.slots).ok()?, ceiling);
         let whole = each >= MIDDLE_OF && slots.len() as u64 == stretch.slots;
         let middle = |segment: &[Point]| {
             let mut segment = segment.to_vec();
@@ -277,14 +277,14 @@ mod tests {
     fn what_is_usual() {
         let falls = |s: u64| if s % 16 < 6 { 50 } else { 100 + s };
         let stretch = Stretch { level: 0, slots: 64 };
-        let usual = filled(128, |s| falls(s) * 1024).usual(stretch, 8).expect("covered");
+        let usual = filled(128, |s| falls(s) * 1024).usual(stretch, 8, 0).expect("covered");
         assert!(usual.windows(2).all(|pair| pair[1].bytes - pair[0].bytes == 16.0 * 1024.0), "{usual:?}");
         let history = filled(512, |s| falls(s) * 1024);
-        assert_eq!(history.usual(Stretch { level: 1, slots: 24 }, 8), None, "three slots have no middle");
-        assert!(history.usual(Stretch { level: 1, slots: 32 }, 8).is_some());
+        assert_eq!(history.usual(Stretch { level: 1, slots: 24 }, 8, 0), None, "three slots have no middle");
+        assert!(history.usual(Stretch { level: 1, slots: 32 }, 8, 0).is_some());
         let mut hole = filled(60, |s| s * 1024);
         hole.record(Duration::from_secs(127), 1024, Work::default());
-        assert_eq!(hole.usual(stretch, 8), None);
+        assert_eq!(hole.usual(stretch, 8, 0), None);
     }
 
     /// Guarantees: the most that was held lately is known as long as it is not older than that.

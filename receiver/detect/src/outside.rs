@@ -144,7 +144,9 @@ impl Series {
                 // stacks, which nobody collects
                 let kept = look.in_use.zip(opening.in_use).map(|(now, then)| now.saturating_sub(then) as f64);
                 let has_room = look.held >= Some(look.charged);
-                has_room && grown >= MIN_GROWN && kept.is_some_and(|kept| kept < EXPLAINS * grown)
+                // who has turned the collector off may leak as well
+                let is_young = at.saturating_sub(opening.at) <= HORIZON;
+                is_young && has_room && grown >= MIN_GROWN && kept.is_some_and(|kept| kept < EXPLAINS * grown)
             });
         let noted = Noted { at, in_use: look.in_use, held: look.held, charged: look.charged };
         if look.collections.is_some() {

@@ -190,8 +190,13 @@ pub(crate) const MAX_DOUBT: u8 = 4;
 pub(crate) const FALL_SHARE: f64 = 0.25;
 /// Bytes.
 pub(crate) const MIN_FALL: u64 = 256 * KIB;
-/// What is given back and taken again within this is no tooth: a collector that is done gives back what it had set aside, and needs it soon.
+/// What is given back and taken again within this says nothing of what is kept: a collector that is done gives back what it had set aside, and
+/// needs it soon.
 pub(crate) const BRIEF: Duration = Duration::from_secs(24);
+
+/// Where falls are brief the lowest value of the later half must have risen by this share of what is usual: a leak that makes it rise by half of
+/// that may meet a fall in the later half alone.
+pub(crate) const FLOORS_RISE: f64 = 0.1;
 
 /// A tooth's peak is believed to come back for this many of the longest teeth.
 pub(crate) const TEETH_REMEMBERED: u32 = 3;
@@ -228,7 +233,7 @@ pub(crate) const LEAK_STOPPED: Duration = Duration::from_secs(300);
 /// No stop is waited for longer than this.
 pub(crate) const MAX_STOPPED: Duration = Duration::from_secs(3600);
 /// Who has lived for so long has started: what it loads and what it makes ready is there.
-pub(crate) const STARTED: Duration = Duration::from_secs(180);
+pub(crate) const STARTED: Duration = Duration::from_secs(240);
 
 /// What was not seen in so many slots of a history one after the other is no peak of a case: what a request needs comes and goes.
 pub(crate) const HELD_SLOTS: usize = 8;

@@ -26,10 +26,22 @@ pub(crate) struct Teeth {
     fallen: Option<(Duration, u64)>,
     /// What was given back last was taken again within [`BRIEF`].
     is_brief: bool,
+    /// The last fall that was not.
+    lasting: Option<Lasting>,
+    began: Duration,
     /// The lowest value of each finished tooth, oldest first, with the tooth's height.
     troughs: [Option<(Point, f64)>; TROUGHS],
     /// The highest trough of those forgotten.
     record: f64,
+}
+
+/// A fall after which what was given back was not taken again within seconds.
+#[derive(Debug, Clone, Copy)]
+struct Lasting {
+    at: Duration,
+    from: u64,
+    /// Since the one before, or the beginning.
+    length: Duration,
 }
 
 impl Teeth {
@@ -45,6 +57,8 @@ impl Teeth {
             longest: Duration::ZERO,
             fallen: None,
             is_brief: false,
+            lasting: None,
+            began: at,
             troughs: [None; TROUGHS],
             record: 0.0,
         }
@@ -56,6 +70,11 @@ impl Teeth {
             let is_brief = at.saturating_sub(since) <= BRIEF;
             if is_back || !is_brief {
                 (self.fallen, self.is_brief) = (None, is_back && is_brief);
+            }
+            if !is_brief {
+                let before = self.lasting.map_or(self.began, |last| last.at);
+                let from = from.max(self.lasting_ceiling(since));
+                self.lasting = Some(Lasting { at: since, from, length: since.saturating_sub(before) });
             }
         }
         if bytes > self.peak {
@@ -90,6 +109,13 @@ impl Teeth {
         }
         (self.peak, self.peak_at) = (bytes, at);
         (self.trough, self.trough_at, self.trough_work) = (bytes, at, work);
+    }
+
+    /// The height from which it has fallen for good, while it may be reached again; else nothing.
+    pub(crate) fn lasting_ceiling(&self, at: Duration) -> u64 {
+        let may_return =
+            |last: &Lasting| at.saturating_sub(last.at) < last.length.saturating_mul(TEETH_REMEMBERED);
+        self.lasting.filter(may_return).map_or(0, |last| last.from)
     }
 
     /// What was given back last was taken again within seconds.

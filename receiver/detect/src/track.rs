@@ -76,7 +76,7 @@ pub(crate) struct Track {
     /// When the last case stopped growing, and the least that was held since: what it had grown by has been judged.
     stopped: Option<(Duration, u64)>,
     doubt: u8,
-    /// A case that was opened once it had started has come to nothing: the trend alone convicts later.
+    /// A case has come to nothing once it had started: the trend alone convicts later.
     doubted: bool,
 }
 
@@ -411,7 +411,8 @@ impl Track {
             return None;
         }
         let before = self.history.as_ref()?.floor_before(patience)?;
-        let recent = lately as f64 - before as f64;
+        let now = if self.teeth.falls_are_brief() { lately } else { charged };
+        let recent = now as f64 - before as f64;
         (recent < share * case.trend.velocity * patience.as_secs_f64()).then_some(Cleared::Stopped)
     }
 

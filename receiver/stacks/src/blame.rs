@@ -1,5 +1,6 @@
 //! Which frame is to blame for an allocation: the innermost that is not there to allocate on behalf of others.
 
+pub(crate) use self::plumbing::MADE;
 use self::plumbing::PLUMBING;
 use crate::python;
 use crate::trace::Frame;
@@ -31,7 +32,7 @@ pub fn culprit(frames: &[Frame]) -> Option<usize> {
 #[must_use]
 pub fn nameless_library(frames: &[Frame], culprit: usize) -> Option<&str> {
     let serves = server(frames);
-    let (inner, caller) = (frames.get(..culprit)?, frames.get(culprit)?);
+    let (inner, caller) = (frames.get(pooled(frames, &serves)..culprit)?, frames.get(culprit)?);
     let blamed = inner.iter().find(|frame| !serves(frame))?;
     (blamed.function.is_none() && blamed.module != caller.module).then_some(blamed.module.as_str())
 }

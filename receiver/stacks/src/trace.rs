@@ -1,6 +1,6 @@
 //! A stack with names, and the frame in it that is to blame.
 
-use crate::blame::nameless_library;
+use crate::blame::{MADE, nameless_library};
 
 /// What the reason why a stack ends begins with where somebody else's probe hides the caller.
 pub const CAUGHT: &str = "somebody else's probe catches the return there";
@@ -67,13 +67,41 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Whether both are of one function, wherever in it. Without names it is the place that tells.
+    /// Whether both are of one function, wherever in it. Without names it is the place that tells. Of code that was made at run time the
+    /// class of a method may be known to one of them alone.
     #[must_use]
     pub fn is_of(&self, other: &Self) -> bool {
+        let is_method = |whole: &str, name: &str| {
+            let class = whole.strip_suffix(name).filter(|class| class.ends_with('.'));
+            class.is_some() && self.module == MADE && self.file.is_some() && self.file == other.file
+        };
         self.module == other.module
             && match (&self.function, &other.function) {
-                (Some(one), Some(other)) => one == other,
+                (Some(one), Some(other)) => one == other || is_method(one, other) || is_method(other, one),
                 _ => self.offset == other.offset,
             }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: a method of JavaScript is one function whether its class is known or not; of another class, or in another file, it is not,
+    /// nor where code is not made at run time.
+    #[test]
+    fn one_function() {
+        let frame = |module: &str, function: &str, file: &str| Frame {
+            module: module.to_owned(),
+            function: Some(function.to_owned()),
+            file: Some(file.to_owned()),
+            ..Frame::default()
+        };
+        let method = frame(MADE, "Store.set", "store.js");
+        let is_of = |function, file| method.is_of(&frame(MADE, function, file));
+        assert!(is_of("Store.set", "store.js") && is_of("set", "store.js"));
+        assert!(frame(MADE, "set", "store.js").is_of(&method));
+        assert!(!is_of("Cache.set", "store.js") && !is_of("set", "other.js") && !is_of("et", "store.js"));
+        assert!(!frame("[python]", "Store.set", "a.py").is_of(&frame("[python]", "set", "a.py")));
     }
 }

@@ -11,7 +11,7 @@ pub(super) static PLUMBING: LazyLock<Plumbing> = LazyLock::new(|| Plumbing::read
 const TEXT: &str = include_str!("plumbing.txt");
 
 /// The module of code that was made at run time.
-const MADE: &str = "[anon]";
+pub(crate) const MADE: &str = "[anon]";
 
 /// What the names of functions begin with that Java calls.
 const BRIDGE: &str = "Java_";

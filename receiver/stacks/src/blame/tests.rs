@@ -32,7 +32,7 @@ fn cases() {
 }
 
 /// Guarantees: where a caller is told for a library without names, the library is known; nobody's is where the caller is in the same file,
-/// has itself called an allocator, or a runtime stands between them.
+/// has itself called an allocator or a pool, or a runtime stands between them.
 #[test]
 fn nameless_libraries() {
     let of = |lines: &[&str]| {
@@ -53,6 +53,7 @@ fn nameless_libraries() {
     assert_eq!(of(&["malloc @ /usr/lib/libc.so.6", " @ /bin/app", "serve @ /bin/app"]), None);
     assert_eq!(of(&["malloc @ /usr/lib/libc.so.6", "serve @ /bin/app"]), None);
     assert_eq!(of(&[" @ /usr/bin/node", store]), None);
+    assert_eq!(of(&[" @ /usr/sbin/nginx", "ngx_palloc @ /usr/sbin/nginx", "handle @ /usr/lib/mod.so"]), None);
 }
 
 /// Guarantees: without frames nobody is to blame.

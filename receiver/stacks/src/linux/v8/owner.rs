@@ -10,6 +10,8 @@ use super::heap::{Heap, Object, Tagged};
 const MAX_CHAIN: usize = 8;
 /// Properties of a prototype that are looked at: so many words at most stand beside it, by the bits of its length that are not its hash.
 const MAX_WORDS: u32 = 1023;
+/// Of these so many are asked whether they are the class.
+const MAX_CANDIDATES: usize = 256;
 
 /// Where what is read stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub(super) fn class_of(heap: &Heap<'_>, receiver: Tagged, function: Object) -> O
         let prototype = heap.object(heap.field(map, layout.map_prototype)?)?;
         let properties = properties(heap, layout, prototype)?;
         if properties.iter().any(|it| it.object() == Some(function.at)) {
-            let mut makers = properties.into_iter().filter_map(|it| heap.object(it));
+            let mut makers = properties.into_iter().filter_map(|it| heap.object(it)).take(MAX_CANDIDATES);
             let class = makers.find(|it| makes(heap, layout, *it, prototype))?;
             // it is no method of itself
             return name(heap, class).filter(|_| class != function);

@@ -2,7 +2,7 @@
 //!
 //! A span has a bit for each of its objects that the last collection found in use. An object made while a collection is under way passes
 //! for one in use until the next, so that an address is told of only once one has ended since it was first asked about; and it is to be asked
-//! about only once what lies there is older than a collection takes, which is some seconds where the heap has many GiB.
+//! about only once what lies there is older than a collection takes. Where the heap has many GiB, and that may be long, two have to end.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use mlh_stacks::modules::Modules;
 
 use super::layout::{Layout, PAGE};
-use super::{Go, MAX_BLOCKS, Places, search};
+use super::{Figures, Go, MAX_BLOCKS, Places, search};
 use crate::os;
 use crate::outside::OutsideError;
 use crate::outside::blocks::Blocks;
@@ -26,8 +26,11 @@ const SIZE: usize = 120;
 const IN_USE: u8 = 1;
 const MANUAL: u8 = 2;
 
-/// `sweepgen` counts two for each collection: so much of it has passed once one has ended.
+/// `sweepgen` counts two for each collection: so much of it has passed once one has ended,
 const ENDED: u32 = 2;
+/// and so much where the heap is this large, bytes: a collection that was under way at the question does not count there.
+const BOTH_ENDED: u32 = 4;
+const LARGE: u64 = 4 << 30;
 
 /// No span is larger, pages.
 const MANY: u64 = 1 << 28;
@@ -74,7 +77,10 @@ impl GoObjects {
             *places = search::places(&mut Blocks::new(target.memory, MAX_BLOCKS), program);
         }
         let unknown = || OutsideError::Unknown("Go's heap was not found".to_owned());
-        let Places { heap, .. } = places.as_ref().ok_or_else(unknown)?;
+        let Places { heap, controller, .. } = places.as_ref().ok_or_else(unknown)?;
+        let figures =
+            Figures::of_controller(&mut blocks, *controller, &program.layout).ok_or_else(unknown)?;
+        let ended = if figures.ready >= LARGE { BOTH_ENDED } else { ENDED };
         let sweeps = program.layout.sweeps(*heap).and_then(|at| blocks.read(at)).map(u32::from_le_bytes);
         let sweeps = sweeps.ok_or_else(unknown)?;
         self.waiting.retain(|address, _| addresses.contains(address));
@@ -84,7 +90,7 @@ impl GoObjects {
                 continue;
             }
             let since = *self.waiting.entry(*address).or_insert(sweeps);
-            due.extend((sweeps.wrapping_sub(since) >= ENDED).then_some(*address));
+            due.extend((sweeps.wrapping_sub(since) >= ended).then_some(*address));
         }
         due.sort_unstable();
         if due.is_empty() {
