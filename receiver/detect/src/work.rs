@@ -1,7 +1,7 @@
 //! How much a program works while its memory grows: a load that rises takes memory, and gives it back when it falls.
 
 use crate::history::Point;
-use crate::rules::{LOAD_EXPLAINS, LOAD_RISES, THREADS_ADDED};
+use crate::rules::{LOAD_EXPLAINS, LOAD_HOLDS, LOAD_RISES, THREADS_ADDED};
 use crate::trend::kendall;
 
 /// What a program has worked by a moment.
@@ -55,8 +55,10 @@ pub(crate) fn follows_load(points: &[Point]) -> bool {
     };
     let (early, late) = (early.iter().sum::<f64>(), late.iter().sum::<f64>());
     let rise = if early > 0.0 { late / early - 1.0 } else { f64::INFINITY };
-    let grown = (last.bytes - first.bytes) / first.bytes.max(1.0);
-    rise >= LOAD_RISES && kendall(&loads) > 0.0 && grown <= LOAD_EXPLAINS * rise
+    let grown = last.bytes - first.bytes;
+    let holds = LOAD_HOLDS * (late - early) / part as f64;
+    let explains = grown / first.bytes.max(1.0) <= LOAD_EXPLAINS * rise && grown <= holds;
+    rise >= LOAD_RISES && kendall(&loads) > 0.0 && explains
 }
 
 /// So many threads were added from one point to a later one; 0 where it is not known.

@@ -97,6 +97,22 @@ fn leak_under_rising_load() {
     assert!(detected.is_some_and(|at| at < 1800), "{detected:?}");
 }
 
+/// Guarantees: work that comes of what has leaked, a timer in each of it, is too little to be the load that the memory follows.
+#[test]
+fn leaks_that_work() {
+    let leaked = |age: f64| 20.0 * MIB + age * 6.0 * MIB / 60.0;
+    let told = |a_mebibyte: f64| {
+        run(soon(), 900, |age| Now {
+            bytes: leaked(age),
+            load: Some(leaked(age) / MIB * a_mebibyte),
+            threads: 4,
+        })
+        .1
+    };
+    assert!(told(0.0002).is_some_and(|at| at < 300), "a fiftieth of a percent for each MiB");
+    assert!(told(0.01).is_none_or(|at| at > 600), "a service that is asked ever more often");
+}
+
 /// Guarantees: a pool of threads may grow for a while; who never stops adding threads leaks them.
 #[test]
 fn pools_and_threads_never_joined() {
