@@ -277,9 +277,9 @@ pub(crate) const SPARED_FOR: Duration = Duration::from_secs(3600);
 pub(crate) const LOAD_RISES: f64 = 0.1;
 /// It explains growth of the memory by up to so many times the share it rose by.
 pub(crate) const LOAD_EXPLAINS: f64 = 2.0;
-/// And by so much for each CPU that it takes more, bytes: ten thousand connections that mostly wait need no more. What has leaked may work as
+/// And by so much for each CPU that it takes more, bytes: many thousand connections that mostly wait need no more. What has leaked may work as
 /// well, by a timer each or as a list that is gone through, and that is little for what it holds.
-pub(crate) const LOAD_HOLDS: f64 = 2048.0 * MIB as f64;
+pub(crate) const LOAD_HOLDS: f64 = 4096.0 * MIB as f64;
 /// So many more threads are a pool that grows.
 pub(crate) const THREADS_ADDED: f64 = 2.0;
 /// No pool of threads has more than so many added evenly: the usual limit is 200.

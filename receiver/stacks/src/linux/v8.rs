@@ -52,7 +52,7 @@ const MAX_KEPT: usize = 16 << 20;
 /// Bytes of a table of positions.
 const MAX_TABLE: usize = 1 << 20;
 /// So often it is looked for whose method a function is: it may be called for something else.
-const SEARCHES: u8 = 4;
+const SEARCHES: u8 = 16;
 /// Beside its name, a function takes so much; as much takes each place that has been told.
 const PER_FUNCTION: usize = 256;
 
