@@ -5,6 +5,7 @@
 //! minutes in detail and the last 36 hours in outline, in 5.4 KB. Each value keeps its moment inside the slot: sweeps
 //! come at odd times, and a speed is only as exact as its times.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::work::Work;
@@ -179,9 +180,9 @@ impl History {
         points
     }
 
-    /// Cuts the newest `stretch` into equal segments and gives what was usual in each: the middle one of its slots' lowest points, the upper one
-    /// of two; values below `ceiling` are raised to it. What is given back for less than half a segment does not show. `None` where some segment has too few slots for that, or saw
-    /// too little.
+    /// Cuts the newest `stretch` into equal segments and gives what was usual in each: the middle one of its slots' lowest points, the
+    /// upper one of two; values below `ceiling` are raised to it. What is given back for less than half a segment does not show. `None`
+    /// where some segment has too few slots for that, or saw too little.
     pub(crate) fn usual(&self, stretch: Stretch, segments: usize, ceiling: u64) -> Option<Vec<Point>> {
         let each = stretch.slots / segments as u64;
         let slots = self.covered(stretch, usize::try_from(stretch.slots).ok()?, ceiling);
@@ -197,27 +198,26 @@ impl History {
     /// The most that was held for two seconds in a time as long as the newest `stretch`, and before it, bytes; `None` where nothing was
     /// seen then.
     pub(crate) fn peak_before(&self, stretch: Stretch) -> Option<u64> {
-        let level = &self.levels[0];
         let slots = (stretch.length().as_secs() / width(0)).min(SLOTS / 2);
-        let before = (slots..2 * slots).filter_map(|back| level.newest.checked_sub(back));
-        let seen = before.map(|slot| level.floors[(slot % SLOTS) as usize]).filter(|kib| *kib != EMPTY);
-        seen.max().map(|kib| u64::from(kib) * 1024)
+        self.finest(slots..2 * slots).max()
     }
 
     /// The least of so many of the newest slots of the finest level in which anything was seen, bytes.
     pub(crate) fn held(&self, slots: usize) -> Option<u64> {
-        let level = &self.levels[0];
-        let back = (0..SLOTS).filter_map(|back| level.newest.checked_sub(back));
-        let seen = back.map(|slot| level.floors[(slot % SLOTS) as usize]).filter(|kib| *kib != EMPTY);
-        seen.take(slots).min().map(|kib| u64::from(kib) * 1024)
+        self.finest(0..SLOTS).take(slots).min()
     }
 
     /// The most that was held in one of so many of the newest slots of the finest level, bytes. `None` where nothing was seen.
     pub(crate) fn lately(&self, slots: usize) -> Option<u64> {
+        self.finest(0..slots as u64).max()
+    }
+
+    /// The lowest values of slots of the finest level in which anything was seen, so far back from the newest, bytes.
+    fn finest(&self, back: Range<u64>) -> impl Iterator<Item = u64> {
         let level = &self.levels[0];
-        let back = (0..slots as u64).filter_map(|back| level.newest.checked_sub(back));
-        let seen = back.map(|slot| level.floors[(slot % SLOTS) as usize]).filter(|kib| *kib != EMPTY);
-        seen.max().map(|kib| u64::from(kib) * 1024)
+        let slots = back.filter_map(|back| level.newest.checked_sub(back));
+        let seen = slots.map(|slot| level.floors[(slot % SLOTS) as usize]).filter(|kib| *kib != EMPTY);
+        seen.map(|kib| u64::from(kib) * 1024)
     }
 
     /// The lowest value seen around the time `ago` before the newest sample, from the finest level that reaches

@@ -221,6 +221,21 @@ mod tests {
         assert!(!run(150, |s| s * MIB).falls_are_brief(), "there are none");
     }
 
+    /// Guarantees: a height that was lost for good may be reached again for three times as long as it took; one from which it falls for
+    /// seconds is none.
+    #[test]
+    fn lost_for_good() {
+        let dips = |s: u64| if s % 60 < 10 { 3 * MIB } else { 0 };
+        let flushed = |s: u64| (20 + s % 300 / 3) * MIB - dips(s);
+        let ceiling = |flushes: u64, after: u64| {
+            let seconds = flushes * 300 + 40;
+            let teeth = run(seconds, flushed);
+            teeth.lasting_ceiling(Duration::from_secs(seconds + after)) / MIB
+        };
+        assert_eq!((ceiling(0, 250), ceiling(1, 100), ceiling(1, 900)), (0, 119, 0));
+        assert_eq!(ceiling(2, 100), 119);
+    }
+
     /// Guarantees: one spike long ago does not hide what comes after it.
     #[test]
     fn ceiling_expires() {

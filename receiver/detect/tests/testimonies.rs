@@ -185,6 +185,14 @@ fn falls_of_seconds() {
     }
 }
 
+/// Guarantees: teeth that become higher over a floor that stays are no leak.
+#[test]
+fn higher_teeth() {
+    let memory = |age: f64| 20.0 * MIB + (2.0 + age / 50.0) * (age % 16.0) / 16.0 * MIB;
+    let told = run_by(Rules { patience: Duration::ZERO, ..live() }, 900, memory, |_| None);
+    assert!(told.detected.is_none(), "{told:?}");
+}
+
 /// Guarantees: what a program was suspected of while it started does not put off the verdict on what comes then; later it does.
 #[test]
 fn starting_is_no_offence() {
